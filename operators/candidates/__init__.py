@@ -1,0 +1,1 @@
+"""Operators over candidates: filters, sampling, selection."""

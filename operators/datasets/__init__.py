@@ -1,0 +1,1 @@
+"""Operators over training data: formats and the dataset card."""

@@ -1,0 +1,1 @@
+"""Operators over documents, queries and judgements: read, clean, identify, judge."""

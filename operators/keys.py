@@ -1,0 +1,44 @@
+"""Keys of documents, queries and texts: hashes that need no coordination and stay the same when a corpus grows."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+Keys = npt.NDArray[np.int64]
+
+_LOW_63_BITS = (1 << 63) - 1
+
+
+def keys_of(strings: pa.Array | pa.ChunkedArray) -> Keys:
+    """Return the 63-bit xxh3 of each string, as non-negative int64 of shape (n,)."""
+    digest = xxhash.xxh3_64_intdigest
+    hashes = np.fromiter(map(digest, strings.to_pylist()), dtype=np.uint64, count=len(strings))
+    return (hashes & np.uint64(_LOW_63_BITS)).astype(np.int64)
+
+
+def text_keys_of(texts: pa.Array | pa.ChunkedArray) -> Keys:
+    """Return the keys of the normalised texts, int64 of shape (n,): equal for texts that read the same.
+
+    Normalised means Unicode NFC, with every run of white space as one blank and none at the ends.
+    """
+    composed = pc.utf8_normalize(texts, form="NFC")
+    return keys_of(pc.utf8_trim_whitespace(pc.replace_substring_regex(composed, r"\s+", " ")))
+
+
+def mix(*parts: Keys | int) -> npt.NDArray[np.uint64]:
+    """Hash several integers into one: uint64 of shape (n,), uniform, for seeded draws that no row order changes.
+
+    Every part is absorbed with the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
+    number generators", 2014, figure 16).
+    """
+    state = np.zeros(1, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for part in parts:
+            word = np.asarray(part, dtype=np.int64).astype(np.uint64)
+            state = state + word + np.uint64(0x9E3779B97F4A7C15)
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state = state ^ (state >> np.uint64(31))
+    return state

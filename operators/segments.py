@@ -1,0 +1,70 @@
+"""Arithmetic over flat arrays that lie in segments: all candidates of a batch side by side, one query after another."""
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+def starts_of(segment: npt.NDArray[np.integer]) -> Ints:
+    """Return where each run of equal values in `segment`, shape (n,), begins: int64 of shape (segments,)."""
+    if not len(segment):
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(np.concatenate(([True], segment[1:] != segment[:-1])))
+
+
+def rank_within(segment: npt.NDArray[np.integer]) -> Ints:
+    """Return the position of each element in its run of equal values: int64 of shape (n,), from 0."""
+    starts = starts_of(segment)
+    lengths = np.diff(np.append(starts, len(segment)))
+    return np.arange(len(segment)) - np.repeat(starts, lengths)
+
+
+def count_before(flags: Mask, segment: npt.NDArray[np.integer]) -> Ints:
+    """Return how many flags are set before each element in its own run: int64 of shape (n,)."""
+    before = np.cumsum(flags) - flags
+    starts = starts_of(segment)
+    lengths = np.diff(np.append(starts, len(segment)))
+    return before - np.repeat(before[starts], lengths)
+
+
+def row_of(keys: Ints, wanted: Ints) -> Ints:
+    """Return the row of each wanted key in `keys`, or -1 where it is not there: int64 of shape (wanted,).
+
+    Of equal keys the first row counts.
+    """
+    if not len(keys):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    order = np.argsort(keys, kind="stable")
+    place = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
+    rows = order[place]
+    return np.where(keys[rows] == wanted, rows, -1)
+
+
+def pair_in(left: tuple[Ints, Ints], right: tuple[Ints, Ints]) -> Mask:
+    """Return which of the pairs (left[0][i], left[1][i]) are among those of `right`: bool of shape (left,).
+
+    The first of a pair is a small number, such as the row of a query; the second is a key.
+    """
+    values = np.unique(right[1])
+    if not len(values):
+        return np.zeros(len(left[0]), dtype=np.bool_)
+    place = np.minimum(np.searchsorted(values, left[1]), len(values) - 1)
+    known = values[place] == left[1]
+    pairs = left[0] * len(values) + place
+    return known & np.isin(pairs, right[0] * len(values) + np.searchsorted(values, right[1]))
+
+
+def product_within(left: Ints, right: Ints) -> tuple[Ints, Ints]:
+    """Pair every element of `left` with every element of `right` that has the same segment number.
+
+    Both are sorted segment numbers, shapes (n,) and (m,). Returns the rows in `left` and in `right` of each pair, in
+    the order of `left` and then of `right`: two int64 arrays of shape (pairs,).
+    """
+    first = np.searchsorted(right, left, side="left")
+    counts = np.searchsorted(right, left, side="right") - first
+    left_rows = np.repeat(np.arange(len(left)), counts)
+    offset = np.arange(len(left_rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return left_rows, np.repeat(first, counts) + offset

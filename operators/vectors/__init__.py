@@ -1,0 +1,1 @@
+"""Operators over vectors: encode, build a shard, search it, merge what the shards found."""
