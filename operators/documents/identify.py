@@ -1,0 +1,104 @@
+"""Find repeated ids and repeated texts among the keys of a corpus."""
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.errors import InputError
+from operators.keys import Keys
+from operators.schemas import DUPLICATES, numbers
+from operators.segments import starts_of
+
+# What travels of each document to be held against the others: once under the key of its id, once of its text.
+IDENTITIES = pa.schema(
+    {
+        "by": pa.string(),
+        "key": pa.int64(),
+        "part": pa.int32(),
+        "row": pa.int32(),
+        "doc_id": pa.string(),
+        "doc_key": pa.int64(),
+        "text_key": pa.int64(),
+    }
+)
+
+
+def identities_of(documents: pa.Table, part: int) -> pa.Table:
+    """List the identities of one part of the corpus (schema IDENTITIES): two for each document."""
+    rows = np.arange(documents.num_rows, dtype=np.int32)
+    shared = {
+        "part": np.full(len(rows), part, dtype=np.int32),
+        "row": rows,
+        "doc_id": documents.column("doc_id"),
+        "doc_key": documents.column("doc_key"),
+        "text_key": documents.column("text_key"),
+    }
+    return pa.concat_tables(
+        [
+            pa.table(
+                {"by": pa.repeat(pa.scalar(by), len(rows)), "key": documents.column(key), **shared}, schema=IDENTITIES
+            )
+            for by, key in (("doc_id", "doc_key"), ("text", "text_key"))
+        ]
+    )
+
+
+class Identify:
+    """Tell which documents repeat an earlier one. Takes all identities that share a set of keys (schema IDENTITIES)."""
+
+    def __init__(self, exact_duplicates: Literal["keep_first", "keep"]) -> None:
+        self.exact_duplicates = exact_duplicates
+
+    def __call__(self, identities: pa.Table) -> pa.Table:
+        """Return the repetitions (schema DUPLICATES), each with the key of the first such document.
+
+        First means in the order of the source. With `keep`, only rows that repeat an id and its text are repetitions.
+
+        Raises:
+            InputError: one id with two texts, or two ids with one key.
+        """
+        by_id = _first_of_each(identities.filter(pc.equal(identities.column("by"), "doc_id")))
+        _refuse_conflicts(*by_id)
+        if self.exact_duplicates == "keep":
+            return _repetitions(*by_id, "repeated_id")
+        by_text = _first_of_each(identities.filter(pc.equal(identities.column("by"), "text")))
+        return _repetitions(*by_text, "exact_duplicate")
+
+
+def _first_of_each(identities: pa.Table) -> tuple[pa.Table, Keys]:
+    """Sort by key and then by place; return that and for each row the row of the first with its key."""
+    ordered = identities.sort_by([("key", "ascending"), ("part", "ascending"), ("row", "ascending")])
+    starts = starts_of(numbers(ordered, "key"))
+    return ordered, np.repeat(starts, np.diff(np.append(starts, ordered.num_rows)))
+
+
+def _refuse_conflicts(ordered: pa.Table, first: Keys) -> None:
+    text_key = numbers(ordered, "text_key")
+    ids = ordered.column("doc_id")
+    other_text = text_key != text_key[first]
+    other_id = pc.not_equal(ids, ids.take(pa.array(first))).to_numpy()
+    if other_id.any():
+        row = int(np.flatnonzero(other_id)[0])
+        raise InputError(
+            f"The ids {ids[int(first[row])].as_py()!r} and {ids[row].as_py()!r} have the same 63-bit key. Rename one of the two."
+        )
+    if other_text.any():
+        conflicting = list(dict.fromkeys(ids.filter(pa.array(other_text)).to_pylist()))
+        row = int(np.flatnonzero(other_text)[0])
+        places = " and ".join(f"part {ordered.column('part')[i]}, row {ordered.column('row')[i]}" for i in (int(first[row]), row))
+        raise InputError(
+            f"{len(conflicting)} doc_id stand for several documents with different texts, the first {conflicting[0]!r} "
+            f"({places} of the cleaned corpus). Give each document an id of its own."
+        )
+
+
+def _repetitions(ordered: pa.Table, first: Keys, reason: str) -> pa.Table:
+    repeats = np.flatnonzero(first != np.arange(len(first)))
+    table = ordered.take(pa.array(repeats))
+    kept = numbers(ordered, "doc_key")[first[repeats]]
+    columns = {name: table.column(name) for name in ("part", "row", "doc_key", "text_key")}
+    return pa.table(
+        {**columns, "kept_key": kept, "reason": pa.repeat(pa.scalar(reason), len(repeats))}
+    ).select(DUPLICATES.names).cast(DUPLICATES)

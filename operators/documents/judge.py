@@ -1,0 +1,147 @@
+"""Bring queries and judgements together: who is judged, by which documents, and which judgements lead nowhere."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.documents.clean import is_empty
+from operators.keys import keys_of, text_keys_of
+from operators.schemas import DROPPED, JUDGEMENTS, QUERIES, numbers
+from operators.segments import row_of, starts_of
+
+# Judgements as they were read, with the keys of both sides.
+READ_JUDGEMENTS = pa.schema(
+    {
+        "query_id": pa.string(),
+        "doc_id": pa.string(),
+        "judged": pa.float32(),
+        "label": pa.string(),
+        "query_key": pa.int64(),
+        "doc_key": pa.int64(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Queries with a positive and their judgements, and what was left out on the way."""
+
+    queries: pa.Table  # QUERIES, and `vector` where there is one
+    judgements: pa.Table  # JUDGEMENTS, in the order of the queries
+    dropped: pa.Table  # DROPPED: queries, with the reason
+
+
+def with_keys(judgements: pa.Table) -> pa.Table:
+    """Give judgements as read (query_id, doc_id, maybe score and label) their keys (schema READ_JUDGEMENTS)."""
+    names = judgements.column_names
+    size = judgements.num_rows
+    return pa.table(
+        {
+            "query_id": judgements.column("query_id"),
+            "doc_id": judgements.column("doc_id"),
+            "judged": judgements.column("score") if "score" in names else np.ones(size, dtype=np.float32),
+            "label": judgements.column("label") if "label" in names else pa.nulls(size, pa.string()),
+            "query_key": keys_of(judgements.column("query_id")),
+            "doc_key": keys_of(judgements.column("doc_id")),
+        },
+        schema=READ_JUDGEMENTS,
+    )
+
+
+def key_queries(batch: pa.Table) -> pa.Table:
+    """Give queries as read (query_id, text, metadata, maybe vector) their keys (schema QUERIES, and `vector`)."""
+    text = pc.fill_null(batch.column("text"), "")
+    queries = pa.table(
+        {
+            "query_id": batch.column("query_id"),
+            "text": text,
+            "metadata": batch.column("metadata"),
+            "query_key": keys_of(batch.column("query_id")),
+            "text_key": text_keys_of(text),
+        },
+        schema=QUERIES,
+    )
+    return queries.append_column("vector", batch.column("vector")) if "vector" in batch.column_names else queries
+
+
+def judged_queries(queries: pa.Table, judgements: pa.Table, *, merge: bool, drop_empty: bool) -> Resolved:
+    """Keep the queries that are judged; with `merge`, queries of equal text become the first of them.
+
+    Judgements follow the query that was kept (their query_key is changed; schema READ_JUDGEMENTS).
+    """
+    wanted = np.isin(numbers(queries, "query_key"), numbers(judgements, "query_key"))
+    queries = queries.filter(pa.array(wanted))
+    empty = is_empty(queries.column("text").combine_chunks()).to_numpy(zero_copy_only=False) & drop_empty
+    dropped = [_dropped(queries.filter(pa.array(empty)), "empty_text")]
+    queries = queries.filter(pa.array(~empty))
+
+    text_key = numbers(queries, "text_key" if merge else "query_key")
+    first = row_of(text_key, text_key)
+    repeats = first != np.arange(len(first))
+    dropped.append(_dropped(queries.filter(pa.array(repeats)), "exact_duplicate"))
+    row = row_of(numbers(queries, "query_key"), numbers(judgements, "query_key"))
+    known = row >= 0
+    kept_key = numbers(queries, "query_key")[first[row[known]]]
+    judgements = judgements.filter(pa.array(known)).drop_columns("query_key")
+    judgements = judgements.append_column("query_key", pa.array(kept_key)).select(READ_JUDGEMENTS.names)
+    return Resolved(queries.filter(pa.array(~repeats)), judgements, pa.concat_tables(dropped))
+
+
+def resolve(queries: pa.Table, judgements: pa.Table, documents: pa.Table) -> Resolved:
+    """Lead judgements to the documents that were kept, and keep the queries that still have a positive.
+
+    Args:
+        queries: schema QUERIES.
+        judgements: schema READ_JUDGEMENTS.
+        documents: doc_key (as judged), kept_key (the document that stands for it), text_key; of judged documents.
+
+    Returns:
+        The judgements are sorted by the row of their query; of two for one (query, document) the higher counts.
+    """
+    row = row_of(numbers(documents, "doc_key"), numbers(judgements, "doc_key"))
+    found = row >= 0
+    judgements, row = judgements.filter(pa.array(found)), row[found]
+    query_row = row_of(numbers(queries, "query_key"), numbers(judgements, "query_key"))
+    led = pa.table(
+        {
+            "query_key": judgements.column("query_key"),
+            "doc_key": numbers(documents, "kept_key")[row],
+            "text_key": numbers(documents, "text_key")[row],
+            "judged": judgements.column("judged"),
+            "label": judgements.column("label"),
+        },
+        schema=JUDGEMENTS,
+    )
+    led, query_row = _highest_of_each(led, query_row)
+    has_positive = np.zeros(queries.num_rows, dtype=np.bool_)
+    has_positive[query_row[numbers(led, "judged") > 0]] = True
+    return Resolved(
+        queries.filter(pa.array(has_positive)),
+        led.filter(pa.array(has_positive[query_row])),
+        _dropped(queries.filter(pa.array(~has_positive)), "no_positive"),
+    )
+
+
+def _highest_of_each(judgements: pa.Table, query_row: np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    place = np.arange(judgements.num_rows)
+    by_pair = np.lexsort((place, -numbers(judgements, "judged"), numbers(judgements, "doc_key"), query_row))
+    doc_key = numbers(judgements, "doc_key")[by_pair]
+    new = np.zeros(len(by_pair), dtype=np.bool_)
+    new[starts_of(doc_key)] = True
+    new[starts_of(query_row[by_pair])] = True
+    chosen = by_pair[new]
+    chosen = chosen[np.lexsort((chosen, query_row[chosen]))]
+    return judgements.take(pa.array(chosen)), query_row[chosen]
+
+
+def _dropped(queries: pa.Table, reason: str) -> pa.Table:
+    return pa.table(
+        {
+            "id": queries.column("query_id"),
+            "key": queries.column("query_key"),
+            "reason": pa.repeat(pa.scalar(reason), queries.num_rows),
+        },
+        schema=DROPPED,
+    )

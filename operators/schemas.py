@@ -1,0 +1,116 @@
+"""The Arrow schemas of what crosses from one operator to the next."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+DOCUMENTS = pa.schema(
+    {
+        "doc_id": pa.string(),
+        "text": pa.string(),  # as it is encoded: the title, where there is one, then the text
+        "metadata": pa.string(),  # the source's other columns as a JSON object, or null
+        "doc_key": pa.int64(),
+        "text_key": pa.int64(),
+    }
+)
+QUERIES = pa.schema(
+    {
+        "query_id": pa.string(),
+        "text": pa.string(),
+        "metadata": pa.string(),
+        "query_key": pa.int64(),
+        "text_key": pa.int64(),
+    }
+)
+JUDGEMENTS = pa.schema(
+    {
+        "query_key": pa.int64(),
+        "doc_key": pa.int64(),
+        "text_key": pa.int64(),
+        "judged": pa.float32(),  # the score in the judgements; above 0 is a positive
+        "label": pa.string(),
+    }
+)
+DROPPED = pa.schema({"id": pa.string(), "key": pa.int64(), "reason": pa.string()})
+DUPLICATES = pa.schema(
+    {
+        "part": pa.int32(),
+        "row": pa.int32(),
+        "doc_key": pa.int64(),
+        "kept_key": pa.int64(),
+        "text_key": pa.int64(),
+        "reason": pa.string(),
+    }
+)
+POSITIVES = pa.schema(
+    {
+        "query_key": pa.int64(),
+        "doc_key": pa.int64(),
+        "text_key": pa.int64(),
+        "judged": pa.float32(),
+        "label": pa.string(),
+        "score": pa.float32(),  # exact similarity to the query
+    }
+)
+CANDIDATES = pa.schema(
+    {
+        "query_key": pa.int64(),
+        "doc_key": pa.int64(),
+        "text_key": pa.int64(),
+        "score": pa.float32(),  # exact similarity to the query
+        "rank": pa.int32(),  # from 0, among all that search found for the query
+        "positive": pa.uint8(),  # one of NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT
+        "max_positive_similarity": pa.float32(),
+        "mean_positive_similarity": pa.float32(),
+    }
+)
+NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT = 0, 1, 2
+
+SELECTED = pa.schema(
+    {
+        "query_key": pa.int64(),
+        "positive_key": pa.int64(),
+        "positive_score": pa.float32(),
+        "doc_key": pa.int64(),
+        "score": pa.float32(),
+        "rank": pa.int32(),
+        "max_positive_similarity": pa.float32(),
+        "mean_positive_similarity": pa.float32(),
+        "reason": pa.string(),  # "negative" where the candidate was chosen, else why it was not
+    }
+)
+TEXTS = pa.schema({"doc_key": pa.int64(), "doc_id": pa.string(), "text": pa.string(), "metadata": pa.string()})
+
+
+def vectors_schema(dimension: int) -> pa.Schema:
+    """Return the schema of encoded texts: `key` and `text_key`, and `vector` as float32 of that dimension."""
+    return pa.schema({"key": pa.int64(), "text_key": pa.int64(), "vector": pa.list_(pa.float32(), dimension)})
+
+
+def positive_vectors_schema(dimension: int) -> pa.Schema:
+    """Return the schema of positives that carry their document's vector."""
+    return POSITIVES.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
+
+
+def matrix_of(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.float32]:
+    """View a column of fixed-size float lists as a float32 array of shape (rows, dimension)."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
+
+
+def vectors_column(matrix: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """Turn a float32 array of shape (rows, dimension) into a column of fixed-size lists."""
+    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+def numbers(table: pa.Table, column: str) -> npt.NDArray[np.generic]:
+    """Return a column without nulls as a numpy array of shape (rows,)."""
+    return np.asarray(table.column(column).to_numpy())
+
+
+def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Concatenate tables of one schema; no tables make an empty one."""
+    return pa.concat_tables([table.select(schema.names).cast(schema) for table in tables] or [schema.empty_table()])
