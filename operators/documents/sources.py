@@ -1,11 +1,11 @@
 """Sources: which files hold documents, queries, judgements or pairs, in which format and under which column names."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import fsspec
 from fsspec.utils import infer_compression
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from operators.errors import InputError
 
@@ -121,3 +121,75 @@ def _format_of(name: str) -> str:
         if stem.endswith(ending):
             return name_of_format
     raise InputError(f"{name}: its name does not tell its format. Set `format` to jsonl, parquet, csv or tsv.")
+
+
+class DataConfig(BaseModel):
+    """What there is to mine from: a BEIR folder, or sources for corpus, queries and judgements, or one of pairs.
+
+    Attributes:
+        beir: a folder (any fsspec URI) with corpus.jsonl, queries.jsonl and qrels/<split>.tsv, each maybe .gz.
+        corpus: the documents.
+        queries: the queries.
+        judgements: which document answers which query; a score above 0 is a positive.
+        pairs: (query, positive[, negative]) rows; the positives and negatives are the corpus. Lists are as many pairs.
+        split: of a BEIR folder; of other sources only the name under which results are reported.
+        on_dangling: `refuse` stops at judgements that name an unknown document or query, `drop` counts them and goes on.
+        partition_rows: how many rows a partition holds: what one worker does at a time, and what a kill may cost.
+        storage_options: what fsspec needs to open a BEIR folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beir: str | None = None
+    corpus: SourceConfig | None = None
+    queries: SourceConfig | None = None
+    judgements: SourceConfig | None = None
+    pairs: SourceConfig | None = None
+    split: str = "train"
+    on_dangling: Literal["refuse", "drop"] = "refuse"
+    partition_rows: int = Field(default=2048, ge=1)
+    storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
+
+    @field_validator("corpus", "queries", "judgements", "pairs", mode="before")
+    @classmethod
+    def _a_path_is_a_source(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str | list) else value
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Self:
+        separate = [self.corpus, self.queries, self.judgements]
+        layouts = [self.beir is not None, any(separate), self.pairs is not None]
+        if sum(layouts) != 1 or (any(separate) and not all(separate)):
+            raise ValueError("give either beir, or corpus, queries and judgements together, or pairs")
+        return self
+
+    def files(self, kind: Literal["corpus", "queries", "judgements"]) -> list[SourceFile]:
+        """Find the files of one kind; of pairs, all three are in the same files.
+
+        Raises:
+            InputError: as `list_files` does.
+        """
+        if self.pairs is not None:
+            return list_files("pairs", self.pairs)
+        source: SourceConfig | None = getattr(self, kind)
+        return list_files(kind, source if source is not None else self._beir_source(kind))
+
+    def has_vectors(self, kind: Literal["corpus", "queries"]) -> bool:
+        """Tell whether the vectors of one kind come as a column, so that nothing is encoded."""
+        source: SourceConfig | None = getattr(self, kind)
+        return source is not None and "vector" in source.columns
+
+    def _beir_source(self, kind: str) -> SourceConfig:
+        names = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "judgements": f"qrels/{self.split}.tsv"}
+        plain = f"{str(self.beir).rstrip('/')}/{names[kind]}"
+        fs, root = fsspec.core.url_to_fs(plain, **self.storage_options)
+        path = next((plain + ending for ending in ("", ".gz") if fs.exists(root + ending)), None)
+        if path is None:
+            raise InputError(f"data.beir: {plain} does not exist (nor with .gz). {self._splits()}".rstrip())
+        columns = {"query_id": "query-id", "doc_id": "corpus-id", "score": "score"} if kind == "judgements" else {}
+        return SourceConfig(path=(path,), columns=columns, storage_options=self.storage_options)
+
+    def _splits(self) -> str:
+        fs, root = fsspec.core.url_to_fs(f"{str(self.beir).rstrip('/')}/qrels", **self.storage_options)
+        found = sorted(name.rpartition("/")[2].split(".")[0] for name in fs.ls(root, detail=False)) if fs.isdir(root) else []
+        return f"Splits there: {', '.join(found)}." if found else "A BEIR folder has corpus.jsonl, queries.jsonl and qrels/."

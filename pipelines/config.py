@@ -1,0 +1,160 @@
+"""The configuration: one YAML file, `--set` on top of it, checked as a whole before anything starts."""
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from operators.candidates.select import SelectConfig
+from operators.datasets.formats import ExportConfig
+from operators.documents.clean import CleanConfig
+from operators.documents.sources import DataConfig
+from operators.errors import InputError
+from operators.vectors.encode import EncoderConfig
+from operators.vectors.index import IndexConfig, check_factory
+from operators.vectors.search import SearchConfig
+
+
+class EngineConfig(BaseModel):
+    """Where the work runs. Nothing here changes the result.
+
+    Attributes:
+        name: `ray` (Ray Data) or `local` (this process).
+        address: of a Ray cluster, or `auto`; null starts a local Ray.
+        workers: the most workers a step may have; `auto` is one for each core.
+        encoder_workers: how many copies of the model; `auto` is one for each GPU, or one for every 8 cores.
+        encoder_gpus: GPUs for each copy; `auto` is 1 where there are any, else 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["ray", "local"] = "ray"
+    address: str | None = None
+    workers: Literal["auto"] | int = "auto"
+    encoder_workers: Literal["auto"] | int = "auto"
+    encoder_gpus: Literal["auto"] | float = "auto"
+
+
+class Config(BaseModel):
+    """All of a run.
+
+    Attributes:
+        run: the run directory, any fsspec URI.
+        storage_options: what fsspec needs to open the run directory. Never written down.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    data: DataConfig
+    clean: CleanConfig = CleanConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    index: IndexConfig = IndexConfig()
+    search: SearchConfig = SearchConfig()
+    select: SelectConfig = SelectConfig()
+    export: ExportConfig = ExportConfig()
+    engine: EngineConfig = EngineConfig()
+    storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
+
+    @field_validator("index", mode="before")
+    @classmethod
+    def _a_string_is_a_factory(cls, value: object) -> object:
+        return {"factory": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.select.range_max > self.search.k:
+            raise ValueError(
+                f"select.range_max ({self.select.range_max}) is deeper than search.k ({self.search.k}) finds. "
+                f"Raise search.k or lower select.range_max."
+            )
+        if self.encoder.model is None and not (self.data.has_vectors("corpus") and self.data.has_vectors("queries")):
+            raise ValueError(
+                "encoder.model is missing. Name a sentence-transformers model, or the columns that hold the vectors "
+                "(data.corpus.columns.vector and data.queries.columns.vector)."
+            )
+        return self
+
+
+def load(path: str, settings: Sequence[str] = (), engine: str | None = None) -> Config:
+    """Read a configuration file and put `key.path=value` settings on top of it.
+
+    Raises:
+        InputError: the file cannot be read, or a key or value in it or in a setting is wrong.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file. Ready configurations lie in configs/.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a YAML file that can be read: {error}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: a mapping of keys is wanted, such as `run: runs/first`.")
+    for setting in settings:
+        _put(raw, setting)
+    if engine is not None:
+        _put(raw, f"engine.name={engine}")
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(path, one, settings) for one in error.errors())) from error
+    check_factory(config.index.factory)
+    return config
+
+
+def _put(raw: dict[str, Any], setting: str) -> None:
+    key, equals, value = setting.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {setting}: `key.path=value` is wanted, such as select.relative_margin=0.05.")
+    place, names = raw, key.split(".")
+    for name in names[:-1]:
+        inner = place.get(name)
+        if name == "index" and isinstance(inner, str):
+            inner = {"factory": inner}
+        place[name] = dict(inner) if isinstance(inner, dict) else {}
+        place = place[name]
+    try:
+        place[names[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {setting}: the value is not YAML ({error}).") from error
+
+
+def _explain(path: str, error: ErrorDetails, settings: Sequence[str]) -> str:
+    steps = [str(step) for step in error["loc"] if not str(step).startswith(("literal[", "constrained-", "function-", "nullable"))]
+    key = ".".join(steps)
+    source = f"--set {key}" if any(setting.partition("=")[0] == key for setting in settings) else f"{path}: {key}".rstrip(": ")
+    if error["type"] == "extra_forbidden":
+        keys = _keys_beside(steps)
+        near = difflib.get_close_matches(steps[-1], keys, n=1, cutoff=0.5)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        return f"{source}: there is no such key.{meant} The keys here are {', '.join(keys)}."
+    if error["type"] == "missing":
+        return f"{source}: this key is missing."
+    message = error["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(error["input"], dict) else f" It is {error['input']!r}."
+    return f"{source}: {message[0].upper()}{message[1:].rstrip('.')}.{given}"
+
+
+def _keys_beside(steps: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for step in steps[:-1]:
+        inner = _model_in(model.model_fields[step].annotation) if step in model.model_fields else None
+        if inner is None:
+            break
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type
+    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    return next((one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), None)
+
+
+def resolved(config: Config) -> Mapping[str, Any]:
+    """Return the configuration with every default, as it is saved with the run; without storage options."""
+    return config.model_dump(mode="json")

@@ -1,0 +1,36 @@
+"""The engine without an engine: everything in this process, one unit after the other. The reference for the others."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+
+from operators.schemas import concat
+from pipelines.engines import Gather, Pool, Result, Route, Unit, Work, bucket_name
+
+
+class LocalEngine:
+    """Runs units in this process."""
+
+    name = "local"
+
+    def map(self, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> Iterator[Result]:
+        """Do the work of every unit, in order."""
+        del pool
+        work = make()
+        for unit in units:
+            yield unit.name, work(unit)
+
+    def shuffle(
+        self, make_route: Callable[[], Route], units: Sequence[Unit], gather: Gather, buckets: int, schema: pa.Schema
+    ) -> Iterator[Result]:
+        """Route the rows of all units to buckets and gather each. The routed rows are held in memory."""
+        routed: list[list[pa.Table]] = [[] for _ in range(buckets)]
+        route = make_route()
+        for unit in units:
+            for bucket, table in route(unit):
+                routed[bucket].append(table)
+        for bucket, tables in enumerate(routed):
+            yield bucket_name(bucket), gather(bucket, concat(tables, schema))
+
+    def close(self) -> None:
+        """Nothing was started."""

@@ -1,0 +1,125 @@
+"""Run the steps of a stage on an engine: skip the units that are done, commit each that is, and show the progress."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from operators.errors import InputError
+from pipelines.engines import Engine, Gather, Pool, Route, Stats, Unit, Work, bucket_name
+from pipelines.progress import Progress
+from pipelines.run_directory import StageFolder
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A stage that is complete: its folder and what it said in its manifest."""
+
+    folder: StageFolder
+    manifest: Mapping[str, Any]
+
+    def parts(self, kind: str) -> list[dict[str, Any]]:
+        """Return the data files of one kind: {path, rows}."""
+        return list(self.manifest["parts"][kind])
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a stage gets to run with: where to write, what it builds on, the engine, and how to show progress."""
+
+    folder: StageFolder
+    inputs: Mapping[str, Completed]
+    engine: Engine
+    progress: Progress
+
+    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool = Pool()) -> list[Stats]:  # noqa: B008 - Pool is frozen
+        """Do the units of a step that are not done yet; return the statistics of all, in the order of `units`."""
+        done = self._done(step, [unit.name for unit in units])
+        todo = [unit for unit in units if unit.name not in done]
+        if todo:
+            committed = partial(CommittedWork, make, self.folder, step)
+            self._follow(step, done, len(units), self.engine.map(committed, todo, pool))
+        return [done[unit.name] for unit in units]
+
+    def shuffle(
+        self,
+        step: str,
+        route: tuple[Callable[[], Route], Sequence[Unit]],
+        gather: tuple[Gather, int],
+        schema: pa.Schema,
+    ) -> list[Stats]:
+        """Route the rows of units to buckets and gather each; return the statistics of the buckets.
+
+        Args:
+            step: the name of the step.
+            route: what yields (bucket, rows) for a unit, and the units.
+            gather: what is done with the rows of a bucket, and how many buckets there are.
+            schema: of the rows.
+        """
+        (make_route, units), (each, buckets) = route, gather
+        names = [bucket_name(bucket) for bucket in range(buckets)]
+        done = self._done(step, names)
+        if len(done) < buckets:
+            committed = CommittedGather(each, self.folder, step)
+            self._follow(step, done, buckets, self.engine.shuffle(make_route, units, committed, buckets, schema))
+        return [done[name] for name in names]
+
+    def _done(self, step: str, names: Sequence[str]) -> dict[str, Stats]:
+        known = set(names)
+        return {name: stats for name, stats in self.folder.done_units(step).items() if name in known}
+
+    def _follow(self, step: str, done: dict[str, Stats], total: int, results: Any) -> None:  # noqa: ANN401 - an iterator of Result
+        with self.progress.step(step, total, len(done)) as advance:
+            for name, stats in results:
+                done[name] = stats
+                advance(stats)
+        if len(done) < total:
+            raise RuntimeError(f"The engine lost {total - len(done)} of {total} units of {step}.")
+
+
+class CommittedWork:
+    """Work that commits each unit when it is done, on the worker that did it."""
+
+    def __init__(self, make: Callable[[], Work], folder: StageFolder, step: str) -> None:
+        self.work, self.folder, self.step = make(), folder, step
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Do one unit and commit it."""
+        began = time.perf_counter()
+        stats = {**self.work(unit), "seconds": round(time.perf_counter() - began, 4)}
+        self.folder.commit_unit(self.step, unit.name, stats)
+        return stats
+
+
+@dataclass(frozen=True)
+class CommittedGather:
+    """Gathering that commits each bucket when it is done."""
+
+    gather: Gather
+    folder: StageFolder
+    step: str
+
+    def __call__(self, bucket: int, table: pa.Table) -> Stats:
+        """Gather one bucket and commit it."""
+        began = time.perf_counter()
+        stats = {**self.gather(bucket, table), "seconds": round(time.perf_counter() - began, 4)}
+        self.folder.commit_unit(self.step, bucket_name(bucket), stats)
+        return stats
+
+
+def added(stats: Sequence[Stats], key: str) -> dict[str, int]:
+    """Add up the counts, by reason, that every unit gives under a key."""
+    total: dict[str, int] = {}
+    for one in stats:
+        for reason, count in one.get(key, {}).items():
+            total[reason] = total.get(reason, 0) + count
+    return total
+
+
+def refuse_if(broken: bool, message: str) -> None:
+    """Raise an InputError with the message if something is broken."""
+    if broken:
+        raise InputError(message)

@@ -1,0 +1,155 @@
+"""The run directory: one folder per stage and fingerprint, with atomic writes and a manifest that is the commit."""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, Self
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+MANIFEST = "_manifest.json"
+UNITS = "_units"
+
+# Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
+FORMAT = 1
+
+
+def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """Name what a stage would write: equal for equal settings, inputs and version of the format, and for nothing else."""
+    identity = {"format": FORMAT, "stage": stage, "settings": settings, "inputs": list(inputs)}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder at an fsspec URI. Travels to workers; what it writes appears whole or not at all."""
+
+    uri: str
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def fs(self) -> Any:  # noqa: ANN401 - fsspec is untyped
+        """The file system of the folder; fsspec keeps one per process."""
+        return fsspec.core.url_to_fs(self.uri, **self.storage_options)[0]
+
+    def path(self, name: str = "") -> str:
+        """Return the path of a file in this folder, as its file system wants it."""
+        root = str(fsspec.core.url_to_fs(self.uri, **self.storage_options)[1]).rstrip("/")
+        return f"{root}/{name}" if name else root
+
+    def within(self, name: str) -> Self:
+        """Return a folder inside this one."""
+        return type(self)(f"{self.uri.rstrip('/')}/{name}", self.storage_options)
+
+    def exists(self, name: str = "") -> bool:
+        """Tell whether a file or folder is there."""
+        return bool(self.fs.exists(self.path(name)))
+
+    def names(self, name: str = "") -> list[str]:
+        """List the names of what lies directly in a folder, sorted; none where there is no such folder."""
+        path = self.path(name)
+        self.fs.invalidate_cache(path)
+        try:
+            found = self.fs.ls(path, detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(entry.rstrip("/").rpartition("/")[2] for entry in found)
+
+    def remove(self, name: str = "") -> None:
+        """Remove a file or folder, if it is there."""
+        if self.exists(name):
+            self.fs.rm(self.path(name), recursive=True)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a file that takes its name only when it is complete."""
+        path = self.path(name)
+        if not isinstance(self.fs, LocalFileSystem):
+            with self.fs.open(path, "wb") as stream:  # object stores show a file once it is closed
+                yield stream
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        unfinished = f"{path}.{uuid.uuid4().hex}.unfinished"
+        try:
+            with open(unfinished, "wb") as stream:
+                yield stream
+            os.replace(unfinished, path)
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a whole file."""
+        with self.writing(name) as stream:
+            stream.write(content)
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write a value as JSON."""
+        self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write a table as Parquet."""
+        with self.writing(name) as stream:
+            pq.write_table(table, stream, compression="zstd", compression_level=1)
+
+    def read_bytes(self, name: str) -> bytes:
+        """Read a whole file."""
+        return bytes(self.fs.cat_file(self.path(name)))
+
+    def read_json(self, name: str) -> Any:  # noqa: ANN401 - JSON
+        """Read a JSON file."""
+        return json.loads(self.read_bytes(name))
+
+    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a Parquet file, or some of its columns."""
+        with self.fs.open(self.path(name), "rb") as stream:
+            return pq.read_table(stream, columns=None if columns is None else list(columns))
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """Give a folder as a local path: itself where it is local, else a copy for as long as it is needed."""
+        if isinstance(self.fs, LocalFileSystem):
+            yield Path(self.path(name))
+            return
+        with TemporaryDirectory() as copy:
+            self.fs.get(self.path(name), f"{copy}/folder", recursive=True)
+            yield Path(copy) / "folder"
+
+
+@dataclass(frozen=True)
+class StageFolder(Folder):
+    """Where one stage writes. A unit of work is done once its statistics lie there, the stage once its manifest does."""
+
+    def commit_unit(self, step: str, unit: str, stats: Mapping[str, Any]) -> None:
+        """Say that a unit of work is done. Written after all that the unit wrote."""
+        self.write_json(f"{UNITS}/{step}/{unit}.json", stats)
+
+    def done_units(self, step: str) -> dict[str, dict[str, Any]]:
+        """Return the statistics of the units of a step that are done."""
+        names = [name for name in self.names(f"{UNITS}/{step}") if name.endswith(".json")]
+        return {name.removesuffix(".json"): self.read_json(f"{UNITS}/{step}/{name}") for name in names}
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Return what the stage said when it was complete, or None while it is not."""
+        return self.read_json(MANIFEST) if self.exists(MANIFEST) else None
+
+    def commit(self, manifest: Mapping[str, Any]) -> None:
+        """Say that the stage is complete. Written last."""
+        self.write_json(MANIFEST, manifest)
+
+
+@dataclass(frozen=True)
+class RunDirectory(Folder):
+    """`<run>/<stage>/<fingerprint>/`, `<run>/dataset/<format>/` and `<run>/report/`."""
+
+    def stage(self, name: str, mark: str) -> StageFolder:
+        """Return the folder of a stage with this fingerprint."""
+        return StageFolder(f"{self.uri.rstrip('/')}/{name}/{mark}", self.storage_options)

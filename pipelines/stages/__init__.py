@@ -1,0 +1,40 @@
+"""The stages: what each reads from the stages before it, gives to its operator, and writes."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pipelines.execution import Execution
+
+Summary = dict[str, Any]
+
+
+class Stage(Protocol):
+    """One stage of a pipeline: an operator with its configuration, and the stages it builds on.
+
+    Attributes:
+        name: also the folder in the run directory.
+        inputs: the names of the stages whose output it reads.
+    """
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The stages it reads from."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return everything but its inputs that decides what it writes: what its fingerprint hashes."""
+        ...
+
+    def run(self, execution: Execution) -> Summary:
+        """Do the work. The summary has `parts` (kind -> [{path, rows}]), `rows_in`, `rows_out` and `dropped`."""
+        ...
+
+
+def part_name(number: int) -> str:
+    """Return the name of a data file."""
+    return f"part-{number:05d}.parquet"

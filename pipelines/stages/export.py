@@ -1,0 +1,107 @@
+"""Export: bring the texts to the negatives, and write the training data with its card."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.datasets.formats import JSONL_ONLY, LAYOUTS, ExportConfig, Mined
+from operators.schemas import TEXTS, numbers
+from pipelines.engines import Stats, Unit
+from pipelines.execution import Completed, Execution
+from pipelines.run_directory import StageFolder
+from pipelines.stages import Summary
+
+
+@dataclass(frozen=True)
+class ExportDataset:
+    """Partitions of negatives -> one file each and format, with the texts."""
+
+    config: ExportConfig
+    num_negatives: int
+
+    name = "export"
+    inputs: tuple[str, ...] = ("prepare/corpus", "prepare/queries", "select")
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the configuration."""
+        return {**self.config.model_dump(), "num_negatives": self.num_negatives}
+
+    def run(self, execution: Execution) -> Summary:
+        """Bring the texts to the query partitions and write every format."""
+        corpus, queries, selected = (execution.inputs[name] for name in self.inputs)
+        negatives = selected.parts("negatives")
+        units = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
+        route = partial(RouteTexts, corpus.folder, selected.folder, negatives)
+        gather = WriteFormats(execution.folder, queries, selected, self)
+        stats = execution.shuffle("write", (route, units), (gather, len(negatives)), TEXTS)
+        return {
+            "rows_in": selected.manifest["rows_out"],
+            "rows_out": sum(one["rows_out"] for one in stats),
+            "dropped": {},
+            "rows": {layout: sum(one["rows"][layout] for one in stats) for layout in self.config.formats},
+            "parts": {
+                layout: [{"path": one["paths"][layout], "rows": one["rows"][layout]} for one in stats]
+                for layout in self.config.formats
+            },
+        }
+
+
+class RouteTexts:
+    """One partition of documents -> those that a partition of negatives names, to that partition."""
+
+    def __init__(self, corpus: StageFolder, selected: StageFolder, negatives: Sequence[Mapping[str, Any]]) -> None:
+        self.corpus = corpus
+        wanted = []
+        for part in negatives:
+            table = selected.read_table(part["path"], ["positive_key", "doc_key"])
+            wanted.append(np.union1d(numbers(table, "positive_key"), numbers(table, "doc_key")))
+        self.part = np.repeat(np.arange(len(wanted)), [len(keys) for keys in wanted])
+        self.key = np.concatenate(wanted)
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
+        """Route one partition."""
+        documents = self.corpus.read_table(unit.args["path"], TEXTS.names)
+        here = np.isin(self.key, numbers(documents, "doc_key"))
+        for part in np.unique(self.part[here]):
+            wanted = np.isin(numbers(documents, "doc_key"), self.key[here & (self.part == part)])
+            yield int(part), documents.filter(pa.array(wanted))
+
+
+@dataclass(frozen=True)
+class WriteFormats:
+    """All texts that a partition of negatives names -> the partition in every format."""
+
+    folder: StageFolder
+    queries: Completed
+    selected: Completed
+    stage: ExportDataset
+
+    def __call__(self, bucket: int, texts: pa.Table) -> Stats:
+        """Write one partition."""
+        mined = Mined(
+            negatives=self.selected.folder.read_table(self.selected.parts("negatives")[bucket]["path"]),
+            queries=self.queries.folder.read_table(self.queries.parts("queries")[bucket]["path"]),
+            texts=texts.sort_by("doc_key"),
+            num_negatives=self.stage.num_negatives,
+        )
+        rows, paths = {}, {}
+        for layout in self.stage.config.formats:
+            table = LAYOUTS[layout](mined)
+            rows[layout], paths[layout] = table.num_rows, self._write(layout, bucket, table)
+        return {"rows_out": mined.negatives.num_rows, "rows": rows, "paths": paths}
+
+    def _write(self, layout: str, bucket: int, table: pa.Table) -> str:
+        number = f"train-{bucket:05d}-of-{len(self.selected.parts('negatives')):05d}"
+        if layout in JSONL_ONLY or self.stage.config.file_format == "jsonl":
+            path = f"{layout}/{number}.jsonl"
+            lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
+            self.folder.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+        else:
+            path = f"{layout}/{number}.parquet"
+            self.folder.write_table(path, table)
+        return path

@@ -1,0 +1,177 @@
+"""Prepare the corpus: read, clean, drop what repeats, and write partitions."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.documents.clean import Clean, CleanConfig
+from operators.documents.identify import IDENTITIES, Identify, identities_of
+from operators.documents.pairs import documents_of
+from operators.documents.read import read
+from operators.documents.sources import SourceFile
+from operators.errors import InputError
+from operators.schemas import DROPPED, concat, numbers
+from pipelines.engines import Stats, Unit
+from pipelines.execution import Execution, added
+from pipelines.run_directory import StageFolder
+from pipelines.stages import Summary, part_name
+
+# Two identities of about 60 bytes for each document: a bucket stays near 100 MB.
+DOCUMENTS_PER_BUCKET = 1_000_000
+
+
+@dataclass(frozen=True)
+class PrepareCorpus:
+    """Source files -> partitions of documents (schema DOCUMENTS), and lists of what was dropped.
+
+    Each file is read and cleaned by itself; then the keys alone are shuffled to find repetitions; then each partition
+    is written without them.
+    """
+
+    files: Sequence[SourceFile]
+    clean: CleanConfig
+    partition_rows: int
+
+    name = "prepare/corpus"
+    inputs: tuple[str, ...] = ()
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the files as they are now, and how they are cleaned."""
+        return {
+            "files": [file.model_dump(exclude={"storage_options"}) for file in self.files],
+            "clean": self.clean.model_dump(),
+            "partition_rows": self.partition_rows,
+        }
+
+    def run(self, execution: Execution) -> Summary:
+        """Read, identify and write."""
+        folder = execution.folder
+        reading = partial(ReadDocuments, folder, self.clean, self.partition_rows)
+        units = [Unit(f"{i:05d}", file.model_dump()) for i, file in enumerate(self.files)]
+        read_stats = execution.map("read", reading, units)
+        parts = [part for stats in read_stats for part in stats["parts"]]
+        if not sum(part["rows"] for part in parts):
+            raise InputError(f"{self.files[0].uri}: no document is left after cleaning. Look at `clean` and at the text column.")
+
+        units = [Unit(f"{i:05d}", {"path": part["path"], "part": i}) for i, part in enumerate(parts)]
+        buckets = math.ceil(sum(part["rows"] for part in parts) / DOCUMENTS_PER_BUCKET)
+        gather = WriteDuplicates(folder, Identify(self.clean.exact_duplicates))
+        identified = execution.shuffle(
+            "identify", (partial(RouteIdentities, folder, buckets), units), (gather, buckets), IDENTITIES
+        )
+        duplicates = [stats["path"] for stats in identified]
+        written = execution.map("write", partial(WriteDocuments, folder, duplicates), units)
+        folder.remove("read")
+        return {
+            "rows_in": sum(stats["rows_in"] for stats in read_stats),
+            "rows_out": sum(stats["rows_out"] for stats in written),
+            "dropped": added([*read_stats, *identified], "dropped"),
+            "parts": {
+                "documents": [{"path": stats["path"], "rows": stats["rows_out"]} for stats in written],
+                "duplicates": [{"path": path} for path in duplicates],
+                "dropped": [{"path": stats["dropped_path"]} for stats in read_stats],
+            },
+        }
+
+
+def partitions(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Cut a stream of tables into tables of `rows` rows, the last one shorter."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        while sum(one.num_rows for one in held) >= rows:
+            together = pa.concat_tables(held, promote_options="permissive")
+            yield together.slice(0, rows)
+            held = [together.slice(rows)]
+    rest = pa.concat_tables(held, promote_options="permissive") if held else None
+    if rest is not None and rest.num_rows:
+        yield rest
+
+
+class ReadDocuments:
+    """One source file -> cleaned partitions, still with what repeats in them."""
+
+    def __init__(self, folder: StageFolder, clean: CleanConfig, partition_rows: int) -> None:
+        self.folder, self.clean, self.partition_rows = folder, Clean(clean), partition_rows
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Read one file."""
+        file = SourceFile.model_validate(unit.args)
+        tables = map(documents_of, read(file)) if file.kind == "pairs" else read(file)
+        parts, dropped, rows_in = [], [], 0
+        for number, table in enumerate(partitions(tables, self.partition_rows)):
+            documents, out = self.clean(table)
+            path = f"read/{unit.name}-{number:05d}.parquet"
+            self.folder.write_table(path, documents)
+            parts.append({"path": path, "rows": documents.num_rows})
+            dropped.append(out)
+            rows_in += table.num_rows
+        everything = concat(dropped, DROPPED)
+        dropped_path = f"dropped/{unit.name}.parquet"
+        self.folder.write_table(dropped_path, everything)
+        return {
+            "rows_in": rows_in,
+            "rows_out": sum(part["rows"] for part in parts),
+            "dropped": counts_of(everything.column("reason")),
+            "parts": parts,
+            "dropped_path": dropped_path,
+        }
+
+
+class RouteIdentities:
+    """One partition -> its identities, to the bucket of their key."""
+
+    def __init__(self, folder: StageFolder, buckets: int) -> None:
+        self.folder, self.buckets = folder, buckets
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
+        """Route one partition."""
+        documents = self.folder.read_table(unit.args["path"], ["doc_id", "doc_key", "text_key"])
+        identities = identities_of(documents, unit.args["part"])
+        bucket = numbers(identities, "key") % self.buckets
+        for one in np.unique(bucket):
+            yield int(one), identities.filter(pa.array(bucket == one))
+
+
+@dataclass(frozen=True)
+class WriteDuplicates:
+    """All identities of a bucket -> the documents among them that repeat another."""
+
+    folder: StageFolder
+    identify: Identify
+
+    def __call__(self, bucket: int, identities: pa.Table) -> Stats:
+        """Identify one bucket."""
+        duplicates = self.identify(identities).sort_by([("part", "ascending"), ("row", "ascending")])
+        path = f"duplicates/{part_name(bucket)}"
+        self.folder.write_table(path, duplicates)
+        return {"path": path, "rows_out": duplicates.num_rows, "dropped": counts_of(duplicates.column("reason"))}
+
+
+class WriteDocuments:
+    """One partition -> the same without what repeats."""
+
+    def __init__(self, folder: StageFolder, duplicates: Sequence[str]) -> None:
+        self.folder = folder
+        tables = [folder.read_table(path, ["part", "row"]) for path in duplicates]
+        self.part = np.concatenate([numbers(table, "part") for table in tables])
+        self.row = np.concatenate([numbers(table, "row") for table in tables])
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Write one partition."""
+        documents = self.folder.read_table(unit.args["path"])
+        kept = np.ones(documents.num_rows, dtype=np.bool_)
+        kept[self.row[self.part == unit.args["part"]]] = False
+        path = f"documents/{part_name(unit.args['part'])}"
+        self.folder.write_table(path, documents.filter(pa.array(kept)))
+        return {"path": path, "rows_in": documents.num_rows, "rows_out": int(kept.sum())}
+
+
+def counts_of(reasons: pa.ChunkedArray) -> dict[str, int]:
+    """Count the values of a column."""
+    return {row["values"]: row["counts"] for row in reasons.value_counts().to_pylist()}

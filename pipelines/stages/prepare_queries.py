@@ -1,0 +1,214 @@
+"""Prepare queries and judgements: bring them together, lead judgements to the documents that were kept."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from operators.documents.clean import CleanConfig
+from operators.documents.judge import READ_JUDGEMENTS, Resolved, judged_queries, key_queries, resolve, with_keys
+from operators.documents.pairs import judgements_of, queries_of
+from operators.documents.read import read
+from operators.documents.sources import SourceFile
+from operators.errors import InputError
+from operators.schemas import DROPPED, concat, numbers
+from operators.segments import row_of
+from pipelines.engines import Stats, Unit
+from pipelines.execution import Completed, Execution, added
+from pipelines.run_directory import StageFolder
+from pipelines.stages import Summary, part_name
+from pipelines.stages.prepare_corpus import counts_of
+
+FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64(), "doc_id": pa.string()})
+NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True)
+class PrepareQueries:
+    """Queries and judgements -> partitions of judged queries (QUERIES) and of their judgements (JUDGEMENTS).
+
+    Queries and judgements are the small side: one worker holds their keys at a time.
+    """
+
+    queries: Sequence[SourceFile]
+    judgements: Sequence[SourceFile]
+    clean: CleanConfig
+    on_dangling: Literal["refuse", "drop"]
+    partition_rows: int
+
+    name = "prepare/queries"
+    inputs: tuple[str, ...] = ("prepare/corpus",)
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the files as they are now, and what is kept of them."""
+        return {
+            "queries": [file.model_dump(exclude={"storage_options"}) for file in self.queries],
+            "judgements": [file.model_dump(exclude={"storage_options"}) for file in self.judgements],
+            "merge": self.clean.exact_duplicates,
+            "drop_empty": self.clean.drop_empty,
+            "on_dangling": self.on_dangling,
+            "partition_rows": self.partition_rows,
+        }
+
+    def run(self, execution: Execution) -> Summary:
+        """Read both, find the judged documents in the corpus, and bring them together."""
+        folder, corpus = execution.folder, execution.inputs["prepare/corpus"]
+        files = {
+            "queries": [file.model_dump() for file in self.queries],
+            "judgements": [file.model_dump() for file in self.judgements],
+        }
+        (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [Unit("all", files)])
+        units = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
+        found = execution.map("find", partial(FindJudged, folder, corpus.folder), units)
+        join = partial(JoinJudgements, folder, corpus, self)
+        (joined,) = execution.map("join", join, [Unit("all", {"found": [stats["path"] for stats in found]})])
+        for name in ("read", "found"):
+            folder.remove(name)
+        return {
+            "rows_in": read_stats["rows_in"],
+            "rows_out": joined["rows_out"],
+            "judgements": joined["judgements"],
+            "dropped": added([read_stats, joined], "dropped"),
+            "parts": {kind: joined[kind] for kind in ("queries", "judgements")},
+        }
+
+
+class ReadQueries:
+    """All queries and judgements -> those queries that are judged."""
+
+    def __init__(self, folder: StageFolder, stage: PrepareQueries) -> None:
+        self.folder, self.stage = folder, stage
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Read everything."""
+        queries = pa.concat_tables([key_queries(table) for table in self._tables(unit.args["queries"], queries_of)])
+        judgements = pa.concat_tables([with_keys(table) for table in self._tables(unit.args["judgements"], judgements_of)])
+        if not judgements.num_rows:
+            raise InputError(f"{unit.args['judgements'][0]['uri']}: no judgements. Without positives nothing can be mined.")
+        queries = self._once_each(queries)
+        unknown = ~np.isin(numbers(judgements, "query_key"), numbers(queries, "query_key"))
+        self._refuse_unknown(judgements.filter(pa.array(unknown)))
+        judged = judged_queries(
+            queries,
+            judgements.filter(pa.array(~unknown)),
+            merge=self.stage.clean.exact_duplicates == "keep_first",
+            drop_empty=self.stage.clean.drop_empty,
+        )
+        self.folder.write_table("read/queries.parquet", judged.queries)
+        self.folder.write_table("read/judgements.parquet", judged.judgements)
+        self.folder.write_table("read/dropped.parquet", judged.dropped)
+        dropped = {f"query_{reason}": count for reason, count in counts_of(judged.dropped.column("reason")).items()}
+        if unknown.any():
+            dropped["judgement_of_unknown_query"] = int(unknown.sum())
+        return {"rows_in": queries.num_rows, "rows_out": judged.queries.num_rows, "dropped": dropped}
+
+    @staticmethod
+    def _tables(files: Sequence[Mapping[str, Any]], of_pairs: Any) -> list[pa.Table]:  # noqa: ANN401 - a function
+        opened = [SourceFile.model_validate(file) for file in files]
+        tables = [(file, table) for file in opened for table in read(file)]
+        if not tables:
+            raise InputError(f"{opened[0].uri}: the file has no rows.")
+        return [of_pairs(table) if file.kind == "pairs" else table for file, table in tables]
+
+    @staticmethod
+    def _once_each(queries: pa.Table) -> pa.Table:
+        keys, texts = numbers(queries, "query_key"), numbers(queries, "text_key")
+        first = row_of(keys, keys)
+        other = np.flatnonzero(texts != texts[first])
+        if len(other):
+            name = queries.column("query_id")[int(other[0])].as_py()
+            raise InputError(f"The query_id {name!r} stands for two different texts. Give each query an id of its own.")
+        return queries.filter(pa.array(first == np.arange(len(first))))
+
+    def _refuse_unknown(self, judgements: pa.Table) -> None:
+        if judgements.num_rows and self.stage.on_dangling == "refuse":
+            _refuse_dangling(self.stage, "query", judgements.column("query_id"), judgements.num_rows)
+
+
+def _refuse_dangling(stage: PrepareQueries, what: str, ids: pa.ChunkedArray, count: int) -> None:
+    names = ids.unique().to_pylist()
+    listed = ", ".join(map(repr, names[:NAMED_AT_MOST])) + (", ..." if len(names) > NAMED_AT_MOST else "")
+    raise InputError(
+        f"{stage.judgements[0].uri}: {count} judgements name an unknown {what} ({len(names)} ids: {listed}). "
+        f"Correct the ids, or set data.on_dangling to drop to leave these judgements out."
+    )
+
+
+class FindJudged:
+    """One partition of the corpus -> those of its documents that are judged."""
+
+    def __init__(self, folder: StageFolder, corpus: StageFolder) -> None:
+        self.folder, self.corpus = folder, corpus
+        self.judged = np.unique(numbers(folder.read_table("read/judgements.parquet", ["doc_key"]), "doc_key"))
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Look one partition through."""
+        documents = self.corpus.read_table(unit.args["path"], ["doc_key", "text_key", "doc_id"])
+        documents = documents.filter(pa.array(np.isin(numbers(documents, "doc_key"), self.judged)))
+        path = f"found/{unit.name}.parquet"
+        self.folder.write_table(path, documents.append_column("kept_key", documents.column("doc_key")).select(FOUND.names))
+        return {"path": path, "rows_out": documents.num_rows}
+
+
+class JoinJudgements:
+    """Judged queries, judgements and the documents found -> partitions of queries and of their judgements."""
+
+    def __init__(self, folder: StageFolder, corpus: Completed, stage: PrepareQueries) -> None:
+        self.folder, self.corpus, self.stage = folder, corpus, stage
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Join everything."""
+        queries, judgements = (self.folder.read_table(f"read/{name}.parquet") for name in ("queries", "judgements"))
+        judgements, dropped = self._without_dangling(judgements, self._documents(unit.args["found"], judgements))
+        led = resolve(queries, judgements.select(READ_JUDGEMENTS.names), self._documents(unit.args["found"], judgements))
+        if not led.queries.num_rows:
+            raise InputError(f"{self.stage.judgements[0].uri}: no query has a positive that is in the corpus.")
+        for reason, count in counts_of(led.dropped.column("reason")).items():
+            dropped[f"query_{reason}"] = count
+        everything = concat([self.folder.read_table("read/dropped.parquet"), led.dropped], DROPPED)
+        self.folder.write_table("dropped/queries.parquet", everything)
+        return {
+            "rows_out": led.queries.num_rows,
+            "judgements": led.judgements.num_rows,
+            "dropped": dropped,
+            **self._write(led),
+        }
+
+    def _documents(self, found: Sequence[str], judgements: pa.Table) -> pa.Table:
+        """Return the judged documents that are in the corpus, and those that another stands for (schema FOUND)."""
+        tables = [self.folder.read_table(path) for path in found]
+        for part in self.corpus.parts("duplicates"):
+            table = self.corpus.folder.read_table(part["path"])
+            wanted = np.isin(numbers(table, "doc_key"), numbers(judgements, "doc_key"))
+            table = table.filter(pa.array(wanted)).select(["doc_key", "kept_key", "text_key"])
+            tables.append(table.append_column("doc_id", pa.nulls(table.num_rows, pa.string())))
+        return concat(tables, FOUND)
+
+    def _without_dangling(self, judgements: pa.Table, documents: pa.Table) -> tuple[pa.Table, dict[str, int]]:
+        missing = ~np.isin(numbers(judgements, "doc_key"), numbers(documents, "doc_key"))
+        cleaned = [self.corpus.folder.read_table(part["path"], ["key"]) for part in self.corpus.parts("dropped")]
+        of_cleaned = missing & np.isin(numbers(judgements, "doc_key"), np.concatenate([numbers(one, "key") for one in cleaned]))
+        unknown = judgements.filter(pa.array(missing & ~of_cleaned))
+        if unknown.num_rows and self.stage.on_dangling == "refuse":
+            _refuse_dangling(self.stage, "document", unknown.column("doc_id"), unknown.num_rows)
+        counts = {"judgement_of_unknown_document": unknown.num_rows, "judgement_of_cleaned_document": int(of_cleaned.sum())}
+        return judgements.filter(pa.array(~missing)), {reason: count for reason, count in counts.items() if count}
+
+    def _write(self, led: Resolved) -> dict[str, list[dict[str, Any]]]:
+        size = self.stage.partition_rows
+        owner = row_of(numbers(led.queries, "query_key"), numbers(led.judgements, "query_key")) // size
+        parts: dict[str, list[dict[str, Any]]] = {"queries": [], "judgements": []}
+        for number in range(math.ceil(led.queries.num_rows / size)):
+            tables = {
+                "queries": led.queries.slice(number * size, size),
+                "judgements": led.judgements.filter(pa.array(owner == number)),
+            }
+            for kind, table in tables.items():
+                path = f"{kind}/{part_name(number)}"
+                self.folder.write_table(path, table)
+                parts[kind].append({"path": path, "rows": table.num_rows})
+        return parts
