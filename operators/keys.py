@@ -14,7 +14,7 @@ _LOW_63_BITS = (1 << 63) - 1
 def keys_of(strings: pa.Array | pa.ChunkedArray) -> Keys:
     """Return the 63-bit xxh3 of each string, as non-negative int64 of shape (n,)."""
     digest = xxhash.xxh3_64_intdigest
-    hashes = np.fromiter(map(digest, strings.to_pylist()), dtype=np.uint64, count=len(strings))
+    hashes = np.fromiter(map(digest, strings.cast(pa.binary()).to_pylist()), dtype=np.uint64, count=len(strings))
     return (hashes & np.uint64(_LOW_63_BITS)).astype(np.int64)
 
 

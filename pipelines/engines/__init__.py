@@ -29,11 +29,13 @@ class Pool:
 
     Attributes:
         workers: how many at the same time; None leaves it to the engine.
+        cpus: cores for each worker.
         gpus: GPUs for each worker.
         stateful: making the work is costly (a model, an index): a worker makes it once and keeps it.
     """
 
     workers: int | None = None
+    cpus: int = 1
     gpus: float = 0
     stateful: bool = False
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
-
 from operators.errors import InputError
 from operators.schemas import concat
 from pipelines.engines import Gather, Pool, Result, Route, Stats, Unit, Work, bucket_name
@@ -16,42 +14,17 @@ from pipelines.engines import Gather, Pool, Result, Route, Stats, Unit, Work, bu
 _REFUSED = "refused"
 
 
-class RayConfig(BaseModel):
-    """Which Ray cluster to use.
-
-    Attributes:
-        address: of a running cluster, or `auto`; null starts a local Ray that ends with the command.
-        workers: the most workers a step may have; null leaves it to Ray.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    address: str | None = None
-    workers: int | None = None
-
-
 class RayEngine:
     """Runs units as rows of a Ray dataset; Ray Data schedules them, retries those whose worker died, and shuffles."""
 
     name = "ray"
 
-    def __init__(self, config: RayConfig, code: str | None = None) -> None:
-        """Join the cluster, or start a local Ray."""
-        # Read when Ray is imported: its own logs and progress bars would drown ours.
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
-        import ray.data
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        """Join the cluster at an address, or start a local Ray; at most `workers` at a time for each step."""
+        self.workers = workers
+        self._started = connect(address, workers)
         from ray.data.context import DataContext, ShuffleStrategy
 
-        self.config = config
-        inside = ray.is_initialized()
-        if not inside:
-            options: dict[str, Any] = {"address": config.address or os.environ.get("RAY_ADDRESS") or "local"}
-            if options["address"] == "local":
-                cores = max(os.cpu_count() or 1, config.workers or 1) + 1  # one more: an actor pool must not starve reads
-                options.update(num_cpus=cores, include_dashboard=False)
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
-        self._started = not inside
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
@@ -64,13 +37,13 @@ class RayEngine:
         """Do the work of every unit, on a pool of actors where making the work is costly, else as tasks."""
         import ray.data
 
-        workers = min(pool.workers or self.config.workers or _cores(), max(len(units), 1))
+        workers = min(pool.workers or self.workers or _cores(), max(len(units), 1))
         options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
         if pool.stateful:
-            options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(make,), num_cpus=1)
+            options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(make,), num_cpus=pool.cpus)
             done = self._units(units).map_batches(_Worker, **options)
         else:
-            options.update(compute=ray.data.TaskPoolStrategy(size=workers), num_cpus=1)
+            options.update(compute=ray.data.TaskPoolStrategy(size=workers), num_cpus=pool.cpus)
             done = self._units(units).map_batches(_Task(make), **options)
         yield from _results(done)
 
@@ -171,4 +144,25 @@ def _results(done: Any) -> Iterator[Result]:  # noqa: ANN401 - ray.data.Dataset
 def _cores() -> int:
     import ray
 
-    return max(int(ray.cluster_resources().get("CPU", 1)) - 1, 1)
+    return max(int(ray.cluster_resources().get("CPU", 1)), 1)
+
+
+def connect(address: str | None, workers: int | None) -> bool:
+    """Join the Ray cluster at an address, or start a local Ray; tells whether this call did it.
+
+    Raises:
+        InputError: there is no cluster at the address.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    options: dict[str, Any] = {"address": address or os.environ.get("RAY_ADDRESS") or "local"}
+    if options["address"] == "local":
+        # One more than there are: an encoder takes all the cores, and what feeds it must not wait for it to end.
+        options.update(num_cpus=max(os.cpu_count() or 1, workers or 1) + 1, include_dashboard=False)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except ConnectionError as error:
+        raise InputError(f"engine.address: no Ray cluster answers at {options['address']} ({error}).") from error
+    return True

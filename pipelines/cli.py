@@ -1,0 +1,199 @@
+"""The command line: `hardneg mine CONFIG`, a command for each stage, `plan` and `evaluate`."""
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from operators.errors import InputError
+
+if TYPE_CHECKING:
+    from pipelines.config import Config
+    from pipelines.engines import Engine
+    from pipelines.pipeline import Outcome, Pipeline
+
+# Exit status of refused input; an error of the program itself gives 1.
+REFUSED = 2
+
+app = typer.Typer(
+    name="hardneg",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Turn a corpus, queries and judgements into hard-negative training data.\n\n"
+        "`hardneg mine CONFIG` does everything: prepare, encode, index, search, select, export, report. Each of these "
+        "is a command too: it runs what comes before it, and reuses what is there already. `hardneg plan CONFIG` says "
+        "what would run. Ready configurations lie in `configs/`."
+    ),
+)
+
+ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file; those in configs/ are ready to use.")]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, such as `select.relative_margin=0.05`. Repeatable."),
+]
+EngineName = Annotated[
+    str | None, typer.Option("--engine", metavar="local|ray", help="Where to run. `ray` is the default; `local` is this process.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, the last line of standard output.")]
+
+
+def _command(stage: str, does: str) -> None:
+    def run(config: ConfigPath, settings: Setting = None, engine: EngineName = None, as_json: AsJson = False) -> None:
+        _run(stage, _load(config, settings, engine), as_json)
+
+    app.command(stage, help=does)(run)
+
+
+_command("mine", "Mine: from sources to training data and a report. What an earlier run did already is reused.")
+_command("prepare", "Read, check and clean corpus, queries and judgements.")
+_command("encode", "Encode the texts into vectors, after preparing them.")
+_command("index", "Build the index, after encoding.")
+_command("search", "Search the corpus for every query, after indexing.")
+_command("select", "Choose the negatives among the candidates. Needs no model: try thresholds in seconds.")
+_command("export", "Write the training data with its texts, after selecting.")
+_command("report", "Write the report: what every stage did, dropped and found. Runs what is missing before it.")
+
+
+@app.command("plan", help="Show what `mine` would run, what it would reuse and what it needs. Runs and writes nothing.")
+def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None, as_json: AsJson = False) -> None:
+    """Show the plan."""
+    from pipelines.plan import describe, show
+
+    described = describe(_build(_load(config, settings, engine)))
+    if as_json:
+        _print_json(described)
+    else:
+        show(described)
+
+
+@app.command("evaluate", help="Print nDCG@10, MRR@10 and recall of the encoder and the index on a split's judgements.")
+def evaluate(
+    config: ConfigPath,
+    split: Annotated[str, typer.Option(help="The split of a BEIR folder whose judgements to score.")] = "test",
+    settings: Setting = None,
+    engine: EngineName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate on one split; the corpus' vectors and index are those of the run."""
+    began = time.perf_counter()
+    loaded = _load(config, [*(settings or []), f"data.split={split}"], engine)
+    pipeline = _build(loaded)
+    outcome = _through(pipeline, "search")
+    from pipelines.evaluation import evaluate as score
+
+    searched, prepared = outcome.completed["search"], outcome.completed["prepare/queries"]
+    measured = score(searched, prepared, loaded.search.k)
+    if as_json:
+        _print_json({"run": loaded.run, "split": split, "seconds": _since(began), "measures": measured})
+        return
+    for name, value in measured.items():
+        typer.echo(f"{name:12} {value:.4f}")
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 complete, 2 input refused, 1 anything else."""
+    # Read by the libraries when they are imported, here and in the workers.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"hardneg: {error}", err=True)
+        sys.exit(REFUSED)
+
+
+def _load(config: str, settings: list[str] | None, engine: str | None) -> "Config":
+    from pipelines.config import load
+
+    return load(config, settings or [], engine)
+
+
+def _build(config: "Config") -> "Pipeline":
+    from pipelines.pipeline import build
+
+    return build(config)
+
+
+def _engine(config: "Config") -> "Engine":
+    if config.engine.name == "local":
+        from pipelines.engines.local import LocalEngine
+
+        return LocalEngine()
+    from pipelines.engines.ray_data import RayEngine
+
+    return RayEngine(config.engine.address, None if config.engine.workers == "auto" else config.engine.workers)
+
+
+def _through(pipeline: "Pipeline", until: str) -> "Outcome":
+    """Run the stages up to one, on an engine that is started only if there is anything to do."""
+    from pipelines.engines.deferred import DeferredEngine
+    from pipelines.progress import Progress
+
+    engine = DeferredEngine(pipeline.config.engine.name, lambda: _engine(pipeline.config))
+    try:
+        return pipeline.run(until, engine, Progress())
+    finally:
+        engine.close()
+
+
+def _run(command: str, config: "Config", as_json: bool) -> None:
+    from pipelines.hardware import PeakMemory
+
+    began = time.perf_counter()
+    outputs: dict[str, str] = {}
+    with PeakMemory() as memory:
+        pipeline = _build(config)
+        everything = command in {"mine", "report"}
+        outcome = _through(pipeline, "export" if everything else command)
+        if everything or command == "export":
+            from pipelines.publish import publish
+
+            outputs.update(publish(pipeline.run_directory, config, outcome))
+        if everything:
+            from pipelines.config import resolved
+            from pipelines.report import write_report
+
+            pipeline.run_directory.write_json("config.json", resolved(config))
+            outputs["report"] = write_report(pipeline.run_directory, config, outcome)
+    result = _result(config, outcome, {"seconds": _since(began), "peak_rss_mib": memory.peak_mib, "outputs": outputs})
+    if as_json:
+        _print_json(result)
+    else:
+        _print_summary(result)
+
+
+def _result(config: "Config", outcome: "Outcome", measured: dict[str, Any]) -> dict[str, Any]:
+    from pipelines.report import dropped, stage_facts
+
+    stages = {name: stage_facts(outcome, name) for name in outcome.completed}
+    if "select" in outcome.completed:
+        suspected = outcome.completed["select"]
+        measured["outputs"]["suspected"] = f"{suspected.folder.uri}/suspected"
+    return {"run": config.run, "engine": config.engine.name, **measured, "stages": stages, "dropped": dropped(outcome)}
+
+
+def _print_summary(result: dict[str, Any]) -> None:
+    for name, uri in result["outputs"].items():
+        typer.echo(f"{name:16} {uri}")
+    typer.echo(f"{result['seconds']:.1f} s, {result['peak_rss_mib']:,} MiB at the most in all processes")
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value))
+
+
+def _since(began: float) -> float:
+    return round(time.perf_counter() - began, 2)
+
+
+if __name__ == "__main__":
+    main()

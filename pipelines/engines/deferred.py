@@ -1,0 +1,36 @@
+"""An engine that starts when it is first needed: a run that reuses everything starts no Ray."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+
+from pipelines.engines import Engine, Gather, Pool, Result, Route, Unit, Work
+
+
+class DeferredEngine:
+    """Stands for an engine until there is work for it."""
+
+    def __init__(self, name: str, start: Callable[[], Engine]) -> None:
+        self.name = name
+        self._start = start
+        self._engine: Engine | None = None
+
+    def map(self, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> Iterator[Result]:
+        """Start the engine if need be, and do the work of every unit on it."""
+        return self._started().map(make, units, pool)
+
+    def shuffle(
+        self, make_route: Callable[[], Route], units: Sequence[Unit], gather: Gather, buckets: int, schema: pa.Schema
+    ) -> Iterator[Result]:
+        """Start the engine if need be, and shuffle on it."""
+        return self._started().shuffle(make_route, units, gather, buckets, schema)
+
+    def close(self) -> None:
+        """End the engine, if it was started."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _started(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._start()
+        return self._engine

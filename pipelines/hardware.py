@@ -1,0 +1,76 @@
+"""What this machine, or the cluster that is named, has: cores and GPUs for the encoders, memory in use."""
+
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import psutil
+
+from pipelines.config import EngineConfig
+from pipelines.engines import Pool
+
+CORES_PER_ENCODER = 8  # one copy of a small model gains little from more
+SECONDS_BETWEEN_SAMPLES = 0.5
+
+
+def encoder_pool(config: EngineConfig) -> tuple[Pool, Literal["cpu", "cuda"]]:
+    """Decide on the pool of encoders and on the device they use."""
+    cores, found = _cluster(config) if config.name == "ray" and config.address else (os.cpu_count() or 1, _gpus_here())
+    gpus = min(found, 1) if config.encoder_gpus == "auto" else config.encoder_gpus
+    if gpus:
+        workers = max(int(found / gpus), 1) if config.encoder_workers == "auto" else config.encoder_workers
+        return Pool(workers=workers, gpus=gpus, stateful=True), "cuda"
+    workers = max(cores // CORES_PER_ENCODER, 1) if config.encoder_workers == "auto" else config.encoder_workers
+    return Pool(workers=workers, cpus=max(cores // workers, 1), stateful=True), "cpu"
+
+
+def _gpus_here() -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def _cluster(config: EngineConfig) -> tuple[int, int]:
+    import ray
+
+    from pipelines.engines.ray_data import connect
+
+    connect(config.address, None)
+    resources = ray.cluster_resources()
+    return int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+
+
+class PeakMemory:
+    """Follows the resident memory of this process and all its descendants, summed, while it is entered."""
+
+    def __init__(self) -> None:
+        self.peak_mib = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        this = psutil.Process()
+        while True:
+            self.peak_mib = max(self.peak_mib, _resident_bytes(this) >> 20)
+            if self._ended.wait(SECONDS_BETWEEN_SAMPLES):
+                return
+
+
+def _resident_bytes(root: psutil.Process) -> int:
+    total = 0
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:  # it ended since it was listed
+            continue
+    return total

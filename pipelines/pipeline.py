@@ -1,0 +1,176 @@
+"""The pipeline: the stages of a configuration in their order, what of them can be reused, and the run of the rest."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Literal
+
+from operators.documents.read import check
+from operators.documents.sources import SourceFile
+from operators.errors import InputError
+from operators.vectors.encode import Side, resolve
+from operators.vectors.model_files import model_folder, weights_digest
+from pipelines.config import Config
+from pipelines.engines import Engine
+from pipelines.execution import Completed, Execution
+from pipelines.hardware import encoder_pool
+from pipelines.progress import Progress
+from pipelines.run_directory import RunDirectory, StageFolder, fingerprint
+from pipelines.stages import Stage
+from pipelines.stages.encode import EncodeTexts
+from pipelines.stages.export import ExportDataset
+from pipelines.stages.index import BuildIndex
+from pipelines.stages.prepare_corpus import PrepareCorpus
+from pipelines.stages.prepare_queries import PrepareQueries
+from pipelines.stages.search import SearchShards
+from pipelines.stages.select import SelectNegatives
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage, where it would write, and whether that is there already."""
+
+    stage: Stage
+    folder: StageFolder
+    mark: str
+    manifest: Mapping[str, Any] | None
+    started: bool
+
+
+@dataclass
+class Pipeline:
+    """The stages of one configuration, in the order in which they run."""
+
+    config: Config
+    stages: Sequence[Stage]
+    run_directory: RunDirectory = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.run_directory = RunDirectory(self.config.run, self.config.storage_options)
+
+    def plan(self) -> list[Planned]:
+        """Say of every stage whether it would be reused. Writes nothing."""
+        marks: dict[str, str] = {}
+        planned = []
+        for stage in self.stages:
+            mark = fingerprint(stage.name, stage.settings(), [marks[name] for name in stage.inputs])
+            marks[stage.name] = mark
+            folder = self.run_directory.stage(stage.name, mark)
+            manifest = folder.manifest()
+            planned.append(Planned(stage, folder, mark, manifest, started=manifest is None and folder.exists()))
+        return planned
+
+    def run(self, until: str, engine: Engine, progress: Progress) -> "Outcome":
+        """Run the stages up to one of them, or to the group it names (`encode` is both encode stages).
+
+        What is complete is reused. Input that a stage refuses leaves nothing of that stage behind.
+        """
+        completed: dict[str, Completed] = {}
+        reused: dict[str, bool] = {}
+        for planned in self._up_to(until):
+            stage, manifest = planned.stage, planned.manifest
+            reused[stage.name] = manifest is not None
+            if manifest is None:
+                progress.stage = stage.name
+                progress.say(f"{stage.name}: {'going on' if planned.started else 'starting'}")
+                manifest = self._run_stage(planned, completed, engine, progress)
+            progress.say(_line(stage.name, manifest, reused[stage.name]))
+            completed[stage.name] = Completed(planned.folder, manifest)
+        return Outcome(completed, reused)
+
+    def _up_to(self, until: str) -> list[Planned]:
+        planned = self.plan()
+        last = max(i for i, one in enumerate(planned) if one.stage.name.partition("/")[0] == until)
+        return planned[: last + 1]
+
+    def _run_stage(
+        self, planned: Planned, completed: Mapping[str, Completed], engine: Engine, progress: Progress
+    ) -> Mapping[str, Any]:
+        stage, folder = planned.stage, planned.folder
+        began = time.perf_counter()
+        inputs = {name: completed[name] for name in stage.inputs}
+        try:
+            summary = stage.run(Execution(folder, inputs, engine, progress))
+        except InputError:
+            self._clear(folder)
+            raise
+        manifest = {
+            "stage": stage.name,
+            "fingerprint": planned.mark,
+            "settings": stage.settings(),
+            "inputs": {name: one.manifest["fingerprint"] for name, one in inputs.items()},
+            "engine": engine.name,
+            "version": version("hardneg"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - began, 3),
+            **summary,
+        }
+        folder.commit(manifest)
+        return manifest
+
+    def _clear(self, folder: StageFolder) -> None:
+        """Remove what a refused stage wrote, and the folders above it that are empty then."""
+        folder.remove()
+        root = self.run_directory.path()
+        above = folder.path().rpartition("/")[0]
+        while len(above) >= len(root) and folder.fs.isdir(above) and not folder.fs.ls(above, detail=False):
+            folder.fs.rmdir(above)
+            above = above.rpartition("/")[0]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The stages of a run that are complete, and which of them had been before."""
+
+    completed: Mapping[str, Completed]
+    reused: Mapping[str, bool]
+
+
+def _line(name: str, manifest: Mapping[str, Any], reused: bool) -> str:
+    dropped = sum(manifest["dropped"].values())
+    counts = f"{manifest['rows_in']:,} in, {manifest['rows_out']:,} out" + (f", {dropped:,} dropped" if dropped else "")
+    return f"{name}: {counts}, " + ("reused" if reused else f"{manifest['seconds']:.1f} s")
+
+
+def build(config: Config) -> Pipeline:
+    """Wire the stages of a configuration, after a look at every source and the model.
+
+    Raises:
+        InputError: a source or the model is not there, or a column is wrong. Nothing has been written.
+    """
+    corpus, queries, judgements = (config.data.files(kind) for kind in ("corpus", "queries", "judgements"))
+    _check_all([*corpus, *queries, *judgements])
+    stages: list[Stage] = [
+        PrepareCorpus(corpus, config.clean, config.data.partition_rows),
+        PrepareQueries(queries, judgements, config.clean, config.data.on_dangling, config.data.partition_rows),
+        *_encoders(config),
+        BuildIndex(config.index),
+        SearchShards(config.search),
+        SelectNegatives(config.select),
+        ExportDataset(config.export, config.select.num_negatives),
+    ]
+    return Pipeline(config, stages)
+
+
+def _check_all(files: Sequence[SourceFile]) -> None:
+    seen: dict[str, SourceFile] = {f"{file.kind} {file.uri}": file for file in files}
+    for file in seen.values():
+        check(file)
+
+
+def _encoders(config: Config) -> list[Stage]:
+    given: dict[Side, bool] = {
+        "document": config.data.has_vectors("corpus"),
+        "query": config.data.has_vectors("queries"),
+    }
+    pool, device = encoder_pool(config.engine)
+    weights: str | None = None
+    encoder = resolve(config.encoder, device)
+    if not all(given.values()):
+        folder = model_folder(str(encoder.model), encoder.revision)
+        weights = weights_digest(folder)
+        encoder = encoder.model_copy(update={"model": str(folder)})
+    sides: tuple[Literal["document"], Literal["query"]] = ("document", "query")
+    return [EncodeTexts(side, encoder, None if given[side] else weights, pool, device) for side in sides]

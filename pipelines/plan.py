@@ -1,0 +1,65 @@
+"""The plan of a run: what would be reused, what would run, and what it would need."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.pipeline import Pipeline, Planned
+from pipelines.stages.encode import EncodeTexts
+from pipelines.stages.prepare_corpus import PrepareCorpus
+from pipelines.stages.prepare_queries import PrepareQueries
+
+FLOAT_BYTES = 4
+
+
+def describe(pipeline: Pipeline) -> dict[str, Any]:
+    """Say of every stage what would happen, and what the rest of the run needs, as far as it is known."""
+    planned = pipeline.plan()
+    return {
+        "run": pipeline.config.run,
+        "engine": pipeline.config.engine.name,
+        "stages": {
+            one.stage.name: {"state": _state(one), "fingerprint": one.mark, "rows": _rows(one), "needs": _needs(one)}
+            for one in planned
+        },
+    }
+
+
+def show(described: dict[str, Any]) -> None:
+    """Print a plan as a table."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "state", "rows", "needs"):
+        table.add_column(name, overflow="fold", justify="right" if name == "rows" else "left")
+    for name, one in described["stages"].items():
+        table.add_row(name, one["state"], "" if one["rows"] is None else f"{one['rows']:,}", one["needs"])
+    Console(width=120).print(table)
+
+
+def _state(planned: Planned) -> str:
+    if planned.manifest is not None:
+        return "reuse"
+    return "go on" if planned.started else "run"
+
+
+def _rows(planned: Planned) -> int | None:
+    return None if planned.manifest is None else int(planned.manifest["rows_out"])
+
+
+def _needs(planned: Planned) -> str:
+    stage = planned.stage
+    if isinstance(stage, PrepareCorpus):
+        return f"{sum(file.size for file in stage.files) / 2**20:,.1f} MiB of sources in {len(stage.files)} files"
+    if isinstance(stage, PrepareQueries):
+        return f"{sum(file.size for file in (*stage.queries, *stage.judgements)) / 2**20:,.1f} MiB of sources"
+    if isinstance(stage, EncodeTexts):
+        vectors = _vectors_size(planned)
+        return (f"{stage.device} x {stage.pool.workers}, " if stage.weights else "") + vectors
+    return ""
+
+
+def _vectors_size(planned: Planned) -> str:
+    if planned.manifest is None:
+        return "4 bytes x dimension for each vector"
+    size = planned.manifest["rows_out"] * planned.manifest["dimension"] * FLOAT_BYTES
+    return f"{size / 2**20:,.1f} MiB of vectors"

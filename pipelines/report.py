@@ -1,0 +1,131 @@
+"""The report of a run: what every stage did, what was dropped and why, and how hard the negatives are."""
+
+import html
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.schemas import numbers
+from pipelines.config import Config, resolved
+from pipelines.pipeline import Outcome
+from pipelines.run_directory import RunDirectory
+
+REPORT = "report"
+BINS = 60
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+POSITIVES_COLOUR, NEGATIVES_COLOUR = "#2a7f62", "#b5483a"
+
+
+def facts(config: Config, outcome: Outcome) -> dict[str, Any]:
+    """Gather what the stages said: per stage its counts, what was dropped, and the scores of what was selected."""
+    stages = {name: stage_facts(outcome, name) for name in outcome.completed}
+    return {
+        "configuration": resolved(config),
+        "stages": stages,
+        "dropped": dropped(outcome),
+        "pairs": {key: outcome.completed["select"].manifest[key] for key in ("pairs", "short_rows", "empty_rows")},
+        "index": outcome.completed["index"].manifest["choice"],
+        "scores": {name: _distribution(values) for name, values in _scores(outcome).items()},
+    }
+
+
+def stage_facts(outcome: Outcome, name: str) -> dict[str, Any]:
+    """Return what one stage of a run did: {rows_in, rows_out, seconds, reused}."""
+    manifest = outcome.completed[name].manifest
+    return {**{key: manifest[key] for key in ("rows_in", "rows_out", "seconds")}, "reused": outcome.reused[name]}
+
+
+def dropped(outcome: Outcome) -> dict[str, int]:
+    """Return what was dropped in all stages: `document_...`, `query_...`, `judgement_...` and candidates' reasons."""
+    counts: dict[str, int] = {}
+    for name, stage in outcome.completed.items():
+        prefix = "document_" if name == "prepare/corpus" else ""
+        for reason, count in stage.manifest["dropped"].items():
+            counts[prefix + reason] = counts.get(prefix + reason, 0) + count
+    return counts
+
+
+def write_report(run: RunDirectory, config: Config, outcome: Outcome) -> str:
+    """Write `<run>/report/report.json` and `report.html`; return the URI of the latter."""
+    told = facts(config, outcome)
+    run.write_json(f"{REPORT}/report.json", told)
+    run.write_bytes(f"{REPORT}/report.html", _page(told, _plot(_scores(outcome))).encode())
+    return f"{run.uri.rstrip('/')}/{REPORT}/report.html"
+
+
+def _scores(outcome: Outcome) -> dict[str, npt.NDArray[np.float32]]:
+    searched, selected = outcome.completed["search"], outcome.completed["select"]
+    sources = {
+        "positives": (searched, "positives"),
+        "negatives": (selected, "negatives"),
+        "suspected false negatives": (selected, "suspected"),
+    }
+    scores = {}
+    for name, (stage, kind) in sources.items():
+        parts = [numbers(stage.folder.read_table(part["path"], ["score"]), "score") for part in stage.parts(kind)]
+        scores[name] = np.concatenate(parts).astype(np.float32)
+    return scores
+
+
+def _distribution(values: npt.NDArray[np.float32]) -> dict[str, Any]:
+    if not len(values):
+        return {"count": 0}
+    quantiles = {f"{q:.0%}": round(float(np.quantile(values, q)), 4) for q in QUANTILES}
+    return {"count": len(values), "mean": round(float(values.mean()), 4), **quantiles}
+
+
+def _plot(scores: Mapping[str, npt.NDArray[np.float32]]) -> str:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    axes = figure.subplots()
+    drawn = {"positives": POSITIVES_COLOUR, "negatives": NEGATIVES_COLOUR}
+    edges = np.histogram_bin_edges(np.concatenate([scores[name] for name in drawn]), bins=BINS)
+    for name, colour in drawn.items():
+        axes.hist(scores[name], bins=list(edges), density=True, alpha=0.6, color=colour, label=name)
+    axes.set_xlabel("similarity to the query")
+    axes.set_ylabel("density")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    picture = io.StringIO()
+    figure.savefig(picture, format="svg", metadata={"Date": None})
+    return "<svg" + picture.getvalue().partition("<svg")[2]
+
+
+def _page(told: Mapping[str, Any], plot: str) -> str:
+    stages = [
+        [name, f"{one['rows_in']:,}", f"{one['rows_out']:,}", f"{one['seconds']:.1f}", "reused" if one["reused"] else "ran"]
+        for name, one in told["stages"].items()
+    ]
+    drops = [[reason, f"{count:,}"] for reason, count in told["dropped"].items()]
+    names = list(told["scores"]["positives"])
+    spread = [[name, *(one.get(key, "") for key in names)] for name, one in told["scores"].items()]
+    pairs = told["pairs"]
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>hardneg report</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
+table {{ border-collapse: collapse; margin: 0.5rem 0 1.5rem }}
+td, th {{ padding: 0.2rem 0.9rem 0.2rem 0; border-bottom: 1px solid #ddd; text-align: right }}
+td:first-child, th:first-child {{ text-align: left }}
+pre {{ background: #f6f6f4; padding: 0.8rem; overflow-x: auto }}
+</style></head><body>
+<h1>Hard negatives: {html.escape(str(told["configuration"]["run"]))}</h1>
+<p>{pairs["pairs"]:,} (query, positive) pairs; {pairs["short_rows"]:,} have fewer negatives than asked for,
+{pairs["empty_rows"]:,} have none. Index: {html.escape(told["index"]["factory"])} ({html.escape(told["index"]["why"])}).</p>
+<h2>Scores</h2>{plot}
+{_table(["", *names], spread)}
+<h2>Stages</h2>{_table(["stage", "rows in", "rows out", "seconds", ""], stages)}
+<h2>Dropped</h2><p>Candidates are counted once for each pair of their query.</p>{_table(["reason", "count"], drops)}
+<h2>Configuration</h2><pre>{html.escape(json.dumps(told["configuration"], indent=2))}</pre>
+</body></html>
+"""
+
+
+def _table(head: list[str], rows: list[list[Any]]) -> str:
+    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{top}</tr>{body}</table>"
