@@ -1,6 +1,7 @@
 """The Arrow schemas of what crosses from one operator to the next."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +98,8 @@ def positive_vectors_schema(dimension: int) -> pa.Schema:
 def matrix_of(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.float32]:
     """View a column of fixed-size float lists as a float32 array of shape (rows, dimension)."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return array.flatten().to_numpy(zero_copy_only=False).reshape(len(array), array.type.list_size)
+    flat = np.asarray(array.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
+    return flat.reshape(len(array), array.type.list_size)
 
 
 def vectors_column(matrix: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
@@ -106,7 +108,7 @@ def vectors_column(matrix: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
 
 
-def numbers(table: pa.Table, column: str) -> npt.NDArray[np.generic]:
+def numbers(table: pa.Table, column: str) -> npt.NDArray[Any]:
     """Return a column without nulls as a numpy array of shape (rows,)."""
     return np.asarray(table.column(column).to_numpy())
 

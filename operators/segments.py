@@ -24,7 +24,7 @@ def rank_within(segment: npt.NDArray[np.integer]) -> Ints:
 
 def count_before(flags: Mask, segment: npt.NDArray[np.integer]) -> Ints:
     """Return how many flags are set before each element in its own run: int64 of shape (n,)."""
-    before = np.cumsum(flags) - flags
+    before: Ints = np.cumsum(flags) - flags
     starts = starts_of(segment)
     lengths = np.diff(np.append(starts, len(segment)))
     return before - np.repeat(before[starts], lengths)
@@ -54,7 +54,8 @@ def pair_in(left: tuple[Ints, Ints], right: tuple[Ints, Ints]) -> Mask:
     place = np.minimum(np.searchsorted(values, left[1]), len(values) - 1)
     known = values[place] == left[1]
     pairs = left[0] * len(values) + place
-    return known & np.isin(pairs, right[0] * len(values) + np.searchsorted(values, right[1]))
+    there: Mask = np.isin(pairs, right[0] * len(values) + np.searchsorted(values, right[1]))
+    return known & there
 
 
 def product_within(left: Ints, right: Ints) -> tuple[Ints, Ints]:

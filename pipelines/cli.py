@@ -36,12 +36,17 @@ app = typer.Typer(
 ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file; those in configs/ are ready to use.")]
 Setting = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, such as `select.relative_margin=0.05`. Repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one key, such as `select.relative_margin=0.05`. Repeatable."
+    ),
 ]
 EngineName = Annotated[
-    str | None, typer.Option("--engine", metavar="local|ray", help="Where to run. `ray` is the default; `local` is this process.")
+    str | None,
+    typer.Option("--engine", metavar="local|ray", help="Where to run. `ray` is the default; `local` is this process."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, the last line of standard output.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object, the last line of standard output.")
+]
 
 
 def _command(stage: str, does: str) -> None:
@@ -103,7 +108,8 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning on machines without a GPU
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side would write into our standard error
     try:
         app()
     except InputError as error:

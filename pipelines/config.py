@@ -125,9 +125,17 @@ def _put(raw: dict[str, Any], setting: str) -> None:
 
 
 def _explain(path: str, error: ErrorDetails, settings: Sequence[str]) -> str:
-    steps = [str(step) for step in error["loc"] if not str(step).startswith(("literal[", "constrained-", "function-", "nullable"))]
+    steps = [
+        str(step)
+        for step in error["loc"]
+        if not str(step).startswith(("literal[", "constrained-", "function-", "nullable"))
+    ]
     key = ".".join(steps)
-    source = f"--set {key}" if any(setting.partition("=")[0] == key for setting in settings) else f"{path}: {key}".rstrip(": ")
+    source = (
+        f"--set {key}"
+        if any(setting.partition("=")[0] == key for setting in settings)
+        else f"{path}: {key}".rstrip(": ")
+    )
     if error["type"] == "extra_forbidden":
         keys = _keys_beside(steps)
         near = difflib.get_close_matches(steps[-1], keys, n=1, cutoff=0.5)

@@ -19,7 +19,7 @@ def publish(run: RunDirectory, config: Config, outcome: Outcome) -> dict[str, st
     The note that says which export lies there is removed first and written last, so a killed copy is made again.
     """
     exported = outcome.completed["export"]
-    outputs = {layout: f"{run.uri.rstrip('/')}/{DATASET}/{layout}" for layout in config.export.formats}
+    outputs: dict[str, str] = {layout: f"{run.uri.rstrip('/')}/{DATASET}/{layout}" for layout in config.export.formats}
     note = {"export": exported.manifest["fingerprint"]}
     if run.exists(f"export/{_PUBLISHED}") and run.read_json(f"export/{_PUBLISHED}") == note and run.exists(DATASET):
         return outputs

@@ -98,7 +98,13 @@ def _plot(scores: Mapping[str, npt.NDArray[np.float32]]) -> str:
 
 def _page(told: Mapping[str, Any], plot: str) -> str:
     stages = [
-        [name, f"{one['rows_in']:,}", f"{one['rows_out']:,}", f"{one['seconds']:.1f}", "reused" if one["reused"] else "ran"]
+        [
+            name,
+            f"{one['rows_in']:,}",
+            f"{one['rows_out']:,}",
+            f"{one['seconds']:.1f}",
+            "reused" if one["reused"] else "ran",
+        ]
         for name, one in told["stages"].items()
     ]
     drops = [[reason, f"{count:,}"] for reason, count in told["dropped"].items()]
@@ -115,7 +121,8 @@ pre {{ background: #f6f6f4; padding: 0.8rem; overflow-x: auto }}
 </style></head><body>
 <h1>Hard negatives: {html.escape(str(told["configuration"]["run"]))}</h1>
 <p>{pairs["pairs"]:,} (query, positive) pairs; {pairs["short_rows"]:,} have fewer negatives than asked for,
-{pairs["empty_rows"]:,} have none. Index: {html.escape(told["index"]["factory"])} ({html.escape(told["index"]["why"])}).</p>
+{pairs["empty_rows"]:,} have none. Index: {html.escape(told["index"]["factory"])}
+({html.escape(told["index"]["why"])}).</p>
 <h2>Scores</h2>{plot}
 {_table(["", *names], spread)}
 <h2>Stages</h2>{_table(["stage", "rows in", "rows out", "seconds", ""], stages)}

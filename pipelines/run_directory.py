@@ -24,7 +24,7 @@ FORMAT = 1
 
 
 def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
-    """Name what a stage would write: equal for equal settings, inputs and version of the format, and for nothing else."""
+    """Name what a stage would write: equal for equal settings, inputs and format, and for nothing else."""
     identity = {"format": FORMAT, "stage": stage, "settings": settings, "inputs": list(inputs)}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -126,7 +126,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class StageFolder(Folder):
-    """Where one stage writes. A unit of work is done once its statistics lie there, the stage once its manifest does."""
+    """Where one stage writes. A unit is done once its statistics lie there, the stage once its manifest does."""
 
     def commit_unit(self, step: str, unit: str, stats: Mapping[str, Any]) -> None:
         """Say that a unit of work is done. Written after all that the unit wrote."""

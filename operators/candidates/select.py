@@ -91,7 +91,10 @@ class Select:
             kept &= ~dropped
 
         place = count_before(kept, row)
-        for name, outside in (("range_min", place < self.config.range_min), ("range_max", place >= self.config.range_max)):
+        for name, outside in (
+            ("range_min", place < self.config.range_min),
+            ("range_max", place >= self.config.range_max),
+        ):
             names.append(name)
             reason[kept & outside] = len(names) - 1
             kept &= ~outside
@@ -131,7 +134,7 @@ class Select:
 
 
 def _numbered(positives: pa.Table, candidates: pa.Table) -> tuple[Ints, Ints, Ints]:
-    """Number the queries in the order of their positives: of each positive, of each candidate, and their keys."""
+    """Return the number of each positive's and of each candidate's query, in the order of positives, and the keys."""
     keys = numbers(positives, "query_key")
     query_keys = keys[starts_of(keys)]
     return row_of(query_keys, keys), row_of(query_keys, numbers(candidates, "query_key")), query_keys

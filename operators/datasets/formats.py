@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators.schemas import numbers
-from operators.segments import rank_within, row_of, starts_of
+from operators.segments import row_of, starts_of
 
 Ints = npt.NDArray[np.int64]
 Format = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list", "flagembedding", "tevatron"]
@@ -81,7 +81,11 @@ def _known(rows: Ints) -> Ints:
 def triplet(mined: Mined) -> pa.Table:
     """One row for each negative: query, positive, negative, and the ids, scores and metadata of the three."""
     at = np.arange(mined.negatives.num_rows)
-    sides = {"query": mined.query(at), "positive": mined.document("positive_key", at), "negative": mined.document("doc_key", at)}
+    sides = {
+        "query": mined.query(at),
+        "positive": mined.document("positive_key", at),
+        "negative": mined.document("doc_key", at),
+    }
     return pa.table(
         {
             **{name: side["text"] for name, side in sides.items()},
@@ -170,7 +174,9 @@ def flagembedding(mined: Mined) -> pa.Table:
     """One row for each (query, positive), as FlagEmbedding reads it: query, pos, neg, with ids and scores beside."""
     starts = mined.row_starts()
     queries = mined.query(starts)
-    sides = {"pos": (mined.document("positive_key", starts), mined.score("positive_score", starts), np.arange(len(starts)))}
+    sides = {
+        "pos": (mined.document("positive_key", starts), mined.score("positive_score", starts), np.arange(len(starts)))
+    }
     everything = np.arange(mined.negatives.num_rows)
     sides["neg"] = (mined.document("doc_key", everything), mined.score("score", everything), starts)
     columns = {"query": queries["text"]}
@@ -216,7 +222,10 @@ def _lists(mined: Mined, starts: Ints) -> dict[str, pa.ListArray]:
     place[first], place[~first] = np.arange(len(starts)), len(starts) + everything
     scores = np.concatenate([mined.score("positive_score", starts), mined.score("score", everything)])
     columns: dict[str, pa.ListArray] = {
-        what: _nest(pa.chunked_array([*positives[what].chunks, *negatives[what].chunks], pa.string()).take(pa.array(place)), offsets)
+        what: _nest(
+            pa.chunked_array([*positives[what].chunks, *negatives[what].chunks], pa.string()).take(pa.array(place)),
+            offsets,
+        )
         for what in ("text", "id", "metadata")
     }
     columns["score"] = _nest(scores[place], offsets)
@@ -225,7 +234,13 @@ def _lists(mined: Mined, starts: Ints) -> dict[str, pa.ListArray]:
 
 
 def _nest(values: pa.ChunkedArray | pa.Array | npt.NDArray[np.generic], starts: Ints) -> pa.ListArray:
-    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values) if isinstance(values, np.ndarray) else values
+    array = (
+        values.combine_chunks()
+        if isinstance(values, pa.ChunkedArray)
+        else pa.array(values)
+        if isinstance(values, np.ndarray)
+        else values
+    )
     return pa.ListArray.from_arrays(pa.array(np.append(starts, len(array)), pa.int32()), array)
 
 

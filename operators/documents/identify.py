@@ -11,6 +11,8 @@ from operators.keys import Keys
 from operators.schemas import DUPLICATES, numbers
 from operators.segments import starts_of
 
+NAMED_AT_MOST = 5
+
 # What travels of each document to be held against the others: once under the key of its id, once of its text.
 IDENTITIES = pa.schema(
     {
@@ -82,15 +84,15 @@ def _refuse_conflicts(ordered: pa.Table, first: Keys) -> None:
     if other_id.any():
         row = int(np.flatnonzero(other_id)[0])
         raise InputError(
-            f"The ids {ids[int(first[row])].as_py()!r} and {ids[row].as_py()!r} have the same 63-bit key. Rename one of the two."
+            f"The ids {ids[int(first[row])].as_py()!r} and {ids[row].as_py()!r} have the same 63-bit key. "
+            f"Rename one of the two."
         )
     if other_text.any():
         conflicting = list(dict.fromkeys(ids.filter(pa.array(other_text)).to_pylist()))
-        row = int(np.flatnonzero(other_text)[0])
-        places = " and ".join(f"part {ordered.column('part')[i]}, row {ordered.column('row')[i]}" for i in (int(first[row]), row))
+        listed = ", ".join(map(repr, conflicting[:NAMED_AT_MOST]))
         raise InputError(
-            f"{len(conflicting)} doc_id stand for several documents with different texts, the first {conflicting[0]!r} "
-            f"({places} of the cleaned corpus). Give each document an id of its own."
+            f"{len(conflicting)} doc_id of the corpus stand for several documents with different texts: {listed}"
+            f"{', ...' if len(conflicting) > NAMED_AT_MOST else ''}. Give each document an id of its own."
         )
 
 
@@ -99,6 +101,8 @@ def _repetitions(ordered: pa.Table, first: Keys, reason: str) -> pa.Table:
     table = ordered.take(pa.array(repeats))
     kept = numbers(ordered, "doc_key")[first[repeats]]
     columns = {name: table.column(name) for name in ("part", "row", "doc_key", "text_key")}
-    return pa.table(
-        {**columns, "kept_key": kept, "reason": pa.repeat(pa.scalar(reason), len(repeats))}
-    ).select(DUPLICATES.names).cast(DUPLICATES)
+    return (
+        pa.table({**columns, "kept_key": kept, "reason": pa.repeat(pa.scalar(reason), len(repeats))})
+        .select(DUPLICATES.names)
+        .cast(DUPLICATES)
+    )

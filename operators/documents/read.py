@@ -111,7 +111,9 @@ def _json_tables(file: SourceFile, stream: Any) -> Iterator[pa.Table]:  # noqa: 
 
 def _from_objects(rows: list[dict[str, Any]], names: list[str]) -> pa.Table:
     columns = {name: _loose_array([row.get(name) for row in rows]) for name in names}
-    fields = [pa.field(name, array.type, metadata=_AS_JSON if as_json else None) for name, (array, as_json) in columns.items()]
+    fields = [
+        pa.field(name, array.type, metadata=_AS_JSON if as_json else None) for name, (array, as_json) in columns.items()
+    ]
     return pa.table([array for array, _ in columns.values()], schema=pa.schema(fields))
 
 
@@ -180,7 +182,9 @@ def _scores(file: SourceFile, column: pa.Array, name: str, first_row: int) -> pa
     except pa.ArrowInvalid as error:
         raise InputError(f"{file.uri}, from row {first_row + 1}: column {name!r} is no number ({error}).") from error
     if scores.null_count or not np.isfinite(scores.to_numpy(zero_copy_only=False)).all():
-        raise InputError(f"{file.uri}, from row {first_row + 1}: column {name!r} has a score that is missing or not finite.")
+        raise InputError(
+            f"{file.uri}, from row {first_row + 1}: column {name!r} has a score that is missing or not finite."
+        )
     return scores
 
 

@@ -116,7 +116,14 @@ def _format_of(name: str) -> str:
     stem = name.rpartition("/")[2].lower()
     if infer_compression(stem):
         stem = stem.rpartition(".")[0]
-    endings = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".csv": "csv", ".tsv": "tsv"}
+    endings = {
+        ".jsonl": "jsonl",
+        ".ndjson": "jsonl",
+        ".json": "jsonl",
+        ".parquet": "parquet",
+        ".csv": "csv",
+        ".tsv": "tsv",
+    }
     for ending, name_of_format in endings.items():
         if stem.endswith(ending):
             return name_of_format
@@ -131,7 +138,7 @@ class DataConfig(BaseModel):
         corpus: the documents.
         queries: the queries.
         judgements: which document answers which query; a score above 0 is a positive.
-        pairs: (query, positive[, negative]) rows; the positives and negatives are the corpus. Lists are as many pairs.
+        pairs: (query, positive[, negative]) rows; positives and negatives are the corpus. A list is as many pairs.
         split: of a BEIR folder; of other sources only the name under which results are reported.
         on_dangling: `refuse` stops at judgements that name an unknown document or query, `drop` counts them and goes on.
         partition_rows: how many rows a partition holds: what one worker does at a time, and what a kill may cost.
@@ -191,5 +198,13 @@ class DataConfig(BaseModel):
 
     def _splits(self) -> str:
         fs, root = fsspec.core.url_to_fs(f"{str(self.beir).rstrip('/')}/qrels", **self.storage_options)
-        found = sorted(name.rpartition("/")[2].split(".")[0] for name in fs.ls(root, detail=False)) if fs.isdir(root) else []
-        return f"Splits there: {', '.join(found)}." if found else "A BEIR folder has corpus.jsonl, queries.jsonl and qrels/."
+        found = (
+            sorted(name.rpartition("/")[2].split(".")[0] for name in fs.ls(root, detail=False))
+            if fs.isdir(root)
+            else []
+        )
+        return (
+            f"Splits there: {', '.join(found)}."
+            if found
+            else "A BEIR folder has corpus.jsonl, queries.jsonl and qrels/."
+        )

@@ -13,7 +13,7 @@ from operators.errors import InputError
 from operators.schemas import vectors_column, vectors_schema
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Side = Literal["query", "document"]

@@ -21,7 +21,11 @@ def model_folder(model: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, revision=revision, ignore_patterns=["*.bin", "*.h5", "*.ot", "onnx/*", "openvino/*"]))
+        return Path(
+            snapshot_download(
+                model, revision=revision, ignore_patterns=["*.bin", "*.h5", "*.ot", "onnx/*", "openvino/*"]
+            )
+        )
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"encoder.model: {model} is neither a folder here nor a model that the hub gives ({error}). "

@@ -162,7 +162,7 @@ class Search:
 
 
 def nearest_exact(queries: Matrix, vectors: Matrix, depth: int) -> Ints:
-    """Return the rows of the `depth` vectors with the highest inner product: int64 of shape (queries, depth), best first.
+    """Return the rows of the `depth` nearest vectors by inner product: int64 of shape (queries, depth), best first.
 
     The vectors, which may be a memory map of another precision, are compared block by block.
     """

@@ -21,7 +21,10 @@ def score_pairs(left: Matrix, left_rows: Ints, right: Matrix, right_rows: Ints) 
     scores = np.empty(len(left_rows), dtype=np.float32)
     for start in range(0, len(left_rows), PAIRS_AT_ONCE):
         here = slice(start, start + PAIRS_AT_ONCE)
-        pairs = left[left_rows[here]].astype(np.float32, copy=False), right[right_rows[here]].astype(np.float32, copy=False)
+        pairs = (
+            left[left_rows[here]].astype(np.float32, copy=False),
+            right[right_rows[here]].astype(np.float32, copy=False),
+        )
         scores[here] = np.einsum("ij,ij->i", *pairs)
     return scores
 

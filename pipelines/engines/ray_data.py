@@ -3,10 +3,14 @@
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Any
 
 import pyarrow as pa
+
 from operators.errors import InputError
 from operators.schemas import concat
 from pipelines.engines import Gather, Pool, Result, Route, Stats, Unit, Work, bucket_name
@@ -40,7 +44,9 @@ class RayEngine:
         workers = min(pool.workers or self.workers or _cores(), max(len(units), 1))
         options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
         if pool.stateful:
-            options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(make,), num_cpus=pool.cpus)
+            options.update(
+                compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(make,), num_cpus=pool.cpus
+            )
             done = self._units(units).map_batches(_Worker, **options)
         else:
             options.update(compute=ray.data.TaskPoolStrategy(size=workers), num_cpus=pool.cpus)
@@ -50,12 +56,12 @@ class RayEngine:
     def shuffle(
         self, make_route: Callable[[], Route], units: Sequence[Unit], gather: Gather, buckets: int, schema: pa.Schema
     ) -> Iterator[Result]:
-        """Route rows as Arrow IPC payloads of (bucket, bytes), group them by bucket with Ray Data, gather each group."""
+        """Route rows as (bucket, Arrow IPC bytes), group them by bucket with Ray Data, and gather each group."""
         routed = self._units(units).map_batches(
             _RouteTask(make_route, units[0].name, buckets, schema), batch_size=1, batch_format="pyarrow", num_cpus=1
         )
         grouped = routed.groupby("bucket", num_partitions=buckets)
-        yield from _results(grouped.map_groups(_GatherTask(gather, schema), batch_format="pyarrow"))
+        yield from _results(grouped.map_groups(_gather_group(gather, schema), batch_format="pyarrow"))
 
     def close(self) -> None:
         """End the local Ray, or leave the cluster."""
@@ -107,14 +113,13 @@ class _RouteTask:
         return pa.table({"bucket": pa.array(buckets, pa.int64()), "payload": pa.array(payloads, pa.large_binary())})
 
 
-class _GatherTask:
-    def __init__(self, gather: Gather, schema: pa.Schema) -> None:
-        self.gather, self.schema = gather, schema
-
-    def __call__(self, group: pa.Table) -> pa.Table:
+def _gather_group(gather: Gather, schema: pa.Schema) -> Callable[[pa.Table], pa.Table]:
+    def gather_group(group: pa.Table) -> pa.Table:
         bucket = int(group.column("bucket")[0].as_py())
         tables = [pa.ipc.open_stream(payload.as_buffer()).read_all() for payload in group.column("payload")]
-        return _answer(bucket_name(bucket), lambda: self.gather(bucket, concat(tables, self.schema)))
+        return _answer(bucket_name(bucket), lambda: gather(bucket, concat(tables, schema)))
+
+    return gather_group
 
 
 def _payload(table: pa.Table) -> bytes:
@@ -147,6 +152,24 @@ def _cores() -> int:
     return max(int(ray.cluster_resources().get("CPU", 1)), 1)
 
 
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Keep what Ray's C++ side writes to standard error at its start; show it only if the start fails."""
+    sys.stderr.flush()
+    ours = os.dup(2)
+    with TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(ours, kept.read())
+            raise
+        finally:
+            os.dup2(ours, 2)
+            os.close(ours)
+
+
 def connect(address: str | None, workers: int | None) -> bool:
     """Join the Ray cluster at an address, or start a local Ray; tells whether this call did it.
 
@@ -162,7 +185,8 @@ def connect(address: str | None, workers: int | None) -> bool:
         # One more than there are: an encoder takes all the cores, and what feeds it must not wait for it to end.
         options.update(num_cpus=max(os.cpu_count() or 1, workers or 1) + 1, include_dashboard=False)
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        with _quiet_start():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except ConnectionError as error:
         raise InputError(f"engine.address: no Ray cluster answers at {options['address']} ({error}).") from error
     return True

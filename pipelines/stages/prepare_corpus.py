@@ -56,7 +56,9 @@ class PrepareCorpus:
         read_stats = execution.map("read", reading, units)
         parts = [part for stats in read_stats for part in stats["parts"]]
         if not sum(part["rows"] for part in parts):
-            raise InputError(f"{self.files[0].uri}: no document is left after cleaning. Look at `clean` and at the text column.")
+            raise InputError(
+                f"{self.files[0].uri}: no document is left after cleaning. Look at `clean` and at the text column."
+            )
 
         units = [Unit(f"{i:05d}", {"path": part["path"], "part": i}) for i, part in enumerate(parts)]
         buckets = math.ceil(sum(part["rows"] for part in parts) / DOCUMENTS_PER_BUCKET)

@@ -86,9 +86,13 @@ class ReadQueries:
     def __call__(self, unit: Unit) -> Stats:
         """Read everything."""
         queries = pa.concat_tables([key_queries(table) for table in self._tables(unit.args["queries"], queries_of)])
-        judgements = pa.concat_tables([with_keys(table) for table in self._tables(unit.args["judgements"], judgements_of)])
+        judgements = pa.concat_tables(
+            [with_keys(table) for table in self._tables(unit.args["judgements"], judgements_of)]
+        )
         if not judgements.num_rows:
-            raise InputError(f"{unit.args['judgements'][0]['uri']}: no judgements. Without positives nothing can be mined.")
+            raise InputError(
+                f"{unit.args['judgements'][0]['uri']}: no judgements. Without positives nothing can be mined."
+            )
         queries = self._once_each(queries)
         unknown = ~np.isin(numbers(judgements, "query_key"), numbers(queries, "query_key"))
         self._refuse_unknown(judgements.filter(pa.array(unknown)))
@@ -150,7 +154,9 @@ class FindJudged:
         documents = self.corpus.read_table(unit.args["path"], ["doc_key", "text_key", "doc_id"])
         documents = documents.filter(pa.array(np.isin(numbers(documents, "doc_key"), self.judged)))
         path = f"found/{unit.name}.parquet"
-        self.folder.write_table(path, documents.append_column("kept_key", documents.column("doc_key")).select(FOUND.names))
+        self.folder.write_table(
+            path, documents.append_column("kept_key", documents.column("doc_key")).select(FOUND.names)
+        )
         return {"path": path, "rows_out": documents.num_rows}
 
 
@@ -164,7 +170,9 @@ class JoinJudgements:
         """Join everything."""
         queries, judgements = (self.folder.read_table(f"read/{name}.parquet") for name in ("queries", "judgements"))
         judgements, dropped = self._without_dangling(judgements, self._documents(unit.args["found"], judgements))
-        led = resolve(queries, judgements.select(READ_JUDGEMENTS.names), self._documents(unit.args["found"], judgements))
+        led = resolve(
+            queries, judgements.select(READ_JUDGEMENTS.names), self._documents(unit.args["found"], judgements)
+        )
         if not led.queries.num_rows:
             raise InputError(f"{self.stage.judgements[0].uri}: no query has a positive that is in the corpus.")
         for reason, count in counts_of(led.dropped.column("reason")).items():
@@ -191,11 +199,16 @@ class JoinJudgements:
     def _without_dangling(self, judgements: pa.Table, documents: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         missing = ~np.isin(numbers(judgements, "doc_key"), numbers(documents, "doc_key"))
         cleaned = [self.corpus.folder.read_table(part["path"], ["key"]) for part in self.corpus.parts("dropped")]
-        of_cleaned = missing & np.isin(numbers(judgements, "doc_key"), np.concatenate([numbers(one, "key") for one in cleaned]))
+        of_cleaned = missing & np.isin(
+            numbers(judgements, "doc_key"), np.concatenate([numbers(one, "key") for one in cleaned])
+        )
         unknown = judgements.filter(pa.array(missing & ~of_cleaned))
         if unknown.num_rows and self.stage.on_dangling == "refuse":
             _refuse_dangling(self.stage, "document", unknown.column("doc_id"), unknown.num_rows)
-        counts = {"judgement_of_unknown_document": unknown.num_rows, "judgement_of_cleaned_document": int(of_cleaned.sum())}
+        counts = {
+            "judgement_of_unknown_document": unknown.num_rows,
+            "judgement_of_cleaned_document": int(of_cleaned.sum()),
+        }
         return judgements.filter(pa.array(~missing)), {reason: count for reason, count in counts.items() if count}
 
     def _write(self, led: Resolved) -> dict[str, list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Search: give the query partitions their positives' vectors, search every shard with each, merge by query partition."""
+"""Search: carry the positives' vectors to their queries, search every shard with every partition, and merge."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -47,15 +47,21 @@ class SearchShards:
         shards = inputs["index"].parts("shards")
         # Shard by shard, so that a worker opens each once and streams the query partitions through it.
         pairs = [(s, q) for s in range(len(shards)) for q in range(len(queries))]
-        units = [Unit(f"{s:05d}-{q:05d}", {"shard": shards[s]["path"], "queries": queries[q]["path"], "part": q}) for s, q in pairs]
+        units = [
+            Unit(f"{s:05d}-{q:05d}", {"shard": shards[s]["path"], "queries": queries[q]["path"], "part": q})
+            for s, q in pairs
+        ]
         searching = partial(SearchShard, folder, inputs["index"].folder, inputs["encode/queries"].folder, self.config)
         searched = execution.map("search", searching, units, Pool(stateful=len(units) > 1))
 
         found = [stats["path"] for stats in searched]
         units = [
-            Unit(f"{q:05d}", {"queries": part["path"], "found": found[q :: len(queries)]}) for q, part in enumerate(queries)
+            Unit(f"{q:05d}", {"queries": part["path"], "found": found[q :: len(queries)]})
+            for q, part in enumerate(queries)
         ]
-        merged = execution.map("merge", partial(MergeShards, folder, inputs["encode/queries"].folder, self.config.k), units)
+        merged = execution.map(
+            "merge", partial(MergeShards, folder, inputs["encode/queries"].folder, self.config.k), units
+        )
         for name in ("found", "carried"):
             folder.remove(name)
         return {
