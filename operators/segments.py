@@ -54,8 +54,7 @@ def pair_in(left: tuple[Ints, Ints], right: tuple[Ints, Ints]) -> Mask:
     place = np.minimum(np.searchsorted(values, left[1]), len(values) - 1)
     known = values[place] == left[1]
     pairs = left[0] * len(values) + place
-    there: Mask = np.isin(pairs, right[0] * len(values) + np.searchsorted(values, right[1]))
-    return known & there
+    return np.asarray(known & np.isin(pairs, right[0] * len(values) + np.searchsorted(values, right[1])))
 
 
 def product_within(left: Ints, right: Ints) -> tuple[Ints, Ints]:

@@ -141,7 +141,7 @@ class DataConfig(BaseModel):
         pairs: (query, positive[, negative]) rows; positives and negatives are the corpus. A list is as many pairs.
         split: of a BEIR folder; of other sources only the name under which results are reported.
         on_dangling: `refuse` stops at judgements that name an unknown document or query, `drop` counts them and goes on.
-        partition_rows: how many rows a partition holds: what one worker does at a time, and what a kill may cost.
+        partition_rows: how many rows a partition holds: what a worker does at a time, and what a kill may cost.
         storage_options: what fsspec needs to open a BEIR folder.
     """
 
