@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,8 +11,6 @@ from operators.errors import InputError
 
 if TYPE_CHECKING:
     from pipelines.config import Config
-    from pipelines.engines import Engine
-    from pipelines.pipeline import Outcome, Pipeline
 
 # Exit status of refused input; an error of the program itself gives 1.
 REFUSED = 2
@@ -51,7 +48,13 @@ AsJson = Annotated[
 
 def _command(stage: str, does: str) -> None:
     def run(config: ConfigPath, settings: Setting = None, engine: EngineName = None, as_json: AsJson = False) -> None:
-        _run(stage, _load(config, settings, engine), as_json)
+        from pipelines.run import run as run_command
+
+        result = run_command(stage, _load(config, settings, engine))
+        if as_json:
+            _print_json(result)
+        else:
+            _print_summary(result)
 
     app.command(stage, help=does)(run)
 
@@ -69,9 +72,10 @@ _command("report", "Write the report: what every stage did, dropped and found. R
 @app.command("plan", help="Show what `mine` would run, what it would reuse and what it needs. Runs and writes nothing.")
 def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None, as_json: AsJson = False) -> None:
     """Show the plan."""
+    from pipelines.pipeline import build
     from pipelines.plan import describe, show
 
-    described = describe(_build(_load(config, settings, engine)))
+    described = describe(build(_load(config, settings, engine)))
     if as_json:
         _print_json(described)
     else:
@@ -87,18 +91,13 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate on one split; the corpus' vectors and index are those of the run."""
-    began = time.perf_counter()
-    loaded = _load(config, [*(settings or []), f"data.split={split}"], engine)
-    pipeline = _build(loaded)
-    outcome = _through(pipeline, "search")
-    from pipelines.evaluation import evaluate as score
+    from pipelines.run import evaluate as run_evaluation
 
-    searched, prepared = outcome.completed["search"], outcome.completed["prepare/queries"]
-    measured = score(searched, prepared, loaded.search.k)
+    result = run_evaluation(_load(config, settings, engine), split)
     if as_json:
-        _print_json({"run": loaded.run, "split": split, "seconds": _since(began), "measures": measured})
+        _print_json(result)
         return
-    for name, value in measured.items():
+    for name, value in result["measures"].items():
         typer.echo(f"{name:12} {value:.4f}")
 
 
@@ -123,70 +122,6 @@ def _load(config: str, settings: list[str] | None, engine: str | None) -> "Confi
     return load(config, settings or [], engine)
 
 
-def _build(config: "Config") -> "Pipeline":
-    from pipelines.pipeline import build
-
-    return build(config)
-
-
-def _engine(config: "Config") -> "Engine":
-    if config.engine.name == "local":
-        from pipelines.engines.local import LocalEngine
-
-        return LocalEngine()
-    from pipelines.engines.ray_data import RayEngine
-
-    return RayEngine(config.engine.address, None if config.engine.workers == "auto" else config.engine.workers)
-
-
-def _through(pipeline: "Pipeline", until: str) -> "Outcome":
-    """Run the stages up to one, on an engine that is started only if there is anything to do."""
-    from pipelines.engines.deferred import DeferredEngine
-    from pipelines.progress import Progress
-
-    engine = DeferredEngine(pipeline.config.engine.name, lambda: _engine(pipeline.config))
-    try:
-        return pipeline.run(until, engine, Progress())
-    finally:
-        engine.close()
-
-
-def _run(command: str, config: "Config", as_json: bool) -> None:
-    from pipelines.hardware import PeakMemory
-
-    began = time.perf_counter()
-    outputs: dict[str, str] = {}
-    with PeakMemory() as memory:
-        pipeline = _build(config)
-        everything = command in {"mine", "report"}
-        outcome = _through(pipeline, "export" if everything else command)
-        if everything or command == "export":
-            from pipelines.publish import publish
-
-            outputs.update(publish(pipeline.run_directory, config, outcome))
-        if everything:
-            from pipelines.config import resolved
-            from pipelines.report import write_report
-
-            pipeline.run_directory.write_json("config.json", resolved(config))
-            outputs["report"] = write_report(pipeline.run_directory, config, outcome)
-    result = _result(config, outcome, {"seconds": _since(began), "peak_rss_mib": memory.peak_mib, "outputs": outputs})
-    if as_json:
-        _print_json(result)
-    else:
-        _print_summary(result)
-
-
-def _result(config: "Config", outcome: "Outcome", measured: dict[str, Any]) -> dict[str, Any]:
-    from pipelines.report import dropped, stage_facts
-
-    stages = {name: stage_facts(outcome, name) for name in outcome.completed}
-    if "select" in outcome.completed:
-        suspected = outcome.completed["select"]
-        measured["outputs"]["suspected"] = f"{suspected.folder.uri}/suspected"
-    return {"run": config.run, "engine": config.engine.name, **measured, "stages": stages, "dropped": dropped(outcome)}
-
-
 def _print_summary(result: dict[str, Any]) -> None:
     for name, uri in result["outputs"].items():
         typer.echo(f"{name:16} {uri}")
@@ -195,10 +130,6 @@ def _print_summary(result: dict[str, Any]) -> None:
 
 def _print_json(value: dict[str, Any]) -> None:
     typer.echo(json.dumps(value))
-
-
-def _since(began: float) -> float:
-    return round(time.perf_counter() - began, 2)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ MEASURES: Mapping[str, object] = {
 }
 
 
-def evaluate(searched: Completed, prepared: Completed, k: int) -> dict[str, float]:
+def measure(searched: Completed, prepared: Completed, k: int) -> dict[str, float]:
     """Return nDCG@10, MRR@10 and recall at 10 and at k of what search found, as means over the judged queries.
 
     The measures are those of trec_eval, by way of ir-measures.

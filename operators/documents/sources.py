@@ -154,7 +154,7 @@ class DataConfig(BaseModel):
     pairs: SourceConfig | None = None
     split: str = "train"
     on_dangling: Literal["refuse", "drop"] = "refuse"
-    partition_rows: int = Field(default=2048, ge=1)
+    partition_rows: int = Field(default=1024, ge=1)
     storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
 
     @field_validator("corpus", "queries", "judgements", "pairs", mode="before")

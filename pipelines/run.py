@@ -1,0 +1,86 @@
+"""Run a command on a configuration: what the command line does, for programs that do without it."""
+
+import time
+from typing import Any
+
+from pipelines.config import Config, resolved
+from pipelines.engines import Engine
+from pipelines.engines.deferred import DeferredEngine
+from pipelines.evaluation import measure
+from pipelines.hardware import PeakMemory
+from pipelines.pipeline import Outcome, Pipeline, build
+from pipelines.progress import Progress
+from pipelines.publish import publish
+from pipelines.report import dropped, stage_facts, write_report
+
+
+def run(command: str, config: Config) -> dict[str, Any]:
+    """Run the stages that a command needs; `mine` and `report` run all and write the report.
+
+    Returns:
+        `run`, `engine`, `seconds`, `peak_rss_mib` (summed over the processes of this machine), `stages` (name ->
+        {rows_in, rows_out, seconds, reused}), `dropped` (reason -> count) and `outputs` (name -> URI).
+
+    Raises:
+        InputError: the configuration or the input cannot be worked on; nothing is written then.
+    """
+    began = time.perf_counter()
+    outputs: dict[str, str] = {}
+    with PeakMemory() as memory:
+        pipeline = build(config)
+        everything = command in {"mine", "report"}
+        outcome = _through(pipeline, "export" if everything else command)
+        if everything or command == "export":
+            outputs.update(publish(pipeline.run_directory, config, outcome))
+        if everything:
+            pipeline.run_directory.write_json("config.json", resolved(config))
+            outputs["report"] = write_report(pipeline.run_directory, config, outcome)
+        if "select" in outcome.completed:
+            outputs["suspected"] = f"{outcome.completed['select'].folder.uri}/suspected"
+    return {
+        "run": config.run,
+        "engine": config.engine.name,
+        "seconds": _since(began),
+        "peak_rss_mib": memory.peak_mib,
+        "stages": {name: stage_facts(outcome, name) for name in outcome.completed},
+        "dropped": dropped(outcome),
+        "outputs": outputs,
+    }
+
+
+def evaluate(config: Config, split: str) -> dict[str, Any]:
+    """Measure the ranking of the corpus on the judgements of a split; reuses the vectors and the index of the run.
+
+    Returns:
+        `run`, `split`, `queries`, `seconds` and `measures` (name -> mean over the judged queries).
+    """
+    began = time.perf_counter()
+    config = config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
+    outcome = _through(build(config), "search")
+    searched, prepared = outcome.completed["search"], outcome.completed["prepare/queries"]
+    measures = measure(searched, prepared, config.search.k)
+    queries = prepared.manifest["rows_out"]
+    return {"run": config.run, "split": split, "queries": queries, "seconds": _since(began), "measures": measures}
+
+
+def _through(pipeline: Pipeline, until: str) -> Outcome:
+    """Run the stages up to one, on an engine that is started only if there is anything to do."""
+    engine = DeferredEngine(pipeline.config.engine.name, lambda: _start(pipeline.config))
+    try:
+        return pipeline.run(until, engine, Progress())
+    finally:
+        engine.close()
+
+
+def _start(config: Config) -> Engine:
+    if config.engine.name == "local":
+        from pipelines.engines.local import LocalEngine
+
+        return LocalEngine()
+    from pipelines.engines.ray_data import RayEngine
+
+    return RayEngine(config.engine.address, None if config.engine.workers == "auto" else config.engine.workers)
+
+
+def _since(began: float) -> float:
+    return round(time.perf_counter() - began, 2)
