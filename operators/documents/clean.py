@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from operators.keys import keys_of, text_keys_of
+from operators.keys import keys_of, text_keys_of, words_of
 from operators.schemas import DOCUMENTS, DROPPED
 
 
@@ -65,10 +65,13 @@ class Clean:
         markers = np.zeros(len(text), dtype=np.bool_)
         for marker in self.config.drop_containing:
             markers |= pc.match_substring(text, marker).to_numpy(zero_copy_only=False)
-        words = pc.count_substring_regex(text, r"\S+").to_numpy(zero_copy_only=False)
-        empty = is_empty(text).to_numpy(zero_copy_only=False) if self.config.drop_empty else np.zeros_like(markers)
+        empty = is_empty(text).to_numpy(zero_copy_only=False)
+        few = np.zeros_like(markers)
+        if self.config.min_words:
+            words = pc.list_value_length(words_of(text)).to_numpy(zero_copy_only=False)
+            few = np.where(empty, 0, words) < self.config.min_words
         return pc.case_when(
-            pc.make_struct(pa.array(empty), pa.array(words < self.config.min_words), pa.array(markers)),
+            pc.make_struct(pa.array(empty & self.config.drop_empty), pa.array(few), pa.array(markers)),
             pa.scalar("empty_text"),
             pa.scalar("too_few_words"),
             pa.scalar("marker_word"),
@@ -76,12 +79,12 @@ class Clean:
 
 
 def with_title(batch: pa.Table) -> pa.Array:
-    """Return the texts of a batch, each after its title where it has one, joined by a blank as BEIR does."""
+    """Return the texts of a batch, each after its title where it has one, joined by a blank and trimmed as in BEIR."""
     text = pc.fill_null(batch.column("text").combine_chunks(), "")
-    if "title" not in batch.column_names:
-        return text
-    title = pc.fill_null(batch.column("title").combine_chunks(), "")
-    return pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
+    if "title" in batch.column_names:
+        title = pc.fill_null(batch.column("title").combine_chunks(), "")
+        text = pc.binary_join_element_wise(title, text, " ")
+    return pc.utf8_trim_whitespace(text)
 
 
 def is_empty(text: pa.Array) -> pa.Array:

@@ -1,0 +1,59 @@
+"""Arithmetic over segments, against loops."""
+
+from itertools import groupby, product
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.segments import count_before, pair_in, product_within, rank_within, row_of, starts_of
+
+SEGMENTS = st.lists(st.integers(-3, 3), max_size=30)
+# Few values, so that some meet; and the ends of what a key can be.
+KEYS = st.one_of(st.integers(0, 8), st.sampled_from([2**63 - 1, 2**63 - 2]))
+PAIRS = st.lists(st.tuples(st.integers(0, 5), KEYS), max_size=30)
+
+
+def _ints(values: list[int]) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+def _columns(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    return _ints([first for first, _ in pairs]), _ints([second for _, second in pairs])
+
+
+@given(SEGMENTS)
+def test_starts_and_ranks_are_those_of_runs(segment: list[int]) -> None:
+    runs = [list(run) for _, run in groupby(segment)]
+    assert starts_of(_ints(segment)).tolist() == [sum(map(len, runs[:i])) for i in range(len(runs))]
+    assert rank_within(_ints(segment)).tolist() == [rank for run in runs for rank in range(len(run))]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2)), max_size=30))
+def test_flags_are_counted_within_their_run_and_before_the_element(rows: list[tuple[bool, int]]) -> None:
+    expected = []
+    for _, run in groupby(rows, key=lambda row: row[1]):
+        seen = 0
+        for flag, _ in run:
+            expected.append(seen)
+            seen += flag
+    flags = np.array([flag for flag, _ in rows], dtype=np.bool_)
+    assert count_before(flags, _ints([segment for _, segment in rows])).tolist() == expected
+
+
+@given(st.lists(KEYS, max_size=30), st.lists(KEYS, max_size=30))
+def test_row_of_is_the_first_row_of_an_equal_key(keys: list[int], wanted: list[int]) -> None:
+    expected = [keys.index(key) if key in keys else -1 for key in wanted]
+    assert row_of(_ints(keys), _ints(wanted)).tolist() == expected
+
+
+@given(PAIRS, PAIRS)
+def test_pair_in_compares_both_of_a_pair(left: list[tuple[int, int]], right: list[tuple[int, int]]) -> None:
+    assert pair_in(_columns(left), _columns(right)).tolist() == [pair in right for pair in left]
+
+
+@given(SEGMENTS.map(sorted), SEGMENTS.map(sorted))
+def test_product_within_pairs_equal_segments_in_order(left: list[int], right: list[int]) -> None:
+    expected = [(i, j) for i, j in product(range(len(left)), range(len(right))) if left[i] == right[j]]
+    rows = product_within(_ints(left), _ints(right))
+    assert list(zip(*(side.tolist() for side in rows), strict=True)) == expected
