@@ -67,14 +67,15 @@ def key_queries(batch: pa.Table) -> pa.Table:
 
 
 def judged_queries(queries: pa.Table, judgements: pa.Table, *, merge: bool, drop_empty: bool) -> Resolved:
-    """Keep the queries that are judged; with `merge`, queries of equal text become the first of them.
+    """Keep the queries that are judged; with `merge`, judged queries of equal text become the first of them.
 
     Judgements follow the query that was kept (their query_key is changed; schema READ_JUDGEMENTS).
     """
     wanted = np.isin(numbers(queries, "query_key"), numbers(judgements, "query_key"))
+    dropped = [_dropped(queries.filter(pa.array(~wanted)), "not_judged")]
     queries = queries.filter(pa.array(wanted))
     empty = is_empty(queries.column("text").combine_chunks()).to_numpy(zero_copy_only=False) & drop_empty
-    dropped = [_dropped(queries.filter(pa.array(empty)), "empty_text")]
+    dropped.append(_dropped(queries.filter(pa.array(empty)), "empty_text"))
     queries = queries.filter(pa.array(~empty))
 
     text_key = numbers(queries, "text_key" if merge else "query_key")
