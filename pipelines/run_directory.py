@@ -41,6 +41,11 @@ class Folder:
         """The file system of the folder; fsspec keeps one per process."""
         return fsspec.core.url_to_fs(self.uri, **self.storage_options)[0]
 
+    @property
+    def is_local(self) -> bool:
+        """Tell whether the folder lies in the file system of the machine."""
+        return isinstance(self.fs, LocalFileSystem)
+
     def path(self, name: str = "") -> str:
         """Return the path of a file in this folder, as its file system wants it."""
         root = str(fsspec.core.url_to_fs(self.uri, **self.storage_options)[1]).rstrip("/")
@@ -73,7 +78,7 @@ class Folder:
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """Open a file that takes its name only when it is complete."""
         path = self.path(name)
-        if not isinstance(self.fs, LocalFileSystem):
+        if not self.is_local:
             with self.fs.open(path, "wb") as stream:  # object stores show a file once it is closed
                 yield stream
             return
@@ -116,7 +121,7 @@ class Folder:
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
         """Give a folder as a local path: itself where it is local, else a copy for as long as it is needed."""
-        if isinstance(self.fs, LocalFileSystem):
+        if self.is_local:
             yield Path(self.path(name))
             return
         with TemporaryDirectory() as copy:

@@ -35,7 +35,9 @@ def save_static_model(minilm: Path, folder: Path, seed: int) -> Path:
 
     words = load_file(minilm / "model.safetensors")["embeddings.word_embeddings.weight"].astype(np.float32)
     projection = np.random.default_rng(seed).standard_normal((words.shape[1], 64)).astype(np.float32)
-    embedding = StaticEmbedding(Tokenizer.from_file(str(minilm / "tokenizer.json")), embedding_weights=words @ projection)
+    embedding = StaticEmbedding(
+        Tokenizer.from_file(str(minilm / "tokenizer.json")), embedding_weights=words @ projection
+    )
     SentenceTransformer(modules=[embedding, Normalize()], device="cpu").save(str(folder))
     return folder
 

@@ -45,14 +45,15 @@ class SearchShards:
         carried = execution.shuffle("positives", (route, units), (gather, len(queries)), schema)
 
         shards = inputs["index"].parts("shards")
-        # Shard by shard, so that a worker opens each once and streams the query partitions through it.
+        # Shard by shard: a worker that has fetched one streams the query partitions through it. A local shard is a
+        # memory map, opened in milliseconds, and needs no worker that keeps it.
         pairs = [(s, q) for s in range(len(shards)) for q in range(len(queries))]
         units = [
             Unit(f"{s:05d}-{q:05d}", {"shard": shards[s]["path"], "queries": queries[q]["path"], "part": q})
             for s, q in pairs
         ]
         searching = partial(SearchShard, folder, inputs["index"].folder, inputs["encode/queries"].folder, self.config)
-        searched = execution.map("search", searching, units, Pool(stateful=len(units) > 1))
+        searched = execution.map("search", searching, units, Pool(stateful=not inputs["index"].folder.is_local))
 
         found = [stats["path"] for stats in searched]
         units = [

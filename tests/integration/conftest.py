@@ -1,0 +1,101 @@
+"""What integration tests share: small collections of real text, and the engines."""
+
+import json
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.config import Config
+from pipelines.quickstart import docstring_pairs
+
+ENGINES = ["local", "ray"]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A BEIR folder with what was written into it."""
+
+    folder: Path
+    documents: dict[str, str]
+    queries: dict[str, str]
+    judgements: dict[str, dict[str, int]]
+
+
+def write_collection(
+    folder: Path, documents: dict[str, str], queries: dict[str, str], judgements: dict[str, dict[str, int]]
+) -> Collection:
+    """Write a BEIR folder; every document carries a number as metadata."""
+    (folder / "qrels").mkdir(parents=True)
+    corpus = [{"_id": i, "title": "", "text": text, "number": n} for n, (i, text) in enumerate(documents.items())]
+    asked = [{"_id": i, "text": text, "metadata": {"source": i}} for i, text in queries.items()]
+    for name, rows in (("corpus", corpus), ("queries", asked)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    lines = [f"{q}\t{d}\t{score}\n" for q, judged in judgements.items() for d, score in judged.items()]
+    (folder / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), encoding="utf-8")
+    return Collection(folder, documents, queries, judgements)
+
+
+@pytest.fixture(scope="session")
+def docstrings() -> list[dict[str, str]]:
+    """Real pairs of a summary line and the rest of its documentation, without repetitions."""
+    pairs = {pair["positive"]: pair for pair in docstring_pairs(Path(sysconfig.get_paths()["stdlib"]))}
+    return list(islice({pair["query"]: pair for pair in pairs.values()}.values(), 500))
+
+
+@pytest.fixture(scope="session")
+def collection(docstrings: list[dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """500 documents and 200 queries with one to three positives."""
+    documents = {f"d{n}": pair["positive"] for n, pair in enumerate(docstrings)}
+    queries = {f"q{n}": pair["query"] for n, pair in enumerate(docstrings[:200])}
+    judgements = {f"q{n}": {f"d{n + more}": 1 for more in range(1 + n % 3)} for n in range(len(queries))}
+    judgements["q7"]["d300"] = 0
+    return write_collection(tmp_path_factory.mktemp("collection") / "beir", documents, queries, judgements)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray for all tests of the session that want one."""
+    import ray
+
+    from pipelines.engines.ray_data import connect
+
+    connect(None, 3)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Every engine in turn: one suite of tests for all."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_session")
+    return str(request.param)
+
+
+def configuration(run: Path | str, collection: Collection | None, model: Path | None, **sections: Any) -> Config:  # noqa: ANN401
+    """Make a configuration; small partitions, so that there are several of everything."""
+    data: dict[str, Any] = {"beir": str(collection.folder)} if collection is not None else {}
+    raw: dict[str, Any] = {
+        "run": str(run),
+        "data": {**data, "partition_rows": 64, **sections.pop("data", {})},
+        "encoder": {**({"model": str(model)} if model else {}), **sections.pop("encoder", {})},
+        "search": {"k": 50, **sections.pop("search", {})},
+        "select": {"range_max": 50, **sections.pop("select", {})},
+        "engine": {"name": "local", **sections.pop("engine", {})},
+        **sections,
+    }
+    return Config.model_validate(raw)
+
+
+def dataset(run: Path, layout: str = "triplet") -> pa.Table:
+    """Read the training data of a run."""
+    files = sorted((run / "dataset" / layout).glob("*.parquet"))
+    assert files, f"no training data in {run}"
+    return pq.read_table(files)

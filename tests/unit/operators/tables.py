@@ -1,0 +1,45 @@
+"""Small tables of the operators' schemas, for the tests of search, merge, select and the formats."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from operators.schemas import CANDIDATES, POSITIVES, positive_vectors_schema, vectors_column, vectors_schema
+
+Ints = npt.NDArray[np.int64]
+Matrix = npt.NDArray[np.float32]
+Row = dict[str, Any]
+
+NO_TEXT = -1  # no document's text key
+
+
+def query_vectors(keys: Sequence[int] | Ints, matrix: Matrix) -> pa.Table:
+    keys = np.asarray(keys, dtype=np.int64)
+    return pa.table([keys, keys, vectors_column(matrix)], schema=vectors_schema(matrix.shape[1]))
+
+
+def positive_vectors(rows: Sequence[Mapping[str, Any]], matrix: Matrix) -> pa.Table:
+    """Positives given as query_key, doc_key, text_key; `matrix` has a vector for each."""
+    full = [{"judged": 1.0, "label": None, "score": 0.0, "text_key": NO_TEXT, **row} for row in rows]
+    table = pa.Table.from_pylist(full, schema=POSITIVES)
+    return table.append_column("vector", vectors_column(matrix)).cast(positive_vectors_schema(matrix.shape[1]))
+
+
+def candidates(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Candidates given as query_key, doc_key, score and whatever else a test is about."""
+    given = {
+        "text_key": NO_TEXT,
+        "rank": 0,
+        "positive": 0,
+        "max_positive_similarity": 0.0,
+        "mean_positive_similarity": 0.0,
+    }
+    return pa.Table.from_pylist([{**given, **row} for row in rows], schema=CANDIDATES)
+
+
+def positives(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Positives given as query_key, doc_key, score."""
+    return pa.Table.from_pylist([{"judged": 1.0, "label": None, "text_key": NO_TEXT, **row} for row in rows], POSITIVES)

@@ -1,0 +1,140 @@
+"""Vectors equal those of sentence-transformers' own encode, whatever the batches."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+
+from operators.errors import InputError
+from operators.schemas import matrix_of
+from operators.vectors.encode import Encode, EncoderConfig, Side
+
+# Of mixed length, the longest and the shortest in the middle.
+TEXTS = [
+    "hard negatives are hard to find",
+    "the cell membrane " * 9,
+    "yes",
+    "a much longer text about mitochondria and the energy of the cell " * 5,
+    "",
+    "Ünïcödé 細胞 and punctuation: (a) b; c!",
+    "what is a false negative?",
+    "two words",
+]
+
+
+def load(folder: Path) -> Any:  # noqa: ANN401 - the library is untyped here
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def models(minilm: Path, static_model: Path) -> dict[str, Any]:
+    return {"minilm": load(minilm), "static": load(static_model)}
+
+
+@pytest.fixture(scope="module")
+def folders(minilm: Path, static_model: Path) -> dict[str, Path]:
+    return {"minilm": minilm, "static": static_model}
+
+
+def encoded(folder: Path, texts: list[str], side: Side = "document", **settings: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401
+    encode = Encode(EncoderConfig(model=str(folder), **settings), side, "cpu")
+    keys = pa.array(range(len(texts)), pa.int64())
+    table = encode(pa.table({"key": keys, "text_key": keys, "text": pa.array(texts, pa.string())}))
+    assert table.column("key").equals(pa.chunked_array([keys]))
+    assert table.column("text_key").equals(pa.chunked_array([keys]))
+    return matrix_of(table.column("vector"))
+
+
+@pytest.mark.parametrize("name", ["minilm", "static"])
+def test_vectors_are_those_of_sentence_transformers_in_the_order_of_the_texts(
+    name: str, models: dict[str, Any], folders: dict[str, Path]
+) -> None:
+    texts = [*TEXTS, "a text of more than the 256 tokens that the model reads, " * 20]
+    expected = models[name].encode(texts, normalize_embeddings=True)
+    assert np.abs(encoded(folders[name], texts) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["minilm", "static"])
+@pytest.mark.parametrize("batch_tokens", [1, 64, 100_000])
+def test_the_size_of_a_batch_changes_no_vector(
+    name: str, batch_tokens: int, models: dict[str, Any], folders: dict[str, Path]
+) -> None:
+    expected = models[name].encode(TEXTS, normalize_embeddings=True, batch_size=1)
+    assert np.abs(encoded(folders[name], TEXTS, batch_tokens=batch_tokens) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["minilm", "static"])
+def test_each_side_has_its_own_prompt(name: str, models: dict[str, Any], folders: dict[str, Path]) -> None:
+    prompts = {"query_prompt": "query: ", "document_prompt": "passage: "}
+    for side, prompt in (("query", "query: "), ("document", "passage: ")):
+        expected = models[name].encode([prompt + text for text in TEXTS], normalize_embeddings=True)
+        found = encoded(folders[name], TEXTS, "query" if side == "query" else "document", **prompts)
+        assert np.abs(found - expected).max() < 1e-5
+    assert np.abs(encoded(folders[name], TEXTS) - encoded(folders[name], TEXTS, **prompts)).max() > 1e-3
+
+
+def test_texts_are_cut_to_max_seq_length(minilm: Path) -> None:
+    texts = ["one two three four five six", "one two three four", "one two three"]
+    cut = encoded(minilm, texts, max_seq_length=6)  # four words between [CLS] and [SEP]
+    whole = encoded(minilm, texts)
+    assert np.allclose(cut[0], cut[1], atol=1e-6)
+    assert np.allclose(cut[2], whole[2], atol=1e-6)
+    assert np.abs(cut[0] - whole[0]).max() > 1e-3
+
+
+def test_a_limit_that_the_model_cannot_keep_is_refused(static_model: Path) -> None:
+    with pytest.raises(InputError, match=r"encoder\.max_seq_length"):
+        Encode(EncoderConfig(model=str(static_model), max_seq_length=8), "query", "cpu")
+
+
+def save_unnormalised(folder: Path, static_model: Path, weights: npt.NDArray[np.float32] | None = None) -> Path:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    tokenizer = load(static_model).tokenizer
+    weights = load(static_model)[0].embedding.weight.detach().numpy() if weights is None else weights
+    embedding = StaticEmbedding(tokenizer, embedding_weights=weights)
+    SentenceTransformer(modules=[embedding], device="cpu").save(str(folder))
+    return folder
+
+
+def test_cosine_normalises_and_dot_does_not(static_model: Path, tmp_path: Path) -> None:
+    folder = save_unnormalised(tmp_path / "model", static_model)
+    model = load(folder)
+    dot, cosine = (encoded(folder, TEXTS, similarity=similarity) for similarity in ("dot", "cosine"))
+    assert np.abs(dot - model.encode(TEXTS, normalize_embeddings=False)).max() < 1e-5
+    assert np.abs(cosine - model.encode(TEXTS, normalize_embeddings=True)).max() < 1e-5
+    lengths = np.linalg.norm(dot, axis=1)
+    assert np.abs(lengths[lengths > 0] - 1).min() > 0.01
+
+
+def test_a_batch_without_texts_gives_no_vectors_of_the_right_length(folders: dict[str, Path]) -> None:
+    assert encoded(folders["minilm"], []).shape == (0, 384)
+    assert encoded(folders["static"], []).shape == (0, 64)
+
+
+def test_a_vector_that_is_not_finite_is_refused_with_its_text(static_model: Path, tmp_path: Path) -> None:
+    tokenizer = load(static_model).tokenizer
+    weights = np.ones((tokenizer.get_vocab_size(), 4), dtype=np.float32)
+    weights[tokenizer.token_to_id("broken")] = np.nan
+    folder = save_unnormalised(tmp_path / "model", static_model, weights)
+    with pytest.raises(InputError, match=r"not finite for the text 'a broken text'.*float32"):
+        encoded(folder, ["fine", "a broken text", "fine too"])
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no model")
+    with pytest.raises(InputError, match=r"encoder\.model: .*cannot be loaded"):
+        Encode(EncoderConfig(model=str(tmp_path)), "query", "cpu")
+
+
+def test_a_second_call_gives_the_same_bits(minilm: Path) -> None:
+    encode = Encode(EncoderConfig(model=str(minilm)), "document", "cpu")
+    keys = pa.array(range(len(TEXTS)), pa.int64())
+    batch = pa.table({"key": keys, "text_key": keys, "text": pa.array(TEXTS)})
+    assert encode(batch).equals(encode(batch))

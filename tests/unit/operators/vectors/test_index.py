@@ -1,0 +1,86 @@
+"""The choice of an index holds what FAISS needs, and what is built can be searched by row."""
+
+import faiss
+import numpy as np
+import pytest
+
+from operators.errors import InputError
+from operators.vectors.index import EXACT, EXACT_ROWS, IndexChoice, IndexConfig, build, check_factory, choose, train
+
+DIMENSION = 16
+
+
+def vectors(rows: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return np.random.default_rng(rows).standard_normal((rows, DIMENSION)).astype(np.float32)
+
+
+def test_auto_compares_every_document_of_a_small_corpus_and_says_so() -> None:
+    choice = choose(IndexConfig(), EXACT_ROWS, 384)
+    assert choice.factory == EXACT
+    assert str(EXACT_ROWS) in choice.why
+
+
+@pytest.mark.parametrize("documents", [EXACT_ROWS + 1, 10_000_000, 1_000_000_000])
+def test_auto_divides_a_large_corpus_into_lists_that_faiss_can_train(documents: int) -> None:
+    choice = choose(IndexConfig(), documents, 384)
+    index = faiss.index_factory(384, choice.factory, faiss.METRIC_INNER_PRODUCT)
+    assert 2 * documents**0.5 <= index.nlist <= 8 * documents**0.5
+    assert 39 * index.nlist <= choice.train_rows <= documents  # below 39 points a list FAISS warns
+
+
+@pytest.mark.parametrize(
+    ("factory", "needed"),
+    [
+        ("IVF16,Flat", 16),
+        ("IVF16,SQ8", 16),
+        ("IVF16_HNSW8,SQ8", 16),
+        ("PQ4x4", 16),
+        ("IVF8,PQ4x4fs", 16),
+        ("IVF24,PQ4x4", 24),
+        ("OPQ2,PQ2x4", 256),
+    ],
+)
+def test_as_few_documents_as_can_be_trained_on_are_taken_and_fewer_are_refused(factory: str, needed: int) -> None:
+    config = IndexConfig(factory=factory)
+    choice = choose(config, needed, DIMENSION)
+    train(choice, vectors(choice.train_rows))
+    with pytest.raises(InputError, match=rf"{factory} needs at least {needed} documents .* there are {needed - 1}\."):
+        choose(config, needed - 1, DIMENSION)
+    with pytest.raises(RuntimeError, match=f"at least as large as number of clusters .{needed}"):
+        faiss.index_factory(DIMENSION, factory, faiss.METRIC_INNER_PRODUCT).train(vectors(needed - 1))
+
+
+def test_a_training_sample_too_small_for_the_index_is_refused() -> None:
+    with pytest.raises(InputError, match=r"index\.train_rows: IVF16,Flat needs at least 16"):
+        choose(IndexConfig(factory="IVF16,Flat", train_rows=15), 1000, DIMENSION)
+    assert choose(IndexConfig(factory="IVF16,Flat", train_rows=16), 1000, DIMENSION).train_rows == 16
+
+
+def test_what_faiss_cannot_train_is_refused_with_the_way_out() -> None:
+    choice = IndexChoice(factory="IVF4,RQ4x6", train_rows=0, why="")
+    with pytest.raises(InputError, match=r"cannot train 'IVF4,RQ4x6' on 20 vectors .*train_rows"):
+        train(choice, vectors(20))
+
+
+@pytest.mark.parametrize("factory", ["nonsense", "IVF16,PQ7", "IVF16,PQ4+8"])
+def test_a_factory_string_that_faiss_cannot_make_is_refused_with_the_way_out(factory: str) -> None:
+    with pytest.raises(InputError, match=r"cannot make .* Use auto, exact or another"):
+        choose(IndexConfig(factory=factory), 1000, DIMENSION)
+
+
+def test_a_factory_string_is_checked_before_any_dimension_is_known() -> None:
+    for known in ("auto", "exact", "IVF4096,PQ48", "OPQ48,IVF4096,PQ48x4fs", "HNSW32"):
+        check_factory(known)
+    with pytest.raises(InputError, match="nonsense"):
+        check_factory("nonsense")
+
+
+def test_ids_are_rows_and_building_a_shard_leaves_the_trained_index_empty() -> None:
+    trained = train(IndexChoice(factory="IVF4,Flat", train_rows=0, why=""), vectors(200))
+    for rows in (50, 30):
+        shard = vectors(rows)
+        index = faiss.deserialize_index(np.frombuffer(build(trained, shard), np.uint8))
+        index.nprobe = 4
+        assert index.ntotal == rows
+        nearest = index.search(shard / np.linalg.norm(shard, axis=1, keepdims=True), rows)[1]
+        assert np.array_equal(nearest, np.argsort(-(shard / np.linalg.norm(shard, axis=1)[:, None]) @ shard.T, axis=1))
