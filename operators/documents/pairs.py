@@ -43,7 +43,7 @@ def _side(pairs: pa.Table, side: str) -> pa.Table:
         rows, texts = pc.list_parent_indices(texts), pc.list_flatten(texts)
     else:
         rows = pa.array(np.arange(len(texts)))
-    given = f"{side}_id" in pairs.column_names and len(texts) == pairs.num_rows
+    given = f"{side}_id" in pairs.column_names
     table = pa.table(
         {
             "doc_id": pairs.column(f"{side}_id") if given else _names(texts),

@@ -47,7 +47,7 @@ class SourceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: tuple[str, ...]
+    path: tuple[str, ...] = Field(min_length=1)
     format: Format = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
@@ -90,7 +90,10 @@ def _files_at(kind: str, source: SourceConfig, path: str) -> list[SourceFile]:
         fs, root = fsspec.core.url_to_fs(path, **source.storage_options)
     except (ImportError, ValueError) as error:
         raise InputError(f"data.{kind}.path: {path} cannot be opened: {error}") from error
-    names = sorted(fs.glob(root)) if fsspec.core.has_magic(root) else [root] * fs.isfile(root)
+    if fsspec.core.has_magic(root):
+        names = sorted(name for name, info in fs.glob(root, detail=True).items() if info["type"] == "file")
+    else:
+        names = [root] * fs.isfile(root)
     if not names:
         raise InputError(f"data.{kind}.path: no file at {path}. Check the path; a folder needs a glob such as *.jsonl.")
     return [_file(kind, source, fs, name) for name in names]
@@ -103,7 +106,7 @@ def _file(kind: str, source: SourceConfig, fs: Any, name: str) -> SourceFile:  #
         {
             "kind": kind,
             "uri": fs.unstrip_protocol(name),
-            "format": _format_of(name) if source.format == "auto" else source.format,
+            "format": _format_of(kind, name) if source.format == "auto" else source.format,
             "stamp": stamp,
             "size": int(info.get("size") or 0),
             "columns": source.columns,
@@ -112,7 +115,7 @@ def _file(kind: str, source: SourceConfig, fs: Any, name: str) -> SourceFile:  #
     )
 
 
-def _format_of(name: str) -> str:
+def _format_of(kind: str, name: str) -> str:
     stem = name.rpartition("/")[2].lower()
     if infer_compression(stem):
         stem = stem.rpartition(".")[0]
@@ -127,7 +130,9 @@ def _format_of(name: str) -> str:
     for ending, name_of_format in endings.items():
         if stem.endswith(ending):
             return name_of_format
-    raise InputError(f"{name}: its name does not tell its format. Set `format` to jsonl, parquet, csv or tsv.")
+    raise InputError(
+        f"{name}: its name does not tell its format. Set data.{kind}.format to jsonl, parquet, csv or tsv."
+    )
 
 
 class DataConfig(BaseModel):
@@ -140,7 +145,7 @@ class DataConfig(BaseModel):
         judgements: which document answers which query; a score above 0 is a positive.
         pairs: (query, positive[, negative]) rows; positives and negatives are the corpus. A list is as many pairs.
         split: of a BEIR folder; of other sources only the name under which results are reported.
-        on_dangling: `refuse` stops at judgements that name an unknown document or query, `drop` counts them and goes on.
+        on_dangling: `refuse` stops at judgements that name an unknown document or query, `drop` counts them.
         partition_rows: how many rows a partition holds: what a worker does at a time, and what a kill may cost.
         storage_options: what fsspec needs to open a BEIR folder.
     """
