@@ -11,9 +11,12 @@ from pydantic import Field, model_validator
 from operators.candidates.filters import NEGATIVE, NOT_DRAWN, SUSPECTED, Candidates, FilterConfig, active_filters
 from operators.candidates.sampling import STRATEGIES, SamplingStrategy
 from operators.schemas import SELECTED, numbers
-from operators.segments import count_before, product_within, row_of, starts_of
+from operators.segments import count_before, row_of, starts_of
 
 Ints = npt.NDArray[np.int64]
+
+# Outside the window of the candidates that passed the filters: before its beginning, after its end.
+WINDOW = ("range_min", "range_max")
 
 
 class SelectConfig(FilterConfig):
@@ -68,63 +71,64 @@ class Select:
 
     def __init__(self, config: SelectConfig) -> None:
         self.config = config
+        self.filters = active_filters(config)
+        self.reasons = [NEGATIVE, *self.filters, *WINDOW, NOT_DRAWN]  # reason codes are places in this list
 
     def __call__(self, candidates: pa.Table, positives: pa.Table) -> Selection:
         """Select for every positive of a batch.
 
         Args:
-            candidates: schema CANDIDATES, those of one query together, best first.
-            positives: schema POSITIVES, in the order of the candidates' queries; each one is a row of the output.
+            candidates: schema CANDIDATES, those of one query together, best first. Those of a query without
+                positives have no row to be drawn for: they are left out.
+            positives: schema POSITIVES, those of one query together; each one is a row of the output.
 
         With several positives per query, margins are taken against the positive of the row (`margin_positive: row`),
         or against the lowest of them.
         """
-        row_query, of_query, query_keys = _numbered(positives, candidates)
-        row, at = product_within(row_query, of_query)
-        signals = self._signals(candidates, positives, row_query, row, at)
-        reason, kept = np.zeros(len(row), dtype=np.int8), np.ones(len(row), dtype=np.bool_)
-        names = [NEGATIVE]
-        for name, drop in active_filters(self.config).items():
-            names.append(name)
-            dropped = kept & drop(signals, self.config)
-            reason[dropped] = len(names) - 1
-            kept &= ~dropped
+        query = numbers(positives, "query_key")
+        row, at = _paired(query, numbers(candidates, "query_key"))
+        signals = self._signals(candidates, positives, row, at)
+        reason = self._filtered(signals, row)
 
-        place = count_before(kept, row)
-        for name, outside in (
-            ("range_min", place < self.config.range_min),
-            ("range_max", place >= self.config.range_max),
-        ):
-            names.append(name)
-            reason[kept & outside] = len(names) - 1
-            kept &= ~outside
-
-        names.append(NOT_DRAWN)
-        window = np.flatnonzero(kept)
-        keys = query_keys[row_query[row[window]]], numbers(positives, "doc_key")[row[window]]
+        window = np.flatnonzero(reason == 0)
+        keys = query[row[window]], numbers(positives, "doc_key")[row[window]]
         identity = (*keys, numbers(candidates, "doc_key")[at[window]])
         draw = STRATEGIES[self.config.sampling_strategy]
         drawn = draw(row[window], identity, self.config.seed, self.config.num_negatives)
-        reason[window[~drawn]] = len(names) - 1
+        reason[window[~drawn]] = self.reasons.index(NOT_DRAWN)
 
         chosen = np.flatnonzero(reason == 0)
-        suspects = np.flatnonzero(np.isin(reason, [names.index(name) for name in SUSPECTED if name in names]))
+        suspected = np.array([name in SUSPECTED for name in self.reasons])
+        suspects = np.flatnonzero(suspected[reason])
         found = np.bincount(row[chosen], minlength=positives.num_rows)
-        totals = np.bincount(reason, minlength=len(names))
+        totals = np.bincount(reason, minlength=len(self.reasons))
         return Selection(
-            negatives=_rows(candidates, positives, (row[chosen], at[chosen]), [names[i] for i in (0,)], reason[chosen]),
-            suspected=_rows(candidates, positives, (row[suspects], at[suspects]), names, reason[suspects]),
-            counts={name: int(total) for name, total in zip(names, totals, strict=True)},
+            negatives=_rows(candidates, positives, (row[chosen], at[chosen]), self.reasons, reason[chosen]),
+            suspected=_rows(candidates, positives, (row[suspects], at[suspects]), self.reasons, reason[suspects]),
+            counts={name: int(total) for name, total in zip(self.reasons, totals, strict=True)},
             short_rows=int(((found > 0) & (found < self.config.num_negatives)).sum()),
             empty_rows=int((found == 0).sum()),
         )
 
-    def _signals(self, candidates: pa.Table, positives: pa.Table, row_query: Ints, row: Ints, at: Ints) -> Candidates:
+    def _filtered(self, signals: Candidates, row: Ints) -> npt.NDArray[np.int8]:
+        """Return the reason code of each candidate, shape (n,), 0 for those that negatives are drawn from."""
+        reason, kept = np.zeros(len(row), dtype=np.int8), np.ones(len(row), dtype=np.bool_)
+        for code, drop in enumerate(self.filters.values(), start=1):
+            dropped = kept & drop(signals, self.config)
+            reason[dropped] = code
+            kept &= ~dropped
+        place = count_before(kept, row)
+        outside = {"range_min": place < self.config.range_min, "range_max": place >= self.config.range_max}
+        for name in WINDOW:
+            reason[kept & outside[name]] = self.reasons.index(name)
+        return reason
+
+    def _signals(self, candidates: pa.Table, positives: pa.Table, row: Ints, at: Ints) -> Candidates:
         margin_score = numbers(positives, "score")
-        if self.config.margin_positive == "lowest" and len(row_query):
-            starts = starts_of(row_query)
+        if self.config.margin_positive == "lowest" and len(margin_score):
+            starts = starts_of(numbers(positives, "query_key"))
             lowest = np.minimum.reduceat(margin_score, starts)
-            margin_score = np.repeat(lowest, np.diff(np.append(starts, len(row_query))))
+            margin_score = np.repeat(lowest, np.diff(np.append(starts, len(margin_score))))
         return Candidates(
             score=numbers(candidates, "score")[at],
             positive_score=margin_score[row],
@@ -133,11 +137,20 @@ class Select:
         )
 
 
-def _numbered(positives: pa.Table, candidates: pa.Table) -> tuple[Ints, Ints, Ints]:
-    """Return the number of each positive's and of each candidate's query, in the order of positives, and the keys."""
-    keys = numbers(positives, "query_key")
-    query_keys = keys[starts_of(keys)]
-    return row_of(query_keys, keys), row_of(query_keys, numbers(candidates, "query_key")), query_keys
+def _paired(row_keys: Ints, candidate_keys: Ints) -> tuple[Ints, Ints]:
+    """Pair every row with every candidate of its query: the number of the row and of the candidate, int64 (pairs,).
+
+    Args:
+        row_keys: the key of each row's query, shape (rows,).
+        candidate_keys: the key of each candidate's query, equal ones together, shape (n,).
+    """
+    starts = starts_of(candidate_keys)
+    lengths = np.diff(np.append(starts, len(candidate_keys)))
+    # One look-up for each row, none for each candidate. A query without candidates is -1: the last of what follows.
+    run = row_of(candidate_keys[starts], row_keys)
+    first, counts = np.append(starts, 0)[run], np.append(lengths, 0)[run]
+    row = np.repeat(np.arange(len(row_keys)), counts)
+    return row, np.arange(len(row)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
 
 
 def _rows(
@@ -148,6 +161,6 @@ def _rows(
     of_candidate = candidates.select(
         ["doc_key", "score", "rank", "max_positive_similarity", "mean_positive_similarity"]
     ).take(at)
-    reasons = pa.array(np.array(names, dtype=object)[reason], pa.string())
+    reasons = pa.DictionaryArray.from_arrays(pa.array(reason), pa.array(names)).cast(pa.string())
     columns = [*of_row.columns, *of_candidate.columns, reasons]
     return pa.table(columns, names=SELECTED.names).cast(SELECTED)
