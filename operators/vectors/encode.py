@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import InputError
 from operators.schemas import vectors_column, vectors_schema
-
-if TYPE_CHECKING:
-    pass
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Side = Literal["query", "document"]
@@ -133,7 +130,7 @@ def load_model(config: EncoderConfig, device: str | None = None) -> Any:  # noqa
     """Load the sentence-transformers model of the configuration, ready to encode.
 
     Raises:
-        InputError: the model cannot be loaded.
+        InputError: the model cannot be loaded, or cannot cut texts where `max_seq_length` is set.
     """
     import torch
     from sentence_transformers import SentenceTransformer
@@ -151,7 +148,12 @@ def load_model(config: EncoderConfig, device: str | None = None) -> Any:  # noqa
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise InputError(f"encoder.model: {config.model} cannot be loaded: {error}") from error
     if config.max_seq_length is not None:
-        model.max_seq_length = config.max_seq_length
+        try:
+            model.max_seq_length = config.max_seq_length
+        except AttributeError as error:  # static embeddings average all words
+            raise InputError(
+                f"encoder.max_seq_length: {config.model} reads texts of any length; leave it out."
+            ) from error
     return model.eval()
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import faiss
 import numpy as np
@@ -34,7 +34,7 @@ class IndexConfig(BaseModel):
 
     factory: str = "auto"
     shard_rows: int = Field(default=1_000_000, ge=1)
-    train_rows: Literal["auto"] | int = "auto"
+    train_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
 
 
 class IndexChoice(BaseModel):
@@ -69,6 +69,8 @@ def choose(config: IndexConfig, documents: int, dimension: int) -> IndexChoice:
         )
     lists = lists_in(factory)
     rows = max(TRAIN_ROWS_PER_LIST * lists, 65536) if config.train_rows == "auto" else config.train_rows
+    if rows < needed:
+        raise InputError(f"index.train_rows: {factory} needs at least {needed} vectors to train on, not {rows}.")
     return IndexChoice(factory=factory, train_rows=min(rows, documents), why=why)
 
 
@@ -100,17 +102,30 @@ def _empty_index(factory: str, dimension: int) -> Any:  # noqa: ANN401 - faiss i
     try:
         return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        said = str(error).rpartition("Error: ")[2] or str(error)
         raise InputError(
-            f"index: FAISS cannot make {factory!r} for vectors of {dimension} values ({said.strip()}). "
+            f"index: FAISS cannot make {factory!r} for vectors of {dimension} values ({_said(error)}). "
             f"Use auto, exact or another factory string."
         ) from error
 
 
+def _said(error: RuntimeError) -> str:
+    return (str(error).rpartition("Error: ")[2] or str(error)).strip()
+
+
 def train(choice: IndexChoice, sample: Matrix) -> bytes:
-    """Train an empty index on a float32 sample of shape (n, dimension); returns it serialised."""
+    """Train an empty index on a float32 sample of shape (n, dimension); returns it serialised.
+
+    Raises:
+        InputError: FAISS cannot train on that sample.
+    """
     index = _empty_index(choice.factory, sample.shape[1])
-    index.train(np.ascontiguousarray(sample))
+    try:
+        index.train(np.ascontiguousarray(sample))
+    except RuntimeError as error:  # such as residual quantizers, whose needs `choose` does not know
+        raise InputError(
+            f"index: FAISS cannot train {choice.factory!r} on {len(sample)} vectors ({_said(error)}). "
+            f"Raise index.train_rows, or use auto, exact or another factory string."
+        ) from error
     return bytes(faiss.serialize_index(index).tobytes())
 
 

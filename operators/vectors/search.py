@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import faiss
 import numpy as np
@@ -27,6 +27,9 @@ Ints = npt.NDArray[np.int64]
 
 # Depths are rounded up to a multiple of this, so that queries with about as many positives are searched together.
 DEPTH_STEP = 32
+# At least so many more than needed are asked for: FAISS rounds otherwise than score_pairs, and the exact score is to
+# decide who is last, not that rounding.
+SPARE = 8
 ROWS_AT_ONCE = 262_144
 
 
@@ -42,7 +45,7 @@ class SearchConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     k: int = Field(default=100, ge=1)
-    nprobe: Literal["auto"] | int = "auto"
+    nprobe: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     refine_factor: int = Field(default=4, ge=1)
 
 
@@ -128,12 +131,13 @@ class Search:
     def _depths(self, queries: int, positives: pa.Table, owner: Ints) -> Ints:
         here = np.isin(numbers(positives, "doc_key"), self.shard.doc_key)
         wanted = self.config.k + np.bincount(owner[here], minlength=queries)
-        return np.minimum(-(-wanted // DEPTH_STEP) * DEPTH_STEP, len(self.shard.doc_key))
+        return np.minimum(-(-(wanted + SPARE) // DEPTH_STEP) * DEPTH_STEP, len(self.shard.doc_key))
 
     def _found(self, vectors: Matrix, depths: Ints) -> tuple[Ints, Ints]:
         """Return the query's number and the shard's row of everything found, flat, in the order of the queries."""
-        found = []
-        for depth in np.unique(depths):
+        nothing = np.zeros(0, dtype=np.int64)
+        found = [(nothing, nothing)]
+        for depth in np.unique(depths[depths > 0]):  # 0 in a shard without documents
             asked = np.flatnonzero(depths == depth)
             rows = self._nearest(np.ascontiguousarray(vectors[asked]), int(depth))
             is_row = rows >= 0  # FAISS pads with -1 where it finds too few
