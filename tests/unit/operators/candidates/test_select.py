@@ -207,8 +207,9 @@ def test_candidates_of_a_query_without_positives_are_left_out_and_disturb_no_oth
 
 
 def test_nothing_found_and_nothing_judged_give_empty_tables() -> None:
-    for found, judged in (([], []), ([], [{"query_key": 1, "doc_key": 2, "score": 0.5}])):
-        selection = Select(SelectConfig(margin_positive="lowest"))(candidates(found), positives(judged))
+    one: Row = {"query_key": 1, "doc_key": 2, "score": 0.5}
+    for judged in ([], [one]):
+        selection = Select(SelectConfig(margin_positive="lowest"))(candidates([]), positives(judged))
         assert selection.negatives.num_rows == selection.suspected.num_rows == sum(selection.counts.values()) == 0
         assert (selection.short_rows, selection.empty_rows) == (0, len(judged))
     selection = Select(SelectConfig())(CANDIDATES.empty_table(), POSITIVES.empty_table())
@@ -222,9 +223,7 @@ def test_nothing_found_and_nothing_judged_give_empty_tables() -> None:
 def test_the_relative_margin_is_a_fraction_of_the_magnitude(positive_score: float, kept: list[float]) -> None:
     """An eighth of 0.5 is 0.0625: the bar is 0.4375 below a positive of 0.5, and -0.5625 for one of -0.5."""
     scores = {0.5: [0.5, 0.4375, 0.25, -0.25], -0.5: [0.5, -0.5, -0.53125, -0.75], 0.0: [0.125, 0.0, -0.125]}
-    found = [
-        {"query_key": 1, "doc_key": place, "score": score} for place, score in enumerate(scores[positive_score])
-    ]
+    found = [{"query_key": 1, "doc_key": place, "score": score} for place, score in enumerate(scores[positive_score])]
     judged = [{"query_key": 1, "doc_key": 99, "score": positive_score}]
     selection = Select(SelectConfig(relative_margin=0.125))(candidates(found), positives(judged))
     assert selection.negatives.column("score").to_pylist() == kept

@@ -60,7 +60,7 @@ def test_vectors_are_those_of_sentence_transformers_in_the_order_of_the_texts(
 
 
 @pytest.mark.parametrize("name", ["minilm", "static"])
-@pytest.mark.parametrize("batch_tokens", [1, 64, 100_000])
+@pytest.mark.parametrize("batch_tokens", [1, 64])
 def test_the_size_of_a_batch_changes_no_vector(
     name: str, batch_tokens: int, models: dict[str, Any], folders: dict[str, Path]
 ) -> None:
@@ -70,12 +70,14 @@ def test_the_size_of_a_batch_changes_no_vector(
 
 @pytest.mark.parametrize("name", ["minilm", "static"])
 def test_each_side_has_its_own_prompt(name: str, models: dict[str, Any], folders: dict[str, Path]) -> None:
-    prompts = {"query_prompt": "query: ", "document_prompt": "passage: "}
-    for side, prompt in (("query", "query: "), ("document", "passage: ")):
-        expected = models[name].encode([prompt + text for text in TEXTS], normalize_embeddings=True)
-        found = encoded(folders[name], TEXTS, "query" if side == "query" else "document", **prompts)
+    texts = [*TEXTS[:1], *TEXTS[5:]]
+    prompts: dict[str, Any] = {"query_prompt": "query: ", "document_prompt": "passage: "}
+    sides: list[tuple[Side, str]] = [("query", "query: "), ("document", "passage: ")]
+    for side, prompt in sides:
+        expected = models[name].encode([prompt + text for text in texts], normalize_embeddings=True)
+        found = encoded(folders[name], texts, side, **prompts)
         assert np.abs(found - expected).max() < 1e-5
-    assert np.abs(encoded(folders[name], TEXTS) - encoded(folders[name], TEXTS, **prompts)).max() > 1e-3
+        assert np.abs(found - models[name].encode(texts, normalize_embeddings=True)).max() > 1e-3
 
 
 def test_texts_are_cut_to_max_seq_length(minilm: Path) -> None:
@@ -135,6 +137,6 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_call_gives_the_same_bits(minilm: Path) -> None:
     encode = Encode(EncoderConfig(model=str(minilm)), "document", "cpu")
-    keys = pa.array(range(len(TEXTS)), pa.int64())
-    batch = pa.table({"key": keys, "text_key": keys, "text": pa.array(TEXTS)})
+    keys = pa.array(range(3), pa.int64())
+    batch = pa.table({"key": keys, "text_key": keys, "text": pa.array(TEXTS[:3])})
     assert encode(batch).equals(encode(batch))

@@ -1,5 +1,7 @@
 """The choice of an index holds what FAISS needs, and what is built can be searched by row."""
 
+from typing import Any
+
 import faiss
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def test_auto_compares_every_document_of_a_small_corpus_and_says_so() -> None:
 @pytest.mark.parametrize("documents", [EXACT_ROWS + 1, 10_000_000, 1_000_000_000])
 def test_auto_divides_a_large_corpus_into_lists_that_faiss_can_train(documents: int) -> None:
     choice = choose(IndexConfig(), documents, 384)
-    index = faiss.index_factory(384, choice.factory, faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(384, choice.factory, faiss.METRIC_INNER_PRODUCT)
     assert 2 * documents**0.5 <= index.nlist <= 8 * documents**0.5
     assert 39 * index.nlist <= choice.train_rows <= documents  # below 39 points a list FAISS warns
 
@@ -79,7 +81,7 @@ def test_ids_are_rows_and_building_a_shard_leaves_the_trained_index_empty() -> N
     trained = train(IndexChoice(factory="IVF4,Flat", train_rows=0, why=""), vectors(200))
     for rows in (50, 30):
         shard = vectors(rows)
-        index = faiss.deserialize_index(np.frombuffer(build(trained, shard), np.uint8))
+        index: Any = faiss.deserialize_index(np.frombuffer(build(trained, shard), np.uint8))
         index.nprobe = 4
         assert index.ntotal == rows
         nearest = index.search(shard / np.linalg.norm(shard, axis=1, keepdims=True), rows)[1]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -106,7 +107,9 @@ def collection(documents: int, judged: list[int], seed: int, spread: int = 400, 
 
 
 def without_nan(rows: list[Row]) -> list[Row]:
-    return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+    return [
+        {name: None if value is not None and np.isnan(value) else value for name, value in row.items()} for row in rows
+    ]
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
@@ -210,7 +213,7 @@ def trained(factory: str, vectors: npt.NDArray[np.float32]) -> bytes:
 def test_what_faiss_pads_with_never_becomes_a_document() -> None:
     """One list of eight is visited: fewer documents than k, and exactly those of the nearest list."""
     given_collection = collection(80, [0, 2, 1, 0, 3], seed=4)
-    index = faiss.deserialize_index(np.frombuffer(trained("IVF8,Flat", given_collection.documents), np.uint8))
+    index: Any = faiss.deserialize_index(np.frombuffer(trained("IVF8,Flat", given_collection.documents), np.uint8))
     whole = given_collection.shards(1)[0]
     shard = Shard(whole.vectors, whole.doc_key, whole.text_key, index)
     found = given_collection.found(SearchConfig(k=60, nprobe=1), [shard])
@@ -226,7 +229,9 @@ def test_what_faiss_pads_with_never_becomes_a_document() -> None:
     assert len(pairs) == len(visited)
 
 
-@pytest.mark.parametrize("factory", ["IVF4,PQ4x4", "IVF4,PQ4x4fs", "IVF4,SQ4", "IVF4,RaBitQ", "PQ4x4", "PCAR8,IVF4,SQ8"])
+@pytest.mark.parametrize(
+    "factory", ["IVF4,PQ4x4", "IVF4,PQ4x4fs", "IVF4,SQ4", "IVF4,RaBitQ", "PQ4x4", "PCAR8,IVF4,SQ8"]
+)
 def test_a_quantized_index_that_proposes_everything_equals_exact_search(factory: str, tmp_path: Path) -> None:
     given_collection = collection(300, [0, 2, 30, 1], seed=5, dimension=16, spread=200)
     shard = saved(given_collection, tmp_path, np.float32, factory)
@@ -283,7 +288,10 @@ def test_a_quantized_shard_without_documents_finds_nothing(factory: str) -> None
     index = faiss.deserialize_index(np.frombuffer(empty, np.uint8))
     none = np.zeros(0, dtype=np.int64)
     shard = Shard(np.zeros((0, 16), np.float32), none, none, index)
-    assert Search(SearchConfig(k=5), shard)(given_collection.query_table(), given_collection.positive_table()).num_rows == 0
+    assert (
+        Search(SearchConfig(k=5), shard)(given_collection.query_table(), given_collection.positive_table()).num_rows
+        == 0
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"k": 0}, {"nprobe": 0}, {"nprobe": -3}, {"refine_factor": 0}])

@@ -1,5 +1,7 @@
 """Scores of pairs are exact and depend on the pair alone."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,7 @@ from operators.vectors.similarity import PAIRS_AT_ONCE, positive_similarities, s
 def test_a_score_has_the_same_bits_whatever_else_is_in_the_batch(dimension: int, precision: type) -> None:
     rng = np.random.default_rng(dimension)
     left = rng.standard_normal((7, dimension)).astype(np.float32)
-    right = rng.standard_normal((11, dimension)).astype(precision)
+    right: Any = rng.standard_normal((11, dimension)).astype(precision)
     i, j = (side.ravel() for side in np.meshgrid(np.arange(7), np.arange(11), indexing="ij"))
     together = score_pairs(left, i, right, j)
     alone = np.array([score_pairs(left, i[[at]], right, j[[at]])[0] for at in range(len(i))])
@@ -42,7 +44,7 @@ def test_highest_and_mean_similarity_are_those_to_the_positives_of_the_own_query
 ) -> None:
     """Whole numbers, so that every product and sum is exact."""
     rng = np.random.default_rng(seed)
-    vectors = rng.integers(-9, 10, (12, 4)).astype(np.float16)
+    vectors: Any = rng.integers(-9, 10, (12, 4)).astype(np.float16)
     candidate_query = np.repeat(np.arange(len(counts)), [candidates for candidates, _ in counts])
     positive_query = np.repeat(np.arange(len(counts)), [positives for _, positives in counts])
     positives = rng.integers(-9, 10, (len(positive_query), 4)).astype(np.float32)
