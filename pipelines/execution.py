@@ -1,15 +1,14 @@
 """Run the steps of a stage on an engine: skip the units that are done, commit each that is, and show the progress."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from operators.errors import InputError
-from pipelines.engines import Engine, Gather, Pool, Route, Stats, Unit, Work, bucket_name
+from pipelines.engines import Engine, Gather, Pool, Result, Route, Stats, Unit, Work, bucket_name
 from pipelines.progress import Progress
 from pipelines.run_directory import StageFolder
 
@@ -62,16 +61,18 @@ class Execution:
         (make_route, units), (each, buckets) = route, gather
         names = [bucket_name(bucket) for bucket in range(buckets)]
         done = self._done(step, names)
-        if len(done) < buckets:
+        missing = [bucket for bucket, name in enumerate(names) if name not in done]
+        if missing:
             committed = CommittedGather(each, self.folder, step)
-            self._follow(step, done, buckets, self.engine.shuffle(make_route, units, committed, buckets, schema))
+            needed = partial(RouteToMissing, make_route, frozenset(missing))
+            self._follow(step, done, buckets, self.engine.shuffle(needed, units, committed, missing, schema))
         return [done[name] for name in names]
 
     def _done(self, step: str, names: Sequence[str]) -> dict[str, Stats]:
         known = set(names)
         return {name: stats for name, stats in self.folder.done_units(step).items() if name in known}
 
-    def _follow(self, step: str, done: dict[str, Stats], total: int, results: Any) -> None:  # noqa: ANN401 - an iterator of Result
+    def _follow(self, step: str, done: dict[str, Stats], total: int, results: Iterator[Result]) -> None:
         with self.progress.step(step, total, len(done)) as advance:
             for name, stats in results:
                 done[name] = stats
@@ -92,6 +93,17 @@ class CommittedWork:
         stats = {**self.work(unit), "seconds": round(time.perf_counter() - began, 4)}
         self.folder.commit_unit(self.step, unit.name, stats)
         return stats
+
+
+class RouteToMissing:
+    """Routing to the buckets that are not gathered yet; the others were, before the run was interrupted."""
+
+    def __init__(self, make: Callable[[], Route], missing: frozenset[int]) -> None:
+        self.route, self.missing = make(), missing
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
+        """Route one unit."""
+        return ((bucket, table) for bucket, table in self.route(unit) if bucket in self.missing)
 
 
 @dataclass(frozen=True)
@@ -117,9 +129,3 @@ def added(stats: Sequence[Stats], key: str) -> dict[str, int]:
         for reason, count in one.get(key, {}).items():
             total[reason] = total.get(reason, 0) + count
     return total
-
-
-def refuse_if(broken: bool, message: str) -> None:
-    """Raise an InputError with the message if something is broken."""
-    if broken:
-        raise InputError(message)

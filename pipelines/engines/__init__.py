@@ -50,12 +50,18 @@ class Engine(Protocol):
         ...
 
     def shuffle(
-        self, make_route: Callable[[], Route], units: Sequence[Unit], gather: Gather, buckets: int, schema: pa.Schema
+        self,
+        make_route: Callable[[], Route],
+        units: Sequence[Unit],
+        gather: Gather,
+        buckets: Sequence[int],
+        schema: pa.Schema,
     ) -> Iterator[Result]:
         """Route the rows of all units to numbered buckets, and gather each bucket in one place.
 
-        `gather` is called once for every bucket from 0 on, with all rows (of this schema) that were routed there, in
-        no certain order; with an empty table where there are none. A result is named after its bucket: `00003`.
+        `gather` is called once for each of the buckets, with all rows (of this schema) that were routed there, in no
+        certain order; with an empty table where there are none. Rows are routed to these buckets alone. A result is
+        named after its bucket: `00003`.
         """
         ...
 

@@ -20,7 +20,12 @@ class DeferredEngine:
         return self._started().map(make, units, pool)
 
     def shuffle(
-        self, make_route: Callable[[], Route], units: Sequence[Unit], gather: Gather, buckets: int, schema: pa.Schema
+        self,
+        make_route: Callable[[], Route],
+        units: Sequence[Unit],
+        gather: Gather,
+        buckets: Sequence[int],
+        schema: pa.Schema,
     ) -> Iterator[Result]:
         """Start the engine if need be, and shuffle on it."""
         return self._started().shuffle(make_route, units, gather, buckets, schema)

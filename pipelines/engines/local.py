@@ -21,15 +21,20 @@ class LocalEngine:
             yield unit.name, work(unit)
 
     def shuffle(
-        self, make_route: Callable[[], Route], units: Sequence[Unit], gather: Gather, buckets: int, schema: pa.Schema
+        self,
+        make_route: Callable[[], Route],
+        units: Sequence[Unit],
+        gather: Gather,
+        buckets: Sequence[int],
+        schema: pa.Schema,
     ) -> Iterator[Result]:
         """Route the rows of all units to buckets and gather each. The routed rows are held in memory."""
-        routed: list[list[pa.Table]] = [[] for _ in range(buckets)]
+        routed: dict[int, list[pa.Table]] = {bucket: [] for bucket in buckets}
         route = make_route()
         for unit in units:
             for bucket, table in route(unit):
                 routed[bucket].append(table)
-        for bucket, tables in enumerate(routed):
+        for bucket, tables in routed.items():
             yield bucket_name(bucket), gather(bucket, concat(tables, schema))
 
     def close(self) -> None:

@@ -54,13 +54,18 @@ class RayEngine:
         yield from _results(done)
 
     def shuffle(
-        self, make_route: Callable[[], Route], units: Sequence[Unit], gather: Gather, buckets: int, schema: pa.Schema
+        self,
+        make_route: Callable[[], Route],
+        units: Sequence[Unit],
+        gather: Gather,
+        buckets: Sequence[int],
+        schema: pa.Schema,
     ) -> Iterator[Result]:
         """Route rows as (bucket, Arrow IPC bytes), group them by bucket with Ray Data, and gather each group."""
         routed = self._units(units).map_batches(
             _RouteTask(make_route, units[0].name, buckets, schema), batch_size=1, batch_format="pyarrow", num_cpus=1
         )
-        grouped = routed.groupby("bucket", num_partitions=buckets)
+        grouped = routed.groupby("bucket", num_partitions=len(buckets))
         yield from _results(grouped.map_groups(_gather_group(gather, schema), batch_format="pyarrow"))
 
     def close(self) -> None:
@@ -98,7 +103,7 @@ class _Task:
 
 
 class _RouteTask:
-    def __init__(self, make: Callable[[], Route], first: str, buckets: int, schema: pa.Schema) -> None:
+    def __init__(self, make: Callable[[], Route], first: str, buckets: Sequence[int], schema: pa.Schema) -> None:
         self.make, self.first, self.buckets, self.schema = make, first, buckets, schema
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -106,7 +111,7 @@ class _RouteTask:
         buckets: list[int] = []
         payloads: list[bytes] = []
         if unit.name == self.first:  # so that a bucket without rows is gathered too
-            buckets, payloads = list(range(self.buckets)), [_payload(self.schema.empty_table())] * self.buckets
+            buckets, payloads = list(self.buckets), [_payload(self.schema.empty_table())] * len(self.buckets)
         for bucket, table in self.make()(unit):
             buckets.append(bucket)
             payloads.append(_payload(table))

@@ -1,0 +1,80 @@
+"""Killed at any moment and started again, a run finishes with the same result and repeats nothing that was done."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from pipelines.run import run
+from tests.integration.conftest import ENGINES, Collection, configuration, dataset
+
+STAGES = (
+    "prepare/corpus",
+    "prepare/queries",
+    "encode/corpus",
+    "encode/queries",
+    "index",
+    "search",
+    "select",
+    "export",
+)
+SECONDS_TO_WAIT = 120
+
+
+def command(config: Path, engine: str) -> list[str]:
+    return [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", engine, "--json"]
+
+
+def units_of(run_directory: Path, stage: str) -> dict[Path, int]:
+    """The units of a stage that are committed, with the time at which they were."""
+    return {path: path.stat().st_mtime_ns for path in run_directory.glob(f"{stage}/*/_units/*/*.json")}
+
+
+def kill_within(process: subprocess.Popen[bytes], run_directory: Path, stage: str) -> bool:
+    """Kill -9 the driver when the stage has begun; tell whether it was caught before the stage was complete."""
+    deadline = time.monotonic() + SECONDS_TO_WAIT
+    while not units_of(run_directory, stage):
+        assert process.poll() is None, f"the run ended before {stage}"
+        assert time.monotonic() < deadline, f"{stage} did not begin"
+        time.sleep(0.001)
+    below = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(below, timeout=5)
+    for left in alive:  # Ray's agents notice the end of their node after more than a minute
+        left.kill()
+    return not list(run_directory.glob(f"{stage}/*/_manifest.json"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.timeout(600)
+def test_a_run_killed_in_every_stage_finishes_with_the_same_result(
+    collection: Collection, static_model: Path, tmp_path: Path, engine: str
+) -> None:
+    options = {"data": {"partition_rows": 16}, "index": {"factory": "exact", "shard_rows": 32}}
+    run("mine", configuration(tmp_path / "reference", collection, static_model, **options))
+
+    run_directory = tmp_path / "killed"
+    raw = configuration(run_directory, collection, static_model, **options).model_dump(mode="json")
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    committed: dict[Path, int] = {}
+    caught = []
+    for stage in STAGES:
+        process = subprocess.Popen(command(config, engine), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        caught.append(kill_within(process, run_directory, stage))
+        committed.update(units_of(run_directory, stage))
+    finished = subprocess.run(command(config, engine), capture_output=True, text=True, check=True)
+
+    result = json.loads(finished.stdout.splitlines()[-1])
+    assert result["stages"]["prepare/corpus"]["reused"]
+    assert sum(caught) >= len(STAGES) - 2, f"the kills came too late: {dict(zip(STAGES, caught, strict=True))}"
+    assert dataset(run_directory).equals(dataset(tmp_path / "reference"))
+    assert not [path for path, done_at in committed.items() if path.stat().st_mtime_ns != done_at]
