@@ -145,7 +145,7 @@ def _explain(path: str, error: ErrorDetails, settings: Sequence[str]) -> str:
         return f"{source}: this key is missing."
     message = error["msg"].removeprefix("Value error, ")
     given = "" if isinstance(error["input"], dict) else f" It is {error['input']!r}."
-    return f"{source}: {message[0].upper()}{message[1:].rstrip('.')}.{given}"
+    return f"{source}: {message.rstrip('.')}.{given}"
 
 
 def _keys_beside(steps: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from operators.documents.read import check
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.vectors.encode import Side, resolve
+from operators.vectors.index import check_enough
 from operators.vectors.model_files import model_folder, weights_digest
 from pipelines.config import Config
 from pipelines.engines import Engine
@@ -26,6 +27,9 @@ from pipelines.stages.prepare_corpus import PrepareCorpus
 from pipelines.stages.prepare_queries import PrepareQueries
 from pipelines.stages.search import SearchShards
 from pipelines.stages.select import SelectNegatives
+
+# Behind this stage begins the work that takes hours.
+LAST_OF_PREPARE = "prepare/queries"
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Pipeline:
     def run(self, until: str, engine: Engine, progress: Progress) -> "Outcome":
         """Run the stages up to one of them, or to the group it names (`encode` is both encode stages).
 
-        What is complete is reused. Input that a stage refuses leaves nothing of that stage behind.
+        What is complete is reused. Input that is refused leaves nothing of its stage behind, and nothing at all where
+        this run had only prepared it.
         """
         completed: dict[str, Completed] = {}
         reused: dict[str, bool] = {}
@@ -75,10 +80,36 @@ class Pipeline:
             if manifest is None:
                 progress.stage = stage.name
                 progress.say(f"{stage.name}: {'going on' if planned.started else 'starting'}")
-                manifest = self._run_stage(planned, completed, engine, progress)
+                try:
+                    manifest = self._run_stage(planned, completed, engine, progress)
+                except InputError:
+                    self._clear([planned.folder, *self._only_prepared(completed, reused)])
+                    raise
             progress.say(_line(stage.name, manifest, reused[stage.name]))
             completed[stage.name] = Completed(planned.folder, manifest)
+            if stage.name == LAST_OF_PREPARE:
+                self._check_prepared(completed, reused)
         return Outcome(completed, reused)
+
+    def _check_prepared(self, completed: Mapping[str, Completed], reused: Mapping[str, bool]) -> None:
+        """Refuse what the prepared input shows cannot work, before the long work starts."""
+        corpus, queries = completed["prepare/corpus"].manifest, completed["prepare/queries"].manifest
+        try:
+            check_enough(self.config.index, corpus["rows_out"])
+            if corpus["dimension"] and queries["dimension"] and corpus["dimension"] != queries["dimension"]:
+                raise InputError(
+                    f"The vectors of the corpus have {corpus['dimension']} values, those of the queries "
+                    f"{queries['dimension']}. Give both from one model."
+                )
+        except InputError:
+            self._clear(self._only_prepared(completed, reused))
+            raise
+
+    @staticmethod
+    def _only_prepared(completed: Mapping[str, Completed], reused: Mapping[str, bool]) -> list[StageFolder]:
+        """Return what this run wrote, if that is no more than prepared input: a refusal leaves nothing of it."""
+        new = [name for name in completed if not reused[name]]
+        return [completed[name].folder for name in new] if all(name.startswith("prepare/") for name in new) else []
 
     def _up_to(self, until: str) -> list[Planned]:
         planned = self.plan()
@@ -91,11 +122,7 @@ class Pipeline:
         stage, folder = planned.stage, planned.folder
         began = time.perf_counter()
         inputs = {name: completed[name] for name in stage.inputs}
-        try:
-            summary = stage.run(Execution(folder, inputs, engine, progress))
-        except InputError:
-            self._clear(folder)
-            raise
+        summary = stage.run(Execution(folder, inputs, engine, progress))
         manifest = {
             "stage": stage.name,
             "fingerprint": planned.mark,
@@ -110,14 +137,15 @@ class Pipeline:
         folder.commit(manifest)
         return manifest
 
-    def _clear(self, folder: StageFolder) -> None:
-        """Remove what a refused stage wrote, and the folders above it that are empty then."""
-        folder.remove()
+    def _clear(self, folders: Sequence[StageFolder]) -> None:
+        """Remove what was written for input that was refused, and the folders above it that are empty then."""
         root = self.run_directory.path()
-        above = folder.path().rpartition("/")[0]
-        while len(above) >= len(root) and folder.fs.isdir(above) and not folder.fs.ls(above, detail=False):
-            folder.fs.rmdir(above)
-            above = above.rpartition("/")[0]
+        for folder in folders:
+            folder.remove()
+            above = folder.path().rpartition("/")[0]
+            while len(above) >= len(root) and folder.fs.isdir(above) and not folder.fs.ls(above, detail=False):
+                folder.fs.rmdir(above)
+                above = above.rpartition("/")[0]
 
 
 @dataclass(frozen=True)

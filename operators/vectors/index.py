@@ -51,7 +51,7 @@ def choose(config: IndexConfig, documents: int, dimension: int) -> IndexChoice:
     """Decide on the index of a corpus of so many documents.
 
     Raises:
-        InputError: FAISS does not know the factory string, or there are too few documents to train it.
+        InputError: FAISS cannot make the index for this dimension, or there are too few documents to train it.
     """
     factory, why = config.factory, "as configured"
     if factory == "auto" and documents <= EXACT_ROWS:
@@ -61,16 +61,10 @@ def choose(config: IndexConfig, documents: int, dimension: int) -> IndexChoice:
         factory, why = f"IVF{lists},SQ8", f"{documents} documents: about 4 lists for each square root, 8-bit codes"
     if factory == EXACT:
         return IndexChoice(factory=EXACT, train_rows=0, why=why)
-    needed = _fewest_points(factory, dimension)
-    if documents < needed:
-        raise InputError(
-            f"index: {factory} needs at least {needed} documents to train on, and there are {documents}. "
-            f"Use `index: exact` or fewer lists."
-        )
-    lists = lists_in(factory)
-    rows = max(TRAIN_ROWS_PER_LIST * lists, 65536) if config.train_rows == "auto" else config.train_rows
-    if rows < needed:
-        raise InputError(f"index.train_rows: {factory} needs at least {needed} vectors to train on, not {rows}.")
+    check_enough(config, documents)
+    _empty_index(factory, dimension)
+    default = max(TRAIN_ROWS_PER_LIST * lists_in(factory), 65536)
+    rows = default if config.train_rows == "auto" else config.train_rows
     return IndexChoice(factory=factory, train_rows=min(rows, documents), why=why)
 
 
@@ -90,12 +84,23 @@ def check_factory(factory: str) -> None:
         _empty_index(factory, 3840)  # divisible by every usual number of sub-quantizers
 
 
-def _fewest_points(factory: str, dimension: int) -> int:
-    index = _empty_index(factory, dimension)
-    bits = re.search(r"PQ\d+(?:x(\d+))?", factory)
-    centroids = 2 ** int(bits.group(1) or 8) if bits else 1
-    del index
-    return max(lists_in(factory), centroids)
+def check_enough(config: IndexConfig, documents: int) -> None:
+    """Refuse what is too little to train the configured index on.
+
+    Raises:
+        InputError: fewer documents or `train_rows` than inverted lists, or than centroids of a sub-quantizer.
+    """
+    bits = re.search(r"PQ\d+(?:x(\d+))?", config.factory)
+    needed = max(lists_in(config.factory), 2 ** int(bits.group(1) or 8) if bits else 1)
+    if documents < needed:
+        raise InputError(
+            f"index: {config.factory} needs at least {needed} documents to train on, and there are {documents}. "
+            f"Use `index: exact`, or fewer lists."
+        )
+    if config.train_rows != "auto" and config.train_rows < needed:
+        raise InputError(
+            f"index.train_rows: {config.factory} needs at least {needed} vectors to train on, not {config.train_rows}."
+        )
 
 
 def _empty_index(factory: str, dimension: int) -> Any:  # noqa: ANN401 - faiss is untyped

@@ -73,6 +73,7 @@ class PrepareCorpus:
             "rows_in": sum(stats["rows_in"] for stats in read_stats),
             "rows_out": sum(stats["rows_out"] for stats in written),
             "dropped": added([*read_stats, *identified], "dropped"),
+            "dimension": one_dimension(self.files[0].uri, [one for stats in read_stats for one in stats["dimensions"]]),
             "parts": {
                 "documents": [{"path": stats["path"], "rows": stats["rows_out"]} for stats in written],
                 "duplicates": [{"path": path} for path in duplicates],
@@ -105,13 +106,14 @@ class ReadDocuments:
         """Read one file."""
         file = SourceFile.model_validate(unit.args)
         tables = map(documents_of, read(file)) if file.kind == "pairs" else read(file)
-        parts, dropped, rows_in = [], [], 0
+        parts, dropped, dimensions, rows_in = [], [], set[int](), 0
         for number, table in enumerate(partitions(tables, self.partition_rows)):
             documents, out = self.clean(table)
             path = f"read/{unit.name}-{number:05d}.parquet"
             self.folder.write_table(path, documents)
             parts.append({"path": path, "rows": documents.num_rows})
             dropped.append(out)
+            dimensions.update(dimensions_in(documents))
             rows_in += table.num_rows
         everything = concat(dropped, DROPPED)
         dropped_path = f"dropped/{unit.name}.parquet"
@@ -120,6 +122,7 @@ class ReadDocuments:
             "rows_in": rows_in,
             "rows_out": sum(part["rows"] for part in parts),
             "dropped": counts_of(everything.column("reason")),
+            "dimensions": sorted(dimensions),
             "parts": parts,
             "dropped_path": dropped_path,
         }
@@ -172,6 +175,22 @@ class WriteDocuments:
         path = f"documents/{part_name(unit.args['part'])}"
         self.folder.write_table(path, documents.filter(pa.array(kept)))
         return {"path": path, "rows_in": documents.num_rows, "rows_out": int(kept.sum())}
+
+
+def dimensions_in(table: pa.Table) -> list[int]:
+    """Return the dimension of the vectors that came with a table, as a list that is empty where none did."""
+    return [table.schema.field("vector").type.list_size] if "vector" in table.column_names else []
+
+
+def one_dimension(uri: str, dimensions: Sequence[int]) -> int | None:
+    """Return the dimension that all given vectors have, or None where none are given.
+
+    Raises:
+        InputError: there are several.
+    """
+    if len(set(dimensions)) > 1:
+        raise InputError(f"{uri}: vectors of different lengths in its files: {sorted(set(dimensions))}.")
+    return dimensions[0] if dimensions else None
 
 
 def counts_of(reasons: pa.ChunkedArray) -> dict[str, int]:

@@ -21,7 +21,7 @@ from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution, added
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Summary, part_name
-from pipelines.stages.prepare_corpus import counts_of
+from pipelines.stages.prepare_corpus import counts_of, dimensions_in, one_dimension
 
 FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64(), "doc_id": pa.string()})
 NAMED_AT_MOST = 5
@@ -73,6 +73,7 @@ class PrepareQueries:
             "rows_out": joined["rows_out"],
             "judgements": joined["judgements"],
             "dropped": added([read_stats, joined], "dropped"),
+            "dimension": one_dimension(self.queries[0].uri, read_stats["dimensions"]),
             "parts": {kind: joined[kind] for kind in ("queries", "judgements")},
         }
 
@@ -108,7 +109,12 @@ class ReadQueries:
         dropped = {f"query_{reason}": count for reason, count in counts_of(judged.dropped.column("reason")).items()}
         if unknown.any():
             dropped["judgement_of_unknown_query"] = int(unknown.sum())
-        return {"rows_in": queries.num_rows, "rows_out": judged.queries.num_rows, "dropped": dropped}
+        return {
+            "rows_in": queries.num_rows,
+            "rows_out": judged.queries.num_rows,
+            "dropped": dropped,
+            "dimensions": dimensions_in(queries),
+        }
 
     @staticmethod
     def _tables(files: Sequence[Mapping[str, Any]], of_pairs: Any) -> list[pa.Table]:  # noqa: ANN401 - a function

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from operators.errors import InputError
 from operators.schemas import JUDGEMENTS, POSITIVES, concat, matrix_of, numbers, positive_vectors_schema
 from operators.segments import row_of
 from operators.vectors.merge import Merge
@@ -36,6 +37,9 @@ class SearchShards:
     def run(self, execution: Execution) -> Summary:
         """Carry positives, search, merge."""
         folder, inputs = execution.folder, execution.inputs
+        lengths = [inputs[name].manifest["dimension"] for name in ("encode/corpus", "encode/queries")]
+        if lengths[0] != lengths[1]:
+            raise InputError(f"The vectors of the corpus have {lengths[0]} values, those of the queries {lengths[1]}.")
         judgements = inputs["prepare/queries"].parts("judgements")
         queries = inputs["encode/queries"].parts("vectors")
         schema = positive_vectors_schema(inputs["index"].manifest["dimension"])
