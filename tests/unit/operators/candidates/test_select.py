@@ -11,13 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.candidates.filters import SUSPECTED
 from operators.candidates.select import Select, SelectConfig
 from operators.schemas import CANDIDATES, NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, POSITIVES, SELECTED
 from tests.unit.operators.tables import Row, candidates, positives
 
 # Scores are eighths between -1 and 1: exact in float32, with ties among themselves and with thresholds.
 EIGHTHS = st.integers(-8, 8).map(lambda eighths: eighths / 8)
+# Dropped because it is probably relevant, and for no other reason.
+SUSPECTED = {
+    "positive_text",
+    "max_positive_similarity",
+    "absolute_margin",
+    "relative_margin",
+    "max_score",
+    "range_min",
+}
 FRACTIONS = st.integers(0, 8).map(lambda eighths: eighths / 8)
 
 
@@ -186,6 +194,21 @@ def test_neither_the_order_of_the_queries_nor_other_queries_change_what_a_row_ge
     negatives = Select(config)(*tables(some)).negatives.to_pylist()
     rows = [row for query in some for row in query.positives]
     assert negatives == [negative for row in rows for negative in drawn_for(whole, row)]
+
+
+def test_a_random_sample_does_not_change_with_the_batch_it_is_drawn_in() -> None:
+    batch = [
+        Query(
+            [{"query_key": key, "doc_key": 100 * key + place, "score": -float(place)} for place in range(30)],
+            [{"query_key": key, "doc_key": 100 * key + 50 + place, "score": 1.0} for place in range(2)],
+        )
+        for key in range(40)
+    ]
+    select = Select(SelectConfig(sampling_strategy="random", seed=5))
+    whole = select(*tables(batch)).negatives.to_pylist()
+    for some in (batch[::-1], batch[7:9], batch[39:]):
+        negatives = select(*tables(some)).negatives.to_pylist()
+        assert negatives == [one for query in some for row in query.positives for one in drawn_for(whole, row)]
 
 
 def test_candidates_and_positives_need_not_come_in_the_same_order_of_queries() -> None:
