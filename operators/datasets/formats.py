@@ -130,7 +130,7 @@ def labeled_pair(mined: Mined) -> pa.Table:
     keys = np.where(labels == 1, numbers(mined.negatives, "positive_key")[at], numbers(mined.negatives, "doc_key")[at])
     query = numbers(mined.negatives, "query_key")[at]
     query_row = row_of(query[: len(starts)], query)  # the order in which the queries come
-    order = np.lexsort((np.arange(len(at)), -labels, query_row))
+    order = np.argsort(query_row, kind="stable")  # of each query the positives first, as they are laid side by side
     _, first = np.unique(np.stack([query_row[order], keys[order]]), axis=1, return_index=True)
     order = order[np.sort(first)]
     labels, at, keys = labels[order], at[order], keys[order]
