@@ -148,13 +148,19 @@ def load_model(config: EncoderConfig, device: str | None = None) -> Any:  # noqa
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise InputError(f"encoder.model: {config.model} cannot be loaded: {error}") from error
     if config.max_seq_length is not None:
-        try:
-            model.max_seq_length = config.max_seq_length
-        except AttributeError as error:  # static embeddings average all words
-            raise InputError(
-                f"encoder.max_seq_length: {config.model} reads texts of any length; leave it out."
-            ) from error
+        _cut_at(config.max_seq_length, model, config.model)
     return model.eval()
+
+
+def _cut_at(tokens: int, model: Any, name: str | None) -> None:  # noqa: ANN401 - the library is untyped here
+    transformer = model.transformers_model
+    positions = None if transformer is None else getattr(transformer.config, "max_position_embeddings", None)
+    if positions is not None and tokens > positions:
+        raise InputError(f"encoder.max_seq_length: {tokens} is more than the {positions} tokens that {name} can read.")
+    try:
+        model.max_seq_length = tokens
+    except AttributeError as error:  # static embeddings average all words
+        raise InputError(f"encoder.max_seq_length: {name} reads texts of any length; leave it out.") from error
 
 
 def default_device() -> str:

@@ -89,9 +89,12 @@ def test_texts_are_cut_to_max_seq_length(minilm: Path) -> None:
     assert np.abs(cut[0] - whole[0]).max() > 1e-3
 
 
-def test_a_limit_that_the_model_cannot_keep_is_refused(static_model: Path) -> None:
-    with pytest.raises(InputError, match=r"encoder\.max_seq_length"):
+def test_a_limit_that_the_model_cannot_keep_is_refused(static_model: Path, minilm: Path) -> None:
+    with pytest.raises(InputError, match=r"encoder\.max_seq_length: .* any length"):
         Encode(EncoderConfig(model=str(static_model), max_seq_length=8), "query", "cpu")
+    with pytest.raises(InputError, match=r"encoder\.max_seq_length: 513 is more than the 512"):
+        Encode(EncoderConfig(model=str(minilm), max_seq_length=513), "query", "cpu")
+    assert encoded(minilm, ["word " * 900], max_seq_length=512).shape == (1, 384)
 
 
 def save_unnormalised(folder: Path, static_model: Path, weights: npt.NDArray[np.float32] | None = None) -> Path:
