@@ -154,9 +154,10 @@ def _page(rounds: int, runs: dict[str, list[Measured]], agreed: dict[float | Non
 
 `make bench` (`python -m benchmarks.peer --rounds {rounds}`)
 
-SciFact train (5,183 documents, 807 queries), all-MiniLM-L6-v2 in float32, exact search, {NEGATIVES} negatives of the top
-100. Whole processes in turn, start-up included; median (lowest - highest) of {rounds} rounds. Memory is the peak of the sum of
-the proportional set sizes of all processes. {platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB; {libraries}.
+SciFact train (5,183 documents, 807 queries), all-MiniLM-L6-v2 in float32, exact search, {NEGATIVES} negatives of the
+top 100. Whole processes in turn, start-up included; median (lowest - highest) of {rounds} rounds. Memory is the peak of
+the sum of the proportional set sizes of all processes. {platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f}
+GiB; {libraries}.
 
 | | seconds | times as fast as the peer | MiB | times the peer's memory |
 |---|---|---|---|---|

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from operators.errors import InputError
@@ -115,12 +116,12 @@ class WritePositives:
         """Write one partition."""
         judgements = self.prepared.folder.read_table(self.prepared.parts("judgements")[bucket]["path"])
         queries = self.encoded.folder.read_table(self.encoded.parts("vectors")[bucket]["path"])
-        query = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
         # As judged: the order in which positives arrive is the shuffle's.
-        judged = pa.array(numbers(judgements, "judged") > 0)
-        place = row_of(numbers(judgements.filter(judged), "doc_key"), numbers(positives, "doc_key"))
-        order = np.lexsort((place, query))
-        positives, query = positives.take(pa.array(order)), query[order]
+        judged = _by_pair(judgements.filter(pa.array(numbers(judgements, "judged") > 0)))
+        order = np.empty_like(judged)
+        order[judged] = _by_pair(positives)
+        positives = positives.take(pa.array(order))
+        query = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
         vectors = matrix_of(positives.column("vector"))
         score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
         index = positives.schema.get_field_index("score")
@@ -129,6 +130,10 @@ class WritePositives:
         path = f"positives/{part_name(bucket)}"
         self.folder.write_table(path, positives.select(POSITIVES.names).cast(POSITIVES))
         return {"path": path, "rows_out": positives.num_rows}
+
+
+def _by_pair(judgements: pa.Table) -> npt.NDArray[np.int64]:
+    return np.lexsort((numbers(judgements, "doc_key"), numbers(judgements, "query_key")))
 
 
 class SearchShard:

@@ -1,0 +1,87 @@
+"""The README and the docs are true: their commands run, their keys exist, their files are there."""
+
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Union, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from operators.candidates.filters import FILTERS
+from operators.datasets.formats import LAYOUTS
+from pipelines.config import Config
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of the README, in the environment that runs the tests."""
+    line = line.replace(".venv/bin/", f"{BIN}/")
+    if line.startswith("make "):  # the environment is there: what is left is what the command is for
+        line = f"make -o .venv/.installed BIN={BIN} {line.removeprefix('make ')}"
+    return subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+
+
+def test_the_readme_holds_what_its_commands_do() -> None:
+    lines = [line for block in blocks("README.md", "bash") for line in block.splitlines() if line != "make test"]
+    first = shell(lines[0])
+    assert lines[0] == "make quickstart"
+    assert first.stdout.count("negative 0.") == 3
+    assert "triplets: runs/quickstart/run/dataset/triplet" in first.stdout
+    outputs = {line: shell(line).stdout for line in lines[1:]}
+    assert all(text for text in outputs.values())
+    plan = next(text for line, text in outputs.items() if " plan " in line)
+    assert plan.count("reuse") == 8
+    evaluated = next(text for line, text in outputs.items() if " evaluate " in line)
+    measured = dict(line.split() for line in evaluated.splitlines())
+    assert 0.3 < float(measured["ndcg@10"]) < 1
+    (snippet,) = blocks("README.md", "python")
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("['query', 'positive', 'negative'] [")
+
+
+def keys_of(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+        inner = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
+        sources = prefix == "data." and inner
+        keys += keys_of(inner[0], f"{prefix}{name}.") if inner and not sources else [f"{prefix}{name}"]
+    return keys
+
+
+def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
+    table = [
+        line.split("|")[1] for line in (ROOT / "docs/configuration.md").read_text().splitlines() if line[:3] == "| `"
+    ]
+    documented = {key for cell in table for key in re.findall(r"`([^`]+)`", cell)}
+    assert documented == set(keys_of(Config))
+
+
+def test_every_reason_and_every_format_is_documented() -> None:
+    reasons = (ROOT / "docs/choosing_negatives.md").read_text(encoding="utf-8")
+    assert all(f"`{reason}`" in reasons for reason in FILTERS)
+    outputs = (ROOT / "docs/outputs.md").read_text(encoding="utf-8")
+    assert all(f"| `{layout}` |" in outputs for layout in LAYOUTS)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_ready_configuration_is_valid(path: Path) -> None:
+    config = Config.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert config.select.num_negatives > 0
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name}: {target}"
