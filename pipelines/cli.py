@@ -82,10 +82,12 @@ def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None
         show(described)
 
 
-@app.command("evaluate", help="Print nDCG@10, MRR@10 and recall of the encoder and the index on a split's judgements.")
+@app.command("evaluate", help="Print nDCG@10, MRR@10 and recall of the encoder and the index, over judged queries.")
 def evaluate(
     config: ConfigPath,
-    split: Annotated[str, typer.Option(help="The split of a BEIR folder whose judgements to score.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="The split of a BEIR folder whose judgements to score.", show_default="test")
+    ] = None,
     settings: Setting = None,
     engine: EngineName = None,
     as_json: AsJson = False,

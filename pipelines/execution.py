@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from pipelines.engines import Engine, Gather, Pool, Result, Route, Stats, Unit, Work, bucket_name
+from pipelines.engines import Engine, Gather, Pool, Result, Route, Shuffle, Stats, Unit, Work, bucket_name
 from pipelines.progress import Progress
 from pipelines.run_directory import StageFolder
 
@@ -43,29 +43,19 @@ class Execution:
             self._follow(step, done, len(units), self.engine.map(committed, todo, pool))
         return [done[unit.name] for unit in units]
 
-    def shuffle(
-        self,
-        step: str,
-        route: tuple[Callable[[], Route], Sequence[Unit]],
-        gather: tuple[Gather, int],
-        schema: pa.Schema,
-    ) -> list[Stats]:
-        """Route the rows of units to buckets and gather each; return the statistics of the buckets.
-
-        Args:
-            step: the name of the step.
-            route: what yields (bucket, rows) for a unit, and the units.
-            gather: what is done with the rows of a bucket, and how many buckets there are.
-            schema: of the rows.
-        """
-        (make_route, units), (each, buckets) = route, gather
-        names = [bucket_name(bucket) for bucket in range(buckets)]
+    def shuffle(self, step: str, shuffle: Shuffle) -> list[Stats]:
+        """Gather the buckets that are not gathered yet; return the statistics of all, in the order of the buckets."""
+        names = [bucket_name(bucket) for bucket in shuffle.buckets]
         done = self._done(step, names)
-        missing = [bucket for bucket, name in enumerate(names) if name not in done]
+        missing = [bucket for bucket in shuffle.buckets if bucket_name(bucket) not in done]
         if missing:
-            committed = CommittedGather(each, self.folder, step)
-            needed = partial(RouteToMissing, make_route, frozenset(missing))
-            self._follow(step, done, buckets, self.engine.shuffle(needed, units, committed, missing, schema))
+            needed = replace(
+                shuffle,
+                make_route=partial(RouteToMissing, shuffle.make_route, frozenset(missing)),
+                gather=CommittedGather(shuffle.gather, self.folder, step),
+                buckets=missing,
+            )
+            self._follow(step, done, len(names), self.engine.shuffle(needed))
         return [done[name] for name in names]
 
     def _done(self, step: str, names: Sequence[str]) -> dict[str, Stats]:

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from operators.errors import InputError
 from pipelines.config import Config, resolved
 from pipelines.engines import Engine
 from pipelines.engines.deferred import DeferredEngine
@@ -48,14 +49,25 @@ def run(command: str, config: Config) -> dict[str, Any]:
     }
 
 
-def evaluate(config: Config, split: str) -> dict[str, Any]:
-    """Measure the ranking of the corpus on the judgements of a split; reuses the vectors and the index of the run.
+def evaluate(config: Config, split: str | None = None) -> dict[str, Any]:
+    """Measure the ranking of the corpus on judgements; reuses the vectors and the index of the run.
+
+    Args:
+        config: the configuration of the run.
+        split: of a BEIR folder, `test` where none is given. Other data has no splits: its judgements are taken.
 
     Returns:
         `run`, `split`, `queries`, `seconds` and `measures` (name -> mean over the judged queries).
+
+    Raises:
+        InputError: a split of data that has none, or anything that `run` refuses.
     """
     began = time.perf_counter()
-    config = config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
+    if config.data.beir is not None:
+        split = split or "test"
+        config = config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
+    elif split is not None:
+        raise InputError("--split: only a BEIR folder has splits. Name the judgements to score in data.judgements.")
     outcome = _through(build(config), "search")
     searched, prepared = outcome.completed["search"], outcome.completed["prepare/queries"]
     measures = measure(searched, prepared, config.search.k)

@@ -40,6 +40,26 @@ class Pool:
     stateful: bool = False
 
 
+@dataclass(frozen=True)
+class Shuffle:
+    """Rows to bring together: those of all units, by numbered bucket.
+
+    Attributes:
+        make_route: called on the worker; what it makes yields (bucket, rows) for a unit.
+        units: where the rows come from.
+        gather: is called once for each bucket, with all rows that were routed there, in no certain order, and with an
+            empty table where there are none.
+        buckets: the buckets to gather. Rows are routed to no other.
+        schema: of the rows.
+    """
+
+    make_route: Callable[[], Route]
+    units: Sequence[Unit]
+    gather: Gather
+    buckets: Sequence[int]
+    schema: pa.Schema
+
+
 class Engine(Protocol):
     """Runs units of work, in any order and on any number of workers, and gives their statistics as they are done."""
 
@@ -49,20 +69,8 @@ class Engine(Protocol):
         """Do the work of every unit. `make` is called on the worker."""
         ...
 
-    def shuffle(
-        self,
-        make_route: Callable[[], Route],
-        units: Sequence[Unit],
-        gather: Gather,
-        buckets: Sequence[int],
-        schema: pa.Schema,
-    ) -> Iterator[Result]:
-        """Route the rows of all units to numbered buckets, and gather each bucket in one place.
-
-        `gather` is called once for each of the buckets, with all rows (of this schema) that were routed there, in no
-        certain order; with an empty table where there are none. Rows are routed to these buckets alone. A result is
-        named after its bucket: `00003`.
-        """
+    def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
+        """Bring the rows of each bucket to one place and gather them. A result is named after its bucket: `00003`."""
         ...
 
     def close(self) -> None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-import pyarrow as pa
-
-from pipelines.engines import Engine, Gather, Pool, Result, Route, Unit, Work
+from pipelines.engines import Engine, Pool, Result, Shuffle, Unit, Work
 
 
 class DeferredEngine:
@@ -19,16 +17,9 @@ class DeferredEngine:
         """Start the engine if need be, and do the work of every unit on it."""
         return self._started().map(make, units, pool)
 
-    def shuffle(
-        self,
-        make_route: Callable[[], Route],
-        units: Sequence[Unit],
-        gather: Gather,
-        buckets: Sequence[int],
-        schema: pa.Schema,
-    ) -> Iterator[Result]:
+    def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
         """Start the engine if need be, and shuffle on it."""
-        return self._started().shuffle(make_route, units, gather, buckets, schema)
+        return self._started().shuffle(shuffle)
 
     def close(self) -> None:
         """End the engine, if it was started."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 
 from operators.schemas import concat
-from pipelines.engines import Gather, Pool, Result, Route, Unit, Work, bucket_name
+from pipelines.engines import Pool, Result, Shuffle, Unit, Work, bucket_name
 
 
 class LocalEngine:
@@ -20,22 +20,15 @@ class LocalEngine:
         for unit in units:
             yield unit.name, work(unit)
 
-    def shuffle(
-        self,
-        make_route: Callable[[], Route],
-        units: Sequence[Unit],
-        gather: Gather,
-        buckets: Sequence[int],
-        schema: pa.Schema,
-    ) -> Iterator[Result]:
+    def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
         """Route the rows of all units to buckets and gather each. The routed rows are held in memory."""
-        routed: dict[int, list[pa.Table]] = {bucket: [] for bucket in buckets}
-        route = make_route()
-        for unit in units:
+        routed: dict[int, list[pa.Table]] = {bucket: [] for bucket in shuffle.buckets}
+        route = shuffle.make_route()
+        for unit in shuffle.units:
             for bucket, table in route(unit):
                 routed[bucket].append(table)
         for bucket, tables in routed.items():
-            yield bucket_name(bucket), gather(bucket, concat(tables, schema))
+            yield bucket_name(bucket), shuffle.gather(bucket, concat(tables, shuffle.schema))
 
     def close(self) -> None:
         """Nothing was started."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from operators.errors import InputError
 from operators.schemas import concat
-from pipelines.engines import Gather, Pool, Result, Route, Stats, Unit, Work, bucket_name
+from pipelines.engines import Pool, Result, Shuffle, Stats, Unit, Work, bucket_name
 
 _REFUSED = "refused"
 
@@ -53,20 +53,13 @@ class RayEngine:
             done = self._units(units).map_batches(_Task(make), **options)
         yield from _results(done)
 
-    def shuffle(
-        self,
-        make_route: Callable[[], Route],
-        units: Sequence[Unit],
-        gather: Gather,
-        buckets: Sequence[int],
-        schema: pa.Schema,
-    ) -> Iterator[Result]:
+    def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
         """Route rows as (bucket, Arrow IPC bytes), group them by bucket with Ray Data, and gather each group."""
-        routed = self._units(units).map_batches(
-            _RouteTask(make_route, units[0].name, buckets, schema), batch_size=1, batch_format="pyarrow", num_cpus=1
+        routed = self._units(shuffle.units).map_batches(
+            _RouteTask(shuffle), batch_size=1, batch_format="pyarrow", num_cpus=1
         )
-        grouped = routed.groupby("bucket", num_partitions=len(buckets))
-        yield from _results(grouped.map_groups(_gather_group(gather, schema), batch_format="pyarrow"))
+        grouped = routed.groupby("bucket", num_partitions=len(shuffle.buckets))
+        yield from _results(grouped.map_groups(_gather_group(shuffle), batch_format="pyarrow"))
 
     def close(self) -> None:
         """End the local Ray, or leave the cluster."""
@@ -83,6 +76,10 @@ class RayEngine:
         return ray.data.from_items(rows, override_num_blocks=max(len(rows), 1))
 
 
+def _unit(batch: pa.Table) -> Unit:
+    return Unit(batch.column("name")[0].as_py(), json.loads(batch.column("args")[0].as_py()))
+
+
 class _Worker:
     """What an actor keeps: the work, made once."""
 
@@ -90,7 +87,7 @@ class _Worker:
         self.work = make()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        unit = Unit(batch.column("name")[0].as_py(), json.loads(batch.column("args")[0].as_py()))
+        unit = _unit(batch)
         return _answer(unit.name, lambda: self.work(unit))
 
 
@@ -103,26 +100,27 @@ class _Task:
 
 
 class _RouteTask:
-    def __init__(self, make: Callable[[], Route], first: str, buckets: Sequence[int], schema: pa.Schema) -> None:
-        self.make, self.first, self.buckets, self.schema = make, first, buckets, schema
+    def __init__(self, shuffle: Shuffle) -> None:
+        self.shuffle = shuffle
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        unit = Unit(batch.column("name")[0].as_py(), json.loads(batch.column("args")[0].as_py()))
+        shuffle, unit = self.shuffle, _unit(batch)
         buckets: list[int] = []
         payloads: list[bytes] = []
-        if unit.name == self.first:  # so that a bucket without rows is gathered too
-            buckets, payloads = list(self.buckets), [_payload(self.schema.empty_table())] * len(self.buckets)
-        for bucket, table in self.make()(unit):
+        if unit.name == shuffle.units[0].name:  # so that a bucket without rows is gathered too
+            buckets.extend(shuffle.buckets)
+            payloads.extend([_payload(shuffle.schema.empty_table())] * len(shuffle.buckets))
+        for bucket, table in shuffle.make_route()(unit):
             buckets.append(bucket)
             payloads.append(_payload(table))
         return pa.table({"bucket": pa.array(buckets, pa.int64()), "payload": pa.array(payloads, pa.large_binary())})
 
 
-def _gather_group(gather: Gather, schema: pa.Schema) -> Callable[[pa.Table], pa.Table]:
+def _gather_group(shuffle: Shuffle) -> Callable[[pa.Table], pa.Table]:
     def gather_group(group: pa.Table) -> pa.Table:
         bucket = int(group.column("bucket")[0].as_py())
         tables = [pa.ipc.open_stream(payload.as_buffer()).read_all() for payload in group.column("payload")]
-        return _answer(bucket_name(bucket), lambda: gather(bucket, concat(tables, schema)))
+        return _answer(bucket_name(bucket), lambda: shuffle.gather(bucket, concat(tables, shuffle.schema)))
 
     return gather_group
 

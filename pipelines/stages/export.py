@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from operators.datasets.formats import JSONL_ONLY, LAYOUTS, ExportConfig, Mined
 from operators.schemas import TEXTS, numbers
-from pipelines.engines import Stats, Unit
+from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Summary
@@ -38,7 +38,7 @@ class ExportDataset:
         units = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
         route = partial(RouteTexts, corpus.folder, selected.folder, negatives)
         gather = WriteFormats(execution.folder, queries, selected, self)
-        stats = execution.shuffle("write", (route, units), (gather, len(negatives)), TEXTS)
+        stats = execution.shuffle("write", Shuffle(route, units, gather, range(len(negatives)), TEXTS))
         return {
             "rows_in": selected.manifest["rows_out"],
             "rows_out": sum(one["rows_out"] for one in stats),

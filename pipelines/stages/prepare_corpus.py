@@ -16,7 +16,7 @@ from operators.documents.read import read
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.schemas import DROPPED, concat, numbers
-from pipelines.engines import Stats, Unit
+from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Execution, added
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Summary, part_name
@@ -63,9 +63,8 @@ class PrepareCorpus:
         units = [Unit(f"{i:05d}", {"path": part["path"], "part": i}) for i, part in enumerate(parts)]
         buckets = math.ceil(sum(part["rows"] for part in parts) / DOCUMENTS_PER_BUCKET)
         gather = WriteDuplicates(folder, Identify(self.clean.exact_duplicates))
-        identified = execution.shuffle(
-            "identify", (partial(RouteIdentities, folder, buckets), units), (gather, buckets), IDENTITIES
-        )
+        shuffle = Shuffle(partial(RouteIdentities, folder, buckets), units, gather, range(buckets), IDENTITIES)
+        identified = execution.shuffle("identify", shuffle)
         duplicates = [stats["path"] for stats in identified]
         written = execution.map("write", partial(WriteDocuments, folder, duplicates), units)
         folder.remove("read")

@@ -16,7 +16,7 @@ from operators.segments import row_of
 from operators.vectors.merge import Merge
 from operators.vectors.search import Search, SearchConfig, open_shard
 from operators.vectors.similarity import score_pairs
-from pipelines.engines import Pool, Stats, Unit
+from pipelines.engines import Pool, Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Summary, part_name
@@ -47,7 +47,7 @@ class SearchShards:
         units = [Unit(f"{i:05d}", part) for i, part in enumerate(inputs["encode/corpus"].parts("vectors"))]
         route = partial(RoutePositives, inputs["encode/corpus"].folder, inputs["prepare/queries"].folder, judgements)
         gather = WritePositives(folder, inputs["prepare/queries"], inputs["encode/queries"])
-        carried = execution.shuffle("positives", (route, units), (gather, len(queries)), schema)
+        carried = execution.shuffle("positives", Shuffle(route, units, gather, range(len(queries)), schema))
 
         shards = inputs["index"].parts("shards")
         # Shard by shard: a worker that has fetched one streams the query partitions through it. A local shard is a
