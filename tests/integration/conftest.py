@@ -79,6 +79,14 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+def engine_in_time(request: pytest.FixtureRequest) -> str:
+    """Every engine in turn, where a run on Ray takes a quarter of a minute and shows little more: that one is slow."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_session")
+    return str(request.param)
+
+
 def configuration(run: Path | str, collection: Collection | None, model: Path | None, **sections: Any) -> Config:  # noqa: ANN401
     """Make a configuration; small partitions, so that there are several of everything."""
     data: dict[str, Any] = {"beir": str(collection.folder)} if collection is not None else {}

@@ -143,7 +143,7 @@ def test_two_checkpoints_under_one_path_share_no_vectors(
 
 
 def test_a_positives_text_under_another_id_is_never_a_negative(
-    collection: Collection, static_model: Path, engine: str, tmp_path: Path
+    collection: Collection, static_model: Path, engine_in_time: str, tmp_path: Path
 ) -> None:
     documents = {**collection.documents, "copy": f"  {collection.documents['d5']}\n"}
     copied = write_collection(tmp_path / "beir", documents, collection.queries, collection.judgements)
@@ -153,7 +153,7 @@ def test_a_positives_text_under_another_id_is_never_a_negative(
             copied,
             static_model,
             clean={"exact_duplicates": duplicates},
-            engine={"name": engine},
+            engine={"name": engine_in_time},
         )
         result = run("mine", config)
         pairs = {(r["query_id"], r["negative_id"]) for r in dataset(tmp_path / duplicates).to_pylist()}
@@ -196,7 +196,7 @@ def test_a_query_with_400_positives_does_not_deepen_the_search_of_others(
 
 
 def test_fewer_documents_than_wanted_gives_what_there_is(
-    collection: Collection, static_model: Path, engine: str, tmp_path: Path
+    collection: Collection, static_model: Path, engine_in_time: str, tmp_path: Path
 ) -> None:
     documents = {f"d{n}": collection.documents[f"d{n}"] for n in range(4)}
     few = write_collection(tmp_path / "beir", documents, {"q0": collection.queries["q0"]}, {"q0": {"d0": 1}})
@@ -204,7 +204,7 @@ def test_fewer_documents_than_wanted_gives_what_there_is(
         tmp_path / "run",
         few,
         static_model,
-        engine={"name": engine},
+        engine={"name": engine_in_time},
         export={"formats": ["triplet", "n-tuple"]},
     )
     run("mine", config)
@@ -257,12 +257,12 @@ def test_given_vectors_are_searched_as_they_are(collection: Collection, static_m
 
 
 def test_pairs_are_corpus_queries_and_judgements_at_once(
-    docstrings: list[dict[str, str]], static_model: Path, engine: str, tmp_path: Path
+    docstrings: list[dict[str, str]], static_model: Path, engine_in_time: str, tmp_path: Path
 ) -> None:
     rows = [{"query": pair["query"], "positive": pair["positive"], "module": pair["name"]} for pair in docstrings[:100]]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     data = {"pairs": str(tmp_path / "pairs.jsonl")}
-    run("mine", configuration(tmp_path / "run", None, static_model, data=data, engine={"name": engine}))
+    run("mine", configuration(tmp_path / "run", None, static_model, data=data, engine={"name": engine_in_time}))
     answers = {row["query"]: row["positive"] for row in rows}
     mined = dataset(tmp_path / "run").to_pylist()
     assert len(mined) == 400
