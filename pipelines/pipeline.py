@@ -17,8 +17,9 @@ from pipelines.config import Config
 from pipelines.engines import Engine
 from pipelines.execution import Completed, Execution
 from pipelines.hardware import encoder_pool
+from pipelines.losses import losses
 from pipelines.progress import Progress
-from pipelines.run_directory import RunDirectory, StageFolder, fingerprint
+from pipelines.run_directory import RunDirectory, StageFolder, absolute, fingerprint
 from pipelines.stages import Stage
 from pipelines.stages.encode import EncodeTexts
 from pipelines.stages.export import ExportDataset
@@ -52,7 +53,7 @@ class Pipeline:
     run_directory: RunDirectory = field(init=False)
 
     def __post_init__(self) -> None:
-        self.run_directory = RunDirectory(self.config.run, self.config.storage_options)
+        self.run_directory = RunDirectory(absolute(self.config.run), self.config.storage_options)
 
     def plan(self) -> list[Planned]:
         """Say of every stage whether it would be reused. Writes nothing."""
@@ -86,6 +87,8 @@ class Pipeline:
                     self._clear([planned.folder, *self._only_prepared(completed, reused)])
                     raise
             progress.say(_line(stage.name, manifest, reused[stage.name]))
+            for loss in losses(stage.name, manifest):
+                progress.say(f"warning: {loss}")
             completed[stage.name] = Completed(planned.folder, manifest)
             if stage.name == LAST_OF_PREPARE:
                 self._check_prepared(completed, reused)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from operators.schemas import numbers
 from pipelines.config import Config, resolved
+from pipelines.losses import losses
 from pipelines.pipeline import Outcome
 from pipelines.run_directory import RunDirectory
 
@@ -27,6 +28,7 @@ def facts(config: Config, outcome: Outcome) -> dict[str, Any]:
         "configuration": resolved(config),
         "stages": stages,
         "dropped": dropped(outcome),
+        "warnings": [line for name, one in outcome.completed.items() for line in losses(name, one.manifest)],
         "pairs": {key: outcome.completed["select"].manifest[key] for key in ("pairs", "short_rows", "empty_rows")},
         "index": outcome.completed["index"].manifest["choice"],
         "scores": {name: _distribution(values) for name, values in _scores(outcome).items()},
@@ -123,6 +125,7 @@ pre {{ background: #f6f6f4; padding: 0.8rem; overflow-x: auto }}
 <p>{pairs["pairs"]:,} (query, positive) pairs; {pairs["short_rows"]:,} have fewer negatives than asked for,
 {pairs["empty_rows"]:,} have none. Index: {html.escape(told["index"]["factory"])}
 ({html.escape(told["index"]["why"])}).</p>
+{"".join(f"<p><strong>Warning:</strong> {html.escape(line)}</p>" for line in told["warnings"])}
 <h2>Scores</h2>{plot}
 {_table(["", *names], spread)}
 <h2>Stages</h2>{_table(["stage", "rows in", "rows out", "seconds", ""], stages)}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import fsspec
 import pyarrow as pa
@@ -27,6 +27,11 @@ def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) 
     """Name what a stage would write: equal for equal settings, inputs and format, and for nothing else."""
     identity = {"format": FORMAT, "stage": stage, "settings": settings, "inputs": list(inputs)}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def absolute(uri: str) -> str:
+    """Return a local path as it is from everywhere: a worker's current folder may be another. URIs stay as they are."""
+    return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,6 @@ class Folder:
         """Return the path of a file in this folder, as its file system wants it."""
         root = str(fsspec.core.url_to_fs(self.uri, **self.storage_options)[1]).rstrip("/")
         return f"{root}/{name}" if name else root
-
-    def within(self, name: str) -> Self:
-        """Return a folder inside this one."""
-        return type(self)(f"{self.uri.rstrip('/')}/{name}", self.storage_options)
 
     def exists(self, name: str = "") -> bool:
         """Tell whether a file or folder is there."""

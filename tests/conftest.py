@@ -1,6 +1,7 @@
 """What tests share: small real models and real text that every checkout has."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,15 @@ def scifact() -> Path:
     if not folder.is_dir():
         pytest.skip(f"SciFact is not there: {folder} lies beside the project on some machines only")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray for all tests of the session that want one."""
+    import ray
+
+    from pipelines.engines.ray_data import connect
+
+    connect(None, 3)
+    yield
+    ray.shutdown()

@@ -15,6 +15,9 @@ from operators.schemas import vectors_column, vectors_schema
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Side = Literal["query", "document"]
 
+# Static embeddings add up words and pad nothing: a batch's size hardly matters to them.
+TOKENS_WHERE_NONE_ARE_PADDED = 16
+
 
 class EncoderConfig(BaseModel):
     """Which model turns texts into vectors, and how.
@@ -25,7 +28,7 @@ class EncoderConfig(BaseModel):
         query_prompt: put before each query, as the model was trained; "" for none.
         document_prompt: put before each document.
         max_seq_length: cut texts to so many tokens; null keeps the model's own limit.
-        dtype: precision of the forward pass; `auto` is bfloat16 on a GPU that has it and float32 elsewhere.
+        dtype: precision of the forward pass; `auto` is bfloat16 on a GPU and float32 on a CPU.
         similarity: `cosine` normalises the vectors to length 1; `dot` takes them as they are.
         batch_tokens: how many tokens, padding included, go through the model at once; `auto` is 4096 on a CPU, where
             more leaves the cache, and 65536 on a GPU.
@@ -98,10 +101,10 @@ class Encode:
             start += rows
 
     def _lengths(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return how many tokens each text takes; models that do not pad count as one token a text times 16."""
+        """Return how many tokens each text takes, int64 of shape (texts,); a guess where the model pads none."""
         tokenizer = self.model.tokenizer
         if not getattr(tokenizer, "is_fast", False) or not texts:
-            return np.full(len(texts), 16, dtype=np.int64)
+            return np.full(len(texts), TOKENS_WHERE_NONE_ARE_PADDED, dtype=np.int64)
         tokens = tokenizer(
             [self.prompt + text for text in texts],
             truncation=True,

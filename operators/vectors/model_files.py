@@ -6,6 +6,9 @@ import xxhash
 
 from operators.errors import InputError
 
+# The same weights in other formats; only safetensors are read.
+OTHER_WEIGHTS = ["pytorch_model*.bin", "tf_model.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*"]
+
 
 def model_folder(model: str, revision: str | None) -> Path:
     """Return the folder of a model: the one given, or the local copy of a hub id, fetched where it is not there yet.
@@ -21,11 +24,7 @@ def model_folder(model: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(
-                model, revision=revision, ignore_patterns=["*.bin", "*.h5", "*.ot", "onnx/*", "openvino/*"]
-            )
-        )
+        return Path(snapshot_download(model, revision=revision, ignore_patterns=OTHER_WEIGHTS))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"encoder.model: {model} is neither a folder here nor a model that the hub gives ({error}). "

@@ -150,13 +150,12 @@ class Search:
     def _nearest(self, vectors: Matrix, depth: int) -> Ints:
         if self.shard.index is None:
             return nearest_exact(vectors, self.shard.vectors, depth)
-        parameters = None
         inverted = faiss.try_extract_index_ivf(self.shard.index)
         if inverted is not None:
             auto = min(max(inverted.nlist // 4, 1), 64)
             inverted.nprobe = min(auto if self.config.nprobe == "auto" else self.config.nprobe, inverted.nlist)
         proposed = min(depth * self.config.refine_factor, len(self.shard.doc_key))
-        return np.asarray(self.shard.index.search(vectors, proposed, params=parameters)[1])
+        return np.asarray(self.shard.index.search(vectors, proposed)[1])
 
     def _flags(self, query: Ints, row: Ints, positives: pa.Table, owner: Ints) -> npt.NDArray[np.uint8]:
         by_text = pair_in((query, self.shard.text_key[row]), (owner, numbers(positives, "text_key")))

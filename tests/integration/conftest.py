@@ -2,7 +2,6 @@
 
 import json
 import sysconfig
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -57,18 +56,6 @@ def collection(docstrings: list[dict[str, str]], tmp_path_factory: pytest.TempPa
     judgements = {f"q{n}": {f"d{n + more}": 1 for more in range(1 + n % 3)} for n in range(len(queries))}
     judgements["q7"]["d300"] = 0
     return write_collection(tmp_path_factory.mktemp("collection") / "beir", documents, queries, judgements)
-
-
-@pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
-    """One local Ray for all tests of the session that want one."""
-    import ray
-
-    from pipelines.engines.ray_data import connect
-
-    connect(None, 3)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(params=ENGINES)

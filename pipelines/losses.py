@@ -1,0 +1,27 @@
+"""Warn of stages that lose most of what they got: a wrong column, a wrong marker, too strict a margin."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from operators.candidates.filters import NOT_DRAWN
+
+MOST = 0.5
+EXPECTED = {"positive", NOT_DRAWN, "range_max", "query_not_judged"}
+
+
+def losses(stage: str, manifest: Mapping[str, Any]) -> list[str]:
+    """Return a line for everything in a stage's manifest that its user would want to know of."""
+    dropped = {reason: count for reason, count in manifest["dropped"].items() if reason not in EXPECTED}
+    if stage == "select":
+        return _short(manifest, dropped)
+    lost = [(reason, count) for reason, count in dropped.items() if count > MOST * manifest["rows_in"]]
+    return [f"{stage}: {reason} dropped {count:,} of {manifest['rows_in']:,} rows" for reason, count in lost]
+
+
+def _short(manifest: Mapping[str, Any], dropped: Mapping[str, int]) -> list[str]:
+    short = manifest["short_rows"] + manifest["empty_rows"]
+    if short <= MOST * manifest["pairs"]:
+        return []
+    worst = max(dropped, key=lambda reason: dropped[reason], default=None)
+    way_out = f"Most were dropped by {worst}: loosen it, or raise search.k." if worst else "The corpus has too few."
+    return [f"select: {short:,} of {manifest['pairs']:,} pairs have fewer negatives than wanted. {way_out}"]

@@ -1,0 +1,19 @@
+from pipelines.losses import losses
+
+
+def test_a_stage_that_drops_most_rows_is_named_with_the_reason() -> None:
+    manifest = {"rows_in": 100, "dropped": {"too_few_words": 60, "empty_text": 10}}
+    assert losses("prepare/corpus", manifest) == ["prepare/corpus: too_few_words dropped 60 of 100 rows"]
+
+
+def test_queries_of_other_splits_and_candidates_not_drawn_are_no_loss() -> None:
+    assert not losses("prepare/queries", {"rows_in": 100, "dropped": {"query_not_judged": 90}})
+    selected = {"pairs": 10, "short_rows": 1, "empty_rows": 0, "dropped": {"not_drawn": 900, "positive": 10}}
+    assert not losses("select", selected)
+
+
+def test_mostly_short_rows_name_the_filter_that_took_most() -> None:
+    selected = {"pairs": 10, "short_rows": 4, "empty_rows": 2, "dropped": {"relative_margin": 900, "max_score": 3}}
+    (line,) = losses("select", selected)
+    assert "6 of 10 pairs" in line
+    assert "relative_margin" in line
