@@ -47,7 +47,7 @@ def kill_within(process: subprocess.Popen[bytes], run_directory: Path, stage: st
     below = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    _, alive = psutil.wait_procs(below, timeout=5)
+    _, alive = psutil.wait_procs(below, timeout=1)
     for left in alive:  # Ray's agents notice the end of their node after more than a minute
         left.kill()
     return not list(run_directory.glob(f"{stage}/*/_manifest.json"))
