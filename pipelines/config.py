@@ -102,7 +102,9 @@ def load(path: str, settings: Sequence[str] = (), engine: str | None = None) -> 
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(path, one, settings) for one in error.errors())) from error
+        # A list whose items are all wrong is said to be too short, too.
+        told = [one for one in error.errors() if one["type"] != "too_short" or not one["input"]]
+        raise InputError("\n".join(_explain(path, one, settings) for one in told)) from error
     check_factory(config.index.factory)
     return config
 
@@ -144,6 +146,8 @@ def _explain(path: str, error: ErrorDetails, settings: Sequence[str]) -> str:
     if error["type"] == "missing":
         return f"{source}: this key is missing."
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "model_type":
+        message = f"a mapping of keys is wanted: {', '.join(_keys_beside([*steps, '']))}"
     given = "" if isinstance(error["input"], dict) else f" It is {error['input']!r}."
     return f"{source}: {message.rstrip('.')}.{given}"
 

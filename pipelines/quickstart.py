@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.report import lines_of
+
 HOME = Path("runs/quickstart")
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"}
 SUMMARY_WORDS = range(3, 41)
@@ -66,7 +68,7 @@ def show(home: Path) -> None:
     console = Console(width=110, highlight=False)
     report = json.loads((home / "run" / "report" / "report.json").read_text(encoding="utf-8"))
     table = Table("stage", "rows in", "rows out", "seconds", box=None, pad_edge=False)
-    for name, one in report["stages"].items():
+    for name, one in lines_of(report["stages"]):
         table.add_row(name, f"{one['rows_in']:,}", f"{one['rows_out']:,}", f"{one['seconds']:.1f}")
     console.print(table)
     console.print("\ndropped: " + ", ".join(f"{reason} {count:,}" for reason, count in report["dropped"].items()))

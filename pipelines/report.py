@@ -3,7 +3,9 @@
 import html
 import io
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,34 +13,58 @@ import numpy.typing as npt
 
 from operators.schemas import numbers
 from pipelines.config import Config, resolved
+from pipelines.execution import Completed
 from pipelines.losses import losses
 from pipelines.pipeline import Outcome
 from pipelines.run_directory import RunDirectory
 
 REPORT = "report"
 BINS = 60
+SCORES_AT_MOST = 1_000_000
+COUNTS = ("rows_in", "rows_out", "seconds")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 POSITIVES_COLOUR, NEGATIVES_COLOUR = "#2a7f62", "#b5483a"
 
 
 def facts(config: Config, outcome: Outcome) -> dict[str, Any]:
     """Gather what the stages said: per stage its counts, what was dropped, and the scores of what was selected."""
-    stages = {name: stage_facts(outcome, name) for name in outcome.completed}
     return {
         "configuration": resolved(config),
-        "stages": stages,
+        "stages": stage_facts(outcome),
         "dropped": dropped(outcome),
         "warnings": [line for name, one in outcome.completed.items() for line in losses(name, one.manifest)],
         "pairs": {key: outcome.completed["select"].manifest[key] for key in ("pairs", "short_rows", "empty_rows")},
         "index": outcome.completed["index"].manifest["choice"],
-        "scores": {name: _distribution(values) for name, values in _scores(outcome).items()},
+        "scores": {name: scores.distribution() for name, scores in _scores(outcome).items()},
     }
 
 
-def stage_facts(outcome: Outcome, name: str) -> dict[str, Any]:
-    """Return what one stage of a run did: {rows_in, rows_out, seconds, reused}."""
-    manifest = outcome.completed[name].manifest
-    return {**{key: manifest[key] for key in ("rows_in", "rows_out", "seconds")}, "reused": outcome.reused[name]}
+def stage_facts(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    """Return what the stages of a run did: name -> {rows_in, rows_out, seconds, reused}.
+
+    `prepare` and `encode` are done once for the corpus and once for the queries: `sides` has the two, and the rest is
+    their sum; `reused` where both are.
+    """
+    stages: dict[str, dict[str, Any]] = {}
+    for name, completed in outcome.completed.items():
+        one = {**{key: completed.manifest[key] for key in COUNTS}, "reused": outcome.reused[name]}
+        stage, _, side = name.partition("/")
+        if not side:
+            stages[stage] = one
+            continue
+        both = stages.setdefault(stage, {**dict.fromkeys(COUNTS, 0), "reused": True, "sides": {}})
+        both.update({key: round(both[key] + one[key], 3) for key in COUNTS}, reused=both["reused"] and one["reused"])
+        both["sides"][side] = one
+    return stages
+
+
+def lines_of(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield a name and its facts for every line of a table of stages: each side of a stage that has sides."""
+    for name, one in stages.items():
+        if "sides" in one:
+            yield from ((f"{name} {side}", facts_of_side) for side, facts_of_side in one["sides"].items())
+        else:
+            yield name, one
 
 
 def dropped(outcome: Outcome) -> dict[str, int]:
@@ -59,36 +85,47 @@ def write_report(run: RunDirectory, config: Config, outcome: Outcome) -> str:
     return f"{run.uri.rstrip('/')}/{REPORT}/report.html"
 
 
-def _scores(outcome: Outcome) -> dict[str, npt.NDArray[np.float32]]:
+@dataclass(frozen=True)
+class Scores:
+    """How many scores there are, and so many of them, at even distances, as fit in memory: float32 of shape (n,)."""
+
+    count: int
+    sample: npt.NDArray[np.float32]
+
+    def distribution(self) -> dict[str, Any]:
+        """Return the count, the mean and some quantiles."""
+        if not self.count:
+            return {"count": 0}
+        quantiles = {f"{q:.0%}": round(float(np.quantile(self.sample, q)), 4) for q in QUANTILES}
+        return {"count": self.count, "mean": round(float(self.sample.mean()), 4), **quantiles}
+
+
+def _scores(outcome: Outcome) -> dict[str, Scores]:
     searched, selected = outcome.completed["search"], outcome.completed["select"]
-    sources = {
-        "positives": (searched, "positives"),
-        "negatives": (selected, "negatives"),
-        "suspected false negatives": (selected, "suspected"),
+    return {
+        "positives": _sampled(searched, "positives"),
+        "negatives": _sampled(selected, "negatives"),
+        "suspected false negatives": _sampled(selected, "suspected"),
     }
-    scores = {}
-    for name, (stage, kind) in sources.items():
-        parts = [numbers(stage.folder.read_table(part["path"], ["score"]), "score") for part in stage.parts(kind)]
-        scores[name] = np.concatenate(parts).astype(np.float32)
-    return scores
 
 
-def _distribution(values: npt.NDArray[np.float32]) -> dict[str, Any]:
-    if not len(values):
-        return {"count": 0}
-    quantiles = {f"{q:.0%}": round(float(np.quantile(values, q)), 4) for q in QUANTILES}
-    return {"count": len(values), "mean": round(float(values.mean()), 4), **quantiles}
+def _sampled(stage: Completed, kind: str) -> Scores:
+    parts = stage.parts(kind)
+    count = sum(part["rows"] for part in parts)
+    step = math.ceil(count / SCORES_AT_MOST) or 1
+    taken = [numbers(stage.folder.read_table(part["path"], ["score"]), "score")[::step] for part in parts]
+    return Scores(count, np.concatenate(taken).astype(np.float32))
 
 
-def _plot(scores: Mapping[str, npt.NDArray[np.float32]]) -> str:
+def _plot(scores: Mapping[str, Scores]) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     drawn = {"positives": POSITIVES_COLOUR, "negatives": NEGATIVES_COLOUR}
-    edges = np.histogram_bin_edges(np.concatenate([scores[name] for name in drawn]), bins=BINS)
+    edges = np.histogram_bin_edges(np.concatenate([scores[name].sample for name in drawn]), bins=BINS)
     for name, colour in drawn.items():
-        axes.hist(scores[name], bins=list(edges), density=True, alpha=0.6, color=colour, label=name)
+        axes.hist(scores[name].sample, bins=list(edges), density=True, alpha=0.6, color=colour, label=name)
     axes.set_xlabel("similarity to the query")
     axes.set_ylabel("density")
     axes.legend(frameon=False)
@@ -107,7 +144,7 @@ def _page(told: Mapping[str, Any], plot: str) -> str:
             f"{one['seconds']:.1f}",
             "reused" if one["reused"] else "ran",
         ]
-        for name, one in told["stages"].items()
+        for name, one in lines_of(told["stages"])
     ]
     drops = [[reason, f"{count:,}"] for reason, count in told["dropped"].items()]
     names = list(told["scores"]["positives"])

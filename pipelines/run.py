@@ -43,7 +43,7 @@ def run(command: str, config: Config) -> dict[str, Any]:
         "engine": config.engine.name,
         "seconds": _since(began),
         "peak_rss_mib": memory.peak_mib,
-        "stages": {name: stage_facts(outcome, name) for name in outcome.completed},
+        "stages": stage_facts(outcome),
         "dropped": dropped(outcome),
         "outputs": outputs,
     }

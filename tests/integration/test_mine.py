@@ -96,7 +96,7 @@ def test_buckets_and_shards_change_nothing(
     config = configuration(tmp_path, None, None, data=with_vectors, index=index, engine={"name": engine})
     result = run("mine", config)
     assert len(list(tmp_path.glob("index/*/shards/*"))) == 4
-    assert result["stages"]["prepare/corpus"]["rows_out"] == len(collection.documents)
+    assert result["stages"]["prepare"]["sides"]["corpus"]["rows_out"] == len(collection.documents)
     assert dataset(tmp_path).select(CHOSEN).equals(reference.select(CHOSEN))
 
 
@@ -163,8 +163,8 @@ def test_two_checkpoints_under_one_path_share_no_vectors(
     for seed in (1, 2):
         save_static_model(minilm, model, seed)
         result = run("mine", configuration(tmp_path / "run", collection, model))
-        assert result["stages"]["prepare/corpus"]["reused"] == (seed == 2)
-        assert not result["stages"]["encode/corpus"]["reused"]
+        assert result["stages"]["prepare"]["reused"] == (seed == 2)
+        assert not result["stages"]["encode"]["reused"]
         scores.append(dataset(tmp_path / "run").column("positive_score").to_numpy())
     assert not np.allclose(scores[0][:50], scores[1][:50], atol=1e-3)
 

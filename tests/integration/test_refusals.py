@@ -145,7 +145,7 @@ def test_dangling_judgements_can_be_dropped_and_are_counted(static_model: Path, 
     result = run("mine", configuration(tmp_path / "run", None, static_model, data=data))
     assert result["dropped"]["judgement_of_unknown_document"] == 1
     assert result["dropped"]["judgement_of_unknown_query"] == 1
-    assert result["stages"]["prepare/queries"]["rows_out"] == 2
+    assert result["stages"]["prepare"]["sides"]["queries"]["rows_out"] == 2
 
 
 @pytest.mark.parametrize(
