@@ -169,8 +169,9 @@ The same negatives in the same order, of the peer's rows (query, positive); `mar
 |---|---|---|---|---|
 {chr(10).join(same)}
 
-What differs is a row that is at the edge of the search. The peer searches as deep for all as its query with the most
-positives needs (105 documents here), so with a margin a row may find its last negative behind the first 100 candidates.
+Where rows differ: the peer searches as deep for all as its query with the most positives needs (105 documents here), so
+with a margin it may find a last negative behind the first 100 candidates; and where two scores differ in the last place
+of float32 (0.29823014 and 0.29823008 for one query), rounding inside the encoder's batches decides which comes first.
 """
 
 
