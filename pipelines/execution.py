@@ -79,10 +79,7 @@ class CommittedWork:
 
     def __call__(self, unit: Unit) -> Stats:
         """Do one unit and commit it."""
-        began = time.perf_counter()
-        stats = {**self.work(unit), "seconds": round(time.perf_counter() - began, 4)}
-        self.folder.commit_unit(self.step, unit.name, stats)
-        return stats
+        return _committed(self.folder, self.step, unit.name, lambda: self.work(unit))
 
 
 class RouteToMissing:
@@ -106,10 +103,14 @@ class CommittedGather:
 
     def __call__(self, bucket: int, table: pa.Table) -> Stats:
         """Gather one bucket and commit it."""
-        began = time.perf_counter()
-        stats = {**self.gather(bucket, table), "seconds": round(time.perf_counter() - began, 4)}
-        self.folder.commit_unit(self.step, bucket_name(bucket), stats)
-        return stats
+        return _committed(self.folder, self.step, bucket_name(bucket), lambda: self.gather(bucket, table))
+
+
+def _committed(folder: StageFolder, step: str, name: str, work: Callable[[], Stats]) -> Stats:
+    began = time.perf_counter()
+    stats = {**work(), "seconds": round(time.perf_counter() - began, 4)}
+    folder.commit_unit(step, name, stats)
+    return stats
 
 
 def added(stats: Sequence[Stats], key: str) -> dict[str, int]:

@@ -78,35 +78,32 @@ class Pipeline:
         for planned in self._up_to(until):
             stage, manifest = planned.stage, planned.manifest
             reused[stage.name] = manifest is not None
-            if manifest is None:
-                progress.stage = stage.name
-                progress.say(f"{stage.name}: {'going on' if planned.started else 'starting'}")
-                try:
+            try:
+                if manifest is None:
+                    progress.stage = stage.name
+                    progress.say(f"{stage.name}: {'going on' if planned.started else 'starting'}")
                     manifest = self._run_stage(planned, completed, engine, progress)
-                except InputError:
-                    self._clear([planned.folder, *self._only_prepared(completed, reused)])
-                    raise
+                completed[stage.name] = Completed(planned.folder, manifest)
+                if stage.name == LAST_OF_PREPARE:
+                    self._check_prepared(completed)
+            except InputError:
+                refused = [] if stage.name in completed else [planned.folder]
+                self._clear([*refused, *self._only_prepared(completed, reused)])
+                raise
             progress.say(_line(stage.name, manifest, reused[stage.name]))
             for loss in losses(stage.name, manifest):
                 progress.say(f"warning: {loss}")
-            completed[stage.name] = Completed(planned.folder, manifest)
-            if stage.name == LAST_OF_PREPARE:
-                self._check_prepared(completed, reused)
         return Outcome(completed, reused)
 
-    def _check_prepared(self, completed: Mapping[str, Completed], reused: Mapping[str, bool]) -> None:
+    def _check_prepared(self, completed: Mapping[str, Completed]) -> None:
         """Refuse what the prepared input shows cannot work, before the long work starts."""
         corpus, queries = completed["prepare/corpus"].manifest, completed["prepare/queries"].manifest
-        try:
-            check_enough(self.config.index, corpus["rows_out"])
-            if corpus["dimension"] and queries["dimension"] and corpus["dimension"] != queries["dimension"]:
-                raise InputError(
-                    f"The vectors of the corpus have {corpus['dimension']} values, those of the queries "
-                    f"{queries['dimension']}. Give both from one model."
-                )
-        except InputError:
-            self._clear(self._only_prepared(completed, reused))
-            raise
+        check_enough(self.config.index, corpus["rows_out"])
+        if corpus["dimension"] and queries["dimension"] and corpus["dimension"] != queries["dimension"]:
+            raise InputError(
+                f"The vectors of the corpus have {corpus['dimension']} values, those of the queries "
+                f"{queries['dimension']}. Give both from one model."
+            )
 
     @staticmethod
     def _only_prepared(completed: Mapping[str, Completed], reused: Mapping[str, bool]) -> list[StageFolder]:

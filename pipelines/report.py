@@ -26,7 +26,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 POSITIVES_COLOUR, NEGATIVES_COLOUR = "#2a7f62", "#b5483a"
 
 
-def facts(config: Config, outcome: Outcome) -> dict[str, Any]:
+def facts(config: Config, outcome: Outcome, scores: Mapping[str, "Scores"]) -> dict[str, Any]:
     """Gather what the stages said: per stage its counts, what was dropped, and the scores of what was selected."""
     return {
         "configuration": resolved(config),
@@ -35,7 +35,7 @@ def facts(config: Config, outcome: Outcome) -> dict[str, Any]:
         "warnings": [line for name, one in outcome.completed.items() for line in losses(name, one.manifest)],
         "pairs": {key: outcome.completed["select"].manifest[key] for key in ("pairs", "short_rows", "empty_rows")},
         "index": outcome.completed["index"].manifest["choice"],
-        "scores": {name: scores.distribution() for name, scores in _scores(outcome).items()},
+        "scores": {name: one.distribution() for name, one in scores.items()},
     }
 
 
@@ -79,9 +79,10 @@ def dropped(outcome: Outcome) -> dict[str, int]:
 
 def write_report(run: RunDirectory, config: Config, outcome: Outcome) -> str:
     """Write `<run>/report/report.json` and `report.html`; return the URI of the latter."""
-    told = facts(config, outcome)
+    scores = _scores(outcome)
+    told = facts(config, outcome, scores)
     run.write_json(f"{REPORT}/report.json", told)
-    run.write_bytes(f"{REPORT}/report.html", _page(told, _plot(_scores(outcome))).encode())
+    run.write_bytes(f"{REPORT}/report.html", _page(told, _plot(scores)).encode())
     return f"{run.uri.rstrip('/')}/{REPORT}/report.html"
 
 

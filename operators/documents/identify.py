@@ -6,12 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.errors import InputError
+from operators.errors import InputError, listed
 from operators.keys import Keys
 from operators.schemas import DUPLICATES, numbers
 from operators.segments import starts_of
-
-NAMED_AT_MOST = 5
 
 # What travels of each document to be held against the others: once under the key of its id, once of its text.
 IDENTITIES = pa.schema(
@@ -89,10 +87,9 @@ def _refuse_conflicts(ordered: pa.Table, first: Keys) -> None:
         )
     if other_text.any():
         conflicting = list(dict.fromkeys(ids.filter(pa.array(other_text)).to_pylist()))
-        listed = ", ".join(map(repr, conflicting[:NAMED_AT_MOST]))
         raise InputError(
-            f"{len(conflicting)} doc_id of the corpus stand for several documents with different texts: {listed}"
-            f"{', ...' if len(conflicting) > NAMED_AT_MOST else ''}. Give each document an id of its own."
+            f"{len(conflicting)} doc_id of the corpus stand for several documents with different texts: "
+            f"{listed(conflicting)}. Give each document an id of its own."
         )
 
 

@@ -12,7 +12,8 @@ from operators.errors import InputError
 Format = Literal["auto", "jsonl", "parquet", "csv", "tsv"]
 Role = str
 
-# Under which names each role is looked for where the configuration names no column; None: the role may be missing.
+# Under which names each role is looked for where the configuration names no column: roles that must be there, then
+# those that may be.
 CONVENTIONS: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
     "corpus": {"doc_id": ("doc_id", "_id", "id", "docid", "pid"), "text": ("text", "contents", "document", "passage")},
     "queries": {"query_id": ("query_id", "_id", "id", "qid"), "text": ("text", "query", "question")},
@@ -144,7 +145,7 @@ class DataConfig(BaseModel):
         queries: the queries.
         judgements: which document answers which query; a score above 0 is a positive.
         pairs: (query, positive[, negative]) rows; positives and negatives are the corpus. A list is as many pairs.
-        split: of a BEIR folder; of other sources only the name under which results are reported.
+        split: of a BEIR folder; other data has none.
         on_dangling: `refuse` stops at judgements that name an unknown document or query, `drop` counts them.
         partition_rows: how many rows a partition holds: what a worker does at a time, and what a kill may cost.
         storage_options: what fsspec needs to open a BEIR folder.

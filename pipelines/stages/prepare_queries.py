@@ -14,7 +14,7 @@ from operators.documents.judge import READ_JUDGEMENTS, Resolved, judged_queries,
 from operators.documents.pairs import judgements_of, queries_of
 from operators.documents.read import read
 from operators.documents.sources import SourceFile
-from operators.errors import InputError
+from operators.errors import InputError, listed
 from operators.schemas import DROPPED, concat, numbers
 from operators.segments import row_of
 from pipelines.engines import Stats, Unit
@@ -24,7 +24,6 @@ from pipelines.stages import Summary, part_name
 from pipelines.stages.prepare_corpus import counts_of, dimensions_in, one_dimension
 
 FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64(), "doc_id": pa.string()})
-NAMED_AT_MOST = 5
 
 
 @dataclass(frozen=True)
@@ -141,9 +140,8 @@ class ReadQueries:
 
 def _refuse_dangling(stage: PrepareQueries, what: str, ids: pa.ChunkedArray, count: int) -> None:
     names = ids.unique().to_pylist()
-    listed = ", ".join(map(repr, names[:NAMED_AT_MOST])) + (", ..." if len(names) > NAMED_AT_MOST else "")
     raise InputError(
-        f"{stage.judgements[0].uri}: {count} judgements name an unknown {what} ({len(names)} ids: {listed}). "
+        f"{stage.judgements[0].uri}: {count} judgements name an unknown {what} ({len(names)} ids: {listed(names)}). "
         f"Correct the ids, or set data.on_dangling to drop to leave these judgements out."
     )
 
@@ -175,10 +173,9 @@ class JoinJudgements:
     def __call__(self, unit: Unit) -> Stats:
         """Join everything."""
         queries, judgements = (self.folder.read_table(f"read/{name}.parquet") for name in ("queries", "judgements"))
-        judgements, dropped = self._without_dangling(judgements, self._documents(unit.args["found"], judgements))
-        led = resolve(
-            queries, judgements.select(READ_JUDGEMENTS.names), self._documents(unit.args["found"], judgements)
-        )
+        documents = self._documents(unit.args["found"], judgements)
+        judgements, dropped = self._without_dangling(judgements, documents)
+        led = resolve(queries, judgements.select(READ_JUDGEMENTS.names), documents)
         if not led.queries.num_rows:
             raise InputError(f"{self.stage.judgements[0].uri}: no query has a positive that is in the corpus.")
         for reason, count in counts_of(led.dropped.column("reason")).items():
