@@ -64,7 +64,7 @@ def _pairs_in(tree: ast.Module, module: str) -> Iterator[dict[str, str]]:
 
 
 def show(home: Path) -> None:
-    """Print the counts of every stage, three triplets, and where the files are."""
+    """Print the counts of every stage, what the margin left, three triplets, and where the files are."""
     console = Console(width=110, highlight=False)
     report = json.loads((home / "run" / "report" / "report.json").read_text(encoding="utf-8"))
     table = Table("stage", "rows in", "rows out", "seconds", box=None, pad_edge=False)
@@ -72,6 +72,11 @@ def show(home: Path) -> None:
         table.add_row(name, f"{one['rows_in']:,}", f"{one['rows_out']:,}", f"{one['seconds']:.1f}")
     console.print(table)
     console.print("\ndropped: " + ", ".join(f"{reason} {count:,}" for reason, count in report["dropped"].items()))
+    pairs = report["pairs"]
+    console.print(
+        f"{pairs['pairs']:,} (query, positive) pairs: {pairs['short_rows']:,} have fewer negatives than wanted, "
+        f"{pairs['empty_rows']:,} have none"
+    )
     files = sorted((home / "run" / "dataset" / "triplet").glob("*.parquet"))
     rows = pq.read_table(files).to_pylist()
     for row in (rows[i * len(rows) // 4] for i in (1, 2, 3)):
