@@ -33,6 +33,14 @@ def words_of(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts))
 
 
+def digest_of(table: pa.Table) -> str:
+    """Hash the rows of a table: 128 bits in hexadecimal, equal for equal rows in the same order."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema.remove_metadata()) as writer:
+        writer.write_table(table.replace_schema_metadata().combine_chunks())
+    return str(xxhash.xxh3_128_hexdigest(sink.getvalue()))
+
+
 def mix(*parts: Keys | int) -> npt.NDArray[np.uint64]:
     """Hash several integers into one: uint64 of shape (n,), uniform, for seeded draws that no row order changes.
 

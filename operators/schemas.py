@@ -1,7 +1,7 @@
 """The Arrow schemas of what crosses from one operator to the next."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -82,30 +82,32 @@ SELECTED = pa.schema(
         "reason": pa.string(),  # "negative" where the candidate was chosen, else why it was not
     }
 )
+Vectors = npt.NDArray[np.float16] | npt.NDArray[np.float32]
+VectorDType = Literal["float16", "float32"]
+_ARROW: Mapping[VectorDType, pa.DataType] = {"float16": pa.float16(), "float32": pa.float32()}
+
 TEXTS = pa.schema({"doc_key": pa.int64(), "doc_id": pa.string(), "text": pa.string(), "metadata": pa.string()})
 
 
-def vectors_schema(dimension: int) -> pa.Schema:
-    """Return the schema of encoded texts: `key` and `text_key`, and `vector` as float32 of that dimension."""
-    return pa.schema({"key": pa.int64(), "text_key": pa.int64(), "vector": pa.list_(pa.float32(), dimension)})
+def vectors_schema(dimension: int, dtype: VectorDType = "float32") -> pa.Schema:
+    """Return the schema of encoded texts: `key` and `text_key`, and `vector` of that dimension and precision."""
+    return pa.schema({"key": pa.int64(), "text_key": pa.int64(), "vector": pa.list_(_ARROW[dtype], dimension)})
 
 
-def positive_vectors_schema(dimension: int) -> pa.Schema:
+def positive_vectors_schema(dimension: int, dtype: VectorDType = "float32") -> pa.Schema:
     """Return the schema of positives that carry their document's vector."""
-    return POSITIVES.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
+    return POSITIVES.append(pa.field("vector", pa.list_(_ARROW[dtype], dimension)))
 
 
-def matrix_of(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.float32]:
-    """View a column of fixed-size float lists as a float32 array of shape (rows, dimension)."""
+def matrix_of(column: pa.ChunkedArray | pa.Array) -> Vectors:
+    """View a column of fixed-size lists as an array of shape (rows, dimension), float16 or float32 as it is stored."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    flat = np.asarray(array.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
-    return flat.reshape(len(array), array.type.list_size)
+    return np.asarray(array.flatten().to_numpy(zero_copy_only=False)).reshape(len(array), array.type.list_size)
 
 
-def vectors_column(matrix: npt.NDArray[np.float32]) -> pa.FixedSizeListArray:
-    """Turn a float32 array of shape (rows, dimension) into a column of fixed-size lists."""
-    flat = pa.array(np.ascontiguousarray(matrix, dtype=np.float32).ravel())
-    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+def vectors_column(matrix: Vectors) -> pa.FixedSizeListArray:
+    """Turn a float16 or float32 array of shape (rows, dimension) into a column of fixed-size lists."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).ravel()), matrix.shape[1])
 
 
 def numbers(table: pa.Table, column: str) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from operators.candidates.select import SelectConfig
@@ -29,6 +29,11 @@ class EngineConfig(BaseModel):
         workers: the most workers a step may have; `auto` is one for each core.
         encoder_workers: how many copies of the model; `auto` is one for each GPU, or one for every 8 cores.
         encoder_gpus: GPUs for each copy; `auto` is 1 where there are any, else 0.
+        search_gpus: GPUs for each worker that compares every vector; 0 searches on CPUs.
+        memory_budget: what a worker may take, such as `4GiB`. It decides how large the shards of the index are, so
+            another budget builds them anew.
+        cache: a folder on each worker's own disk for copies of shards that lie in object storage.
+        cache_size: of that folder, such as `50GiB`; what was used least lately is removed first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +43,10 @@ class EngineConfig(BaseModel):
     workers: Literal["auto"] | int = "auto"
     encoder_workers: Literal["auto"] | int = "auto"
     encoder_gpus: Literal["auto"] | float = "auto"
+    search_gpus: float = Field(default=0, ge=0)
+    memory_budget: ByteSize = Field(default=ByteSize(4 << 30), ge=512 << 20)
+    cache: str = "~/.cache/hardneg"
+    cache_size: ByteSize = ByteSize(50 << 30)
 
 
 class Config(BaseModel):

@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from pipelines.engines import Engine, Gather, Pool, Result, Route, Shuffle, Stats, Unit, Work, bucket_name
 from pipelines.progress import Progress
 from pipelines.run_directory import StageFolder
+
+Timed = TypeVar("Timed")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ class Execution:
     progress: Progress
 
     def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool = Pool()) -> list[Stats]:  # noqa: B008 - Pool is frozen
-        """Do the units of a step that are not done yet; return the statistics of all, in the order of `units`."""
+        """Do the units of a step that are not done yet; return the statistics of all, in the order of `units`.
+
+        `found` in the statistics tells which had been done before.
+        """
         done = self._done(step, [unit.name for unit in units])
         todo = [unit for unit in units if unit.name not in done]
         if todo:
@@ -60,12 +65,13 @@ class Execution:
 
     def _done(self, step: str, names: Sequence[str]) -> dict[str, Stats]:
         known = set(names)
-        return {name: stats for name, stats in self.folder.done_units(step).items() if name in known}
+        done = self.folder.done_units(step)
+        return {name: {**stats, "found": True} for name, stats in done.items() if name in known}
 
     def _follow(self, step: str, done: dict[str, Stats], total: int, results: Iterator[Result]) -> None:
         with self.progress.step(step, total, len(done)) as advance:
             for name, stats in results:
-                done[name] = stats
+                done[name] = {**stats, "found": False}
                 advance(stats)
         if len(done) < total:
             raise RuntimeError(f"The engine lost {total - len(done)} of {total} units of {step}.")
@@ -111,6 +117,13 @@ def _committed(folder: StageFolder, step: str, name: str, work: Callable[[], Sta
     stats = {**work(), "seconds": round(time.perf_counter() - began, 4)}
     folder.commit_unit(step, name, stats)
     return stats
+
+
+def timed(work: Callable[..., Timed], *args: Any) -> tuple[Timed, float]:  # noqa: ANN401 - what the work takes
+    """Call something; return what it gave and the seconds that it took."""
+    began = time.perf_counter()
+    given = work(*args)
+    return given, round(time.perf_counter() - began, 4)
 
 
 def added(stats: Sequence[Stats], key: str) -> dict[str, int]:

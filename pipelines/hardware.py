@@ -4,10 +4,11 @@ import os
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import psutil
 
+from operators.vectors.encode import Device
 from pipelines.config import EngineConfig
 from pipelines.engines import Pool
 
@@ -15,7 +16,7 @@ CORES_PER_ENCODER = 8  # one copy of a small model gains little from more
 SECONDS_BETWEEN_SAMPLES = 0.5
 
 
-def encoder_pool(config: EngineConfig) -> tuple[Pool, Literal["cpu", "cuda"]]:
+def encoder_pool(config: EngineConfig) -> tuple[Pool, Device]:
     """Decide on the pool of encoders and on the device they use."""
     cores, found = _cluster(config) if config.name == "ray" and config.address else (os.cpu_count() or 1, _gpus_here())
     gpus = min(found, 1) if config.encoder_gpus == "auto" else config.encoder_gpus
@@ -24,6 +25,21 @@ def encoder_pool(config: EngineConfig) -> tuple[Pool, Literal["cpu", "cuda"]]:
         return Pool(workers=workers, gpus=gpus, stateful=True), "cuda"
     workers = max(cores // CORES_PER_ENCODER, 1) if config.encoder_workers == "auto" else config.encoder_workers
     return Pool(workers=workers, cpus=max(cores // workers, 1), stateful=True), "cpu"
+
+
+def search_pool(config: EngineConfig, remote: bool) -> tuple[Pool, Device]:
+    """Decide on the pool of what searches shards, and on the device that compares every vector.
+
+    A shard that lies here is a memory map, opened in milliseconds: only fetched ones are worth keeping a worker for.
+    """
+    if config.search_gpus:
+        return Pool(gpus=config.search_gpus, stateful=True), "cuda"
+    return Pool(stateful=remote), "cpu"
+
+
+def share_of_cores(units: int) -> int:
+    """Return how many cores each of so many units may use, where they run at the same time on a machine like this."""
+    return max((os.cpu_count() or 1) // max(units, 1), 1)
 
 
 def _gpus_here() -> int:

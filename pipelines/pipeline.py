@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 from operators.documents.read import check
 from operators.documents.sources import SourceFile
@@ -13,24 +13,28 @@ from operators.errors import InputError
 from operators.vectors.encode import Side, resolve
 from operators.vectors.index import check_enough
 from operators.vectors.model_files import model_folder, weights_digest
+from pipelines.cache import Cache
 from pipelines.config import Config
 from pipelines.engines import Engine
 from pipelines.execution import Completed, Execution
-from pipelines.hardware import encoder_pool
+from pipelines.hardware import encoder_pool, search_pool
 from pipelines.losses import losses
 from pipelines.progress import Progress
-from pipelines.run_directory import RunDirectory, StageFolder, absolute, fingerprint
+from pipelines.run_directory import Folder, RunDirectory, StageFolder, absolute, fingerprint
 from pipelines.stages import Stage
 from pipelines.stages.encode import EncodeTexts
 from pipelines.stages.export import ExportDataset
 from pipelines.stages.index import BuildIndex
 from pipelines.stages.prepare_corpus import PrepareCorpus
 from pipelines.stages.prepare_queries import PrepareQueries
-from pipelines.stages.search import SearchShards
+from pipelines.stages.search import SearchAll
+from pipelines.stages.search_short import SearchShort
 from pipelines.stages.select import SelectNegatives
 
 # Behind this stage begins the work that takes hours.
 LAST_OF_PREPARE = "prepare/queries"
+# While a shard is built, its vectors, its codes and FAISS' own copies of either are in memory.
+SHARDS_OF_BUDGET = 6
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,18 @@ class Pipeline:
         for stage in self.stages:
             mark = fingerprint(stage.name, stage.settings(), [marks[name] for name in stage.inputs])
             marks[stage.name] = mark
-            folder = self.run_directory.stage(stage.name, mark)
+            unit_settings = stage.unit_settings()
+            if unit_settings is None:
+                folder = self.run_directory.stage(stage.name, mark)
+            else:
+                units = fingerprint(stage.name, unit_settings, [])
+                folder = self.run_directory.growing_stage(stage.name, units, mark)
             manifest = folder.manifest()
             planned.append(Planned(stage, folder, mark, manifest, started=manifest is None and folder.exists()))
         return planned
 
     def run(self, until: str, engine: Engine, progress: Progress) -> "Outcome":
-        """Run the stages up to one of them, or to the group it names (`encode` is both encode stages).
+        """Run the stages up to one of them, or to the last of the group it names (`search` is both of its rounds).
 
         What is complete is reused. Input that is refused leaves nothing of its stage behind, and nothing at all where
         this run had only prepared it.
@@ -87,7 +96,8 @@ class Pipeline:
                 if stage.name == LAST_OF_PREPARE:
                     self._check_prepared(completed)
             except InputError:
-                refused = [] if stage.name in completed else [planned.folder]
+                growing = stage.unit_settings() is not None  # its units are right, whatever they are part of
+                refused = [] if stage.name in completed or growing else [planned.folder]
                 self._clear([*refused, *self._only_prepared(completed, reused)])
                 raise
             progress.say(_line(stage.name, manifest, reused[stage.name]))
@@ -113,7 +123,7 @@ class Pipeline:
 
     def _up_to(self, until: str) -> list[Planned]:
         planned = self.plan()
-        last = max(i for i, one in enumerate(planned) if one.stage.name.partition("/")[0] == until)
+        last = max(i for i, one in enumerate(planned) if until in {one.stage.name, one.stage.name.partition("/")[0]})
         return planned[: last + 1]
 
     def _run_stage(
@@ -173,9 +183,8 @@ def build(config: Config) -> Pipeline:
     stages: list[Stage] = [
         PrepareCorpus(corpus, config.clean, config.data.partition_rows),
         PrepareQueries(queries, judgements, config.clean, config.data.on_dangling, config.data.partition_rows),
-        *_encoders(config),
-        BuildIndex(config.index),
-        SearchShards(config.search),
+        _encoder(config),
+        *_index_and_search(config),
         SelectNegatives(config.select),
         ExportDataset(config.export, config.select.num_negatives),
     ]
@@ -188,17 +197,28 @@ def _check_all(files: Sequence[SourceFile]) -> None:
         check(file)
 
 
-def _encoders(config: Config) -> list[Stage]:
-    given: dict[Side, bool] = {
+def _index_and_search(config: Config) -> list[Stage]:
+    engine = config.engine
+    cache = Cache(engine.cache, engine.cache_size)
+    pool, device = search_pool(engine, remote=not Folder(absolute(config.run), config.storage_options).is_local)
+    return [
+        BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device),
+        SearchAll(config.search, pool, device, cache),
+        SearchShort(config.search, config.select, pool, device, cache),
+    ]
+
+
+def _encoder(config: Config) -> EncodeTexts:
+    vectors: dict[Side, bool] = {
         "document": config.data.has_vectors("corpus"),
         "query": config.data.has_vectors("queries"),
     }
+    given = frozenset(side for side, came in vectors.items() if came)
     pool, device = encoder_pool(config.engine)
     weights: str | None = None
     encoder = resolve(config.encoder, device)
-    if not all(given.values()):
+    if len(given) < len(vectors):
         folder = model_folder(str(encoder.model), encoder.revision)
         weights = weights_digest(folder)
         encoder = encoder.model_copy(update={"model": str(folder)})
-    sides: tuple[Literal["document"], Literal["query"]] = ("document", "query")
-    return [EncodeTexts(side, encoder, None if given[side] else weights, pool, device) for side in sides]
+    return EncodeTexts(encoder, weights, given, pool, device)

@@ -10,7 +10,7 @@ from pipelines.stages.encode import EncodeTexts
 from pipelines.stages.prepare_corpus import PrepareCorpus
 from pipelines.stages.prepare_queries import PrepareQueries
 
-FLOAT_BYTES = 4
+FLOAT_BYTES = {"float16": 2, "float32": 4}
 
 
 def describe(pipeline: Pipeline) -> dict[str, Any]:
@@ -54,12 +54,13 @@ def _needs(planned: Planned) -> str:
         return f"{sum(file.size for file in (*stage.queries, *stage.judgements)) / 2**20:,.1f} MiB of sources"
     if isinstance(stage, EncodeTexts):
         vectors = _vectors_size(planned)
-        return (f"{stage.device} x {stage.pool.workers}, " if stage.weights else "") + vectors
+        return (f"{stage.device} x {stage.pool.workers}, {stage.config.dtype}, " if stage.weights else "") + vectors
     return ""
 
 
 def _vectors_size(planned: Planned) -> str:
     if planned.manifest is None:
-        return "4 bytes x dimension for each vector"
-    size = planned.manifest["rows_out"] * planned.manifest["dimension"] * FLOAT_BYTES
+        return "2 or 4 bytes x dimension for each vector"
+    width = FLOAT_BYTES[planned.manifest["vector_dtype"]]
+    size = planned.manifest["rows_out"] * planned.manifest["dimension"] * width
     return f"{size / 2**20:,.1f} MiB of vectors"

@@ -22,6 +22,7 @@ REPORT = "report"
 BINS = 60
 SCORES_AT_MOST = 1_000_000
 COUNTS = ("rows_in", "rows_out", "seconds")
+MORE = ("rows_found", "bare_seconds", "rows")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 POSITIVES_COLOUR, NEGATIVES_COLOUR = "#2a7f62", "#b5483a"
 
@@ -35,6 +36,7 @@ def facts(config: Config, outcome: Outcome, scores: Mapping[str, "Scores"]) -> d
         "warnings": [line for name, one in outcome.completed.items() for line in losses(name, one.manifest)],
         "pairs": {key: outcome.completed["select"].manifest[key] for key in ("pairs", "short_rows", "empty_rows")},
         "index": outcome.completed["index"].manifest["choice"],
+        "search": {key: outcome.completed["search/all"].manifest[key] for key in ("effort", "recall")},
         "scores": {name: one.distribution() for name, one in scores.items()},
     }
 
@@ -42,18 +44,23 @@ def facts(config: Config, outcome: Outcome, scores: Mapping[str, "Scores"]) -> d
 def stage_facts(outcome: Outcome) -> dict[str, dict[str, Any]]:
     """Return what the stages of a run did: name -> {rows_in, rows_out, seconds, reused}.
 
-    `prepare` and `encode` are done once for the corpus and once for the queries: `sides` has the two, and the rest is
-    their sum; `reused` where both are.
+    `rows_found` of encode and index are those that had been done before, for a smaller corpus or by a run that was
+    killed; `bare_seconds` is the time inside the encoder and FAISS. Stages that are done in two parts (`prepare` for
+    the corpus and the queries, `search` for all queries and again for the short ones) have these as `sides`; the rest
+    is their sum; `reused` where both are.
     """
     stages: dict[str, dict[str, Any]] = {}
     for name, completed in outcome.completed.items():
-        one = {**{key: completed.manifest[key] for key in COUNTS}, "reused": outcome.reused[name]}
+        more = {key: completed.manifest[key] for key in MORE if key in completed.manifest}
+        one = {**{key: completed.manifest[key] for key in COUNTS}, "reused": outcome.reused[name], **more}
         stage, _, side = name.partition("/")
         if not side:
             stages[stage] = one
             continue
         both = stages.setdefault(stage, {**dict.fromkeys(COUNTS, 0), "reused": True, "sides": {}})
-        both.update({key: round(both[key] + one[key], 3) for key in COUNTS}, reused=both["reused"] and one["reused"])
+        summed = [key for key in (*COUNTS, "bare_seconds") if key in one]
+        both.update({key: round(both.get(key, 0) + one[key], 3) for key in summed})
+        both["reused"] = both["reused"] and one["reused"]
         both["sides"][side] = one
     return stages
 
@@ -102,7 +109,7 @@ class Scores:
 
 
 def _scores(outcome: Outcome) -> dict[str, Scores]:
-    searched, selected = outcome.completed["search"], outcome.completed["select"]
+    searched, selected = outcome.completed["search/all"], outcome.completed["select"]
     return {
         "positives": _sampled(searched, "positives"),
         "negatives": _sampled(selected, "negatives"),

@@ -68,8 +68,8 @@ def evaluate(config: Config, split: str | None = None) -> dict[str, Any]:
         config = config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
     elif split is not None:
         raise InputError("--split: only a BEIR folder has splits. Name the judgements to score in data.judgements.")
-    outcome = _through(build(config), "search")
-    searched, prepared = outcome.completed["search"], outcome.completed["prepare/queries"]
+    outcome = _through(build(config), "search/all")
+    searched, prepared = outcome.completed["search/all"], outcome.completed["prepare/queries"]
     measures = measure(searched, prepared, config.search.k)
     queries = prepared.manifest["rows_out"]
     return {"run": config.run, "split": split, "queries": queries, "seconds": _since(began), "measures": measures}

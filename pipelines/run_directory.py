@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-MANIFEST = "_manifest.json"
 UNITS = "_units"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
-FORMAT = 1
+FORMAT = 2
 
 
 def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
@@ -83,14 +83,31 @@ class Folder:
             with self.fs.open(path, "wb") as stream:  # object stores show a file once it is closed
                 yield stream
             return
+        with self._unfinished(path) as unfinished, open(unfinished, "wb") as stream:
+            yield stream
+
+    @staticmethod
+    @contextmanager
+    def _unfinished(path: str) -> Iterator[str]:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         unfinished = f"{path}.{uuid.uuid4().hex}.unfinished"
         try:
-            with open(unfinished, "wb") as stream:
-                yield stream
+            yield unfinished
             os.replace(unfinished, path)
         finally:
             Path(unfinished).unlink(missing_ok=True)
+
+    @contextmanager
+    def writing_path(self, name: str) -> Iterator[Path]:
+        """Give a local path to write a file to, for what writes to paths only; it takes its name when complete."""
+        if self.is_local:
+            with self._unfinished(self.path(name)) as unfinished:
+                yield Path(unfinished)
+            return
+        with TemporaryDirectory() as place:
+            yield Path(place) / "file"
+            with self.writing(name) as stream, (Path(place) / "file").open("rb") as written:
+                shutil.copyfileobj(written, stream, 1 << 24)
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a whole file."""
@@ -102,9 +119,10 @@ class Folder:
         self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def write_table(self, name: str, table: pa.Table) -> None:
-        """Write a table as Parquet."""
+        """Write a table as Parquet; its vectors, which look like noise, are not compressed."""
+        compression = "none" if "vector" in table.column_names else "zstd"
         with self.writing(name) as stream:
-            pq.write_table(table, stream, compression="zstd", compression_level=1)
+            pq.write_table(table, stream, compression=compression)
 
     def read_bytes(self, name: str) -> bytes:
         """Read a whole file."""
@@ -119,20 +137,16 @@ class Folder:
         with self.fs.open(self.path(name), "rb") as stream:
             return pq.read_table(stream, columns=None if columns is None else list(columns))
 
-    @contextmanager
-    def local(self, name: str) -> Iterator[Path]:
-        """Give a folder as a local path: itself where it is local, else a copy for as long as it is needed."""
-        if self.is_local:
-            yield Path(self.path(name))
-            return
-        with TemporaryDirectory() as copy:
-            self.fs.get(self.path(name), f"{copy}/folder", recursive=True)
-            yield Path(copy) / "folder"
-
 
 @dataclass(frozen=True)
 class StageFolder(Folder):
-    """Where one stage writes. A unit is done once its statistics lie there, the stage once its manifest does."""
+    """Where one stage writes. A unit is done once its statistics lie there, the stage once its manifest does.
+
+    Attributes:
+        manifest_name: of the manifest; a folder that serves several inputs has one for each.
+    """
+
+    manifest_name: str = "_manifest.json"
 
     def commit_unit(self, step: str, unit: str, stats: Mapping[str, Any]) -> None:
         """Say that a unit of work is done. Written after all that the unit wrote."""
@@ -145,11 +159,11 @@ class StageFolder(Folder):
 
     def manifest(self) -> dict[str, Any] | None:
         """Return what the stage said when it was complete, or None while it is not."""
-        return self.read_json(MANIFEST) if self.exists(MANIFEST) else None
+        return self.read_json(self.manifest_name) if self.exists(self.manifest_name) else None
 
     def commit(self, manifest: Mapping[str, Any]) -> None:
         """Say that the stage is complete. Written last."""
-        self.write_json(MANIFEST, manifest)
+        self.write_json(self.manifest_name, manifest)
 
 
 @dataclass(frozen=True)
@@ -158,4 +172,14 @@ class RunDirectory(Folder):
 
     def stage(self, name: str, mark: str) -> StageFolder:
         """Return the folder of a stage with this fingerprint."""
-        return StageFolder(f"{self.uri.rstrip('/')}/{name}/{mark}", self.storage_options)
+        return StageFolder(self._of(name, mark), self.storage_options)
+
+    def growing_stage(self, name: str, units: str, mark: str) -> StageFolder:
+        """Return the folder of a stage whose units, of the fingerprint `units`, serve whatever input they are part of.
+
+        A corpus that grew finds there what was done for it when it was smaller.
+        """
+        return StageFolder(self._of(name, units), self.storage_options, f"_manifest-{mark}.json")
+
+    def _of(self, name: str, mark: str) -> str:
+        return f"{self.uri.rstrip('/')}/{name}/{mark}"

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from operators.candidates.filters import NEGATIVE, NOT_DRAWN, SUSPECTED, Candidates, FilterConfig, active_filters
 from operators.candidates.sampling import STRATEGIES, SamplingStrategy
-from operators.schemas import SELECTED, numbers
+from operators.schemas import POSITIVE_DOCUMENT, SELECTED, numbers
 from operators.segments import count_before, row_of, starts_of
 
 Ints = npt.NDArray[np.int64]
@@ -109,6 +109,27 @@ class Select:
             short_rows=int(((found > 0) & (found < self.config.num_negatives)).sum()),
             empty_rows=int((found == 0).sum()),
         )
+
+    def short(self, candidates: pa.Table, positives: pa.Table, k: int) -> Ints:
+        """Return the keys of queries for which a search deeper than `k` may find what is missing: int64 of shape (n,).
+
+        Those with a row for which fewer than `range_min + num_negatives` candidates pass the filters, although the
+        search found as many as it was asked for.
+
+        Args:
+            candidates: schema CANDIDATES, as for a selection.
+            positives: schema POSITIVES, as for a selection.
+            k: how many documents that are not judged positive were asked for.
+        """
+        query = numbers(positives, "query_key")
+        row, at = _paired(query, numbers(candidates, "query_key"))
+        reason = self._filtered(self._signals(candidates, positives, row, at), row)
+        passed = np.isin(reason, [0, *(self.reasons.index(name) for name in WINDOW)])
+        passing = np.bincount(row[passed], minlength=len(query))
+        counted = numbers(candidates, "positive")[at] != POSITIVE_DOCUMENT
+        found = np.bincount(row[counted], minlength=len(query))
+        missing = (passing < self.config.range_min + self.config.num_negatives) & (found >= k)
+        return np.asarray(np.unique(query[missing]))
 
     def _filtered(self, signals: Candidates, row: Ints) -> npt.NDArray[np.int8]:
         """Return the reason code of each candidate, shape (n,), 0 for those that negatives are drawn from."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,9 +11,10 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import InputError
-from operators.schemas import vectors_column, vectors_schema
+from operators.schemas import VectorDType, Vectors, vectors_column, vectors_schema
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Device = Literal["cpu", "cuda"]
 Side = Literal["query", "document"]
 
 # Static embeddings add up words and pad nothing: a batch's size hardly matters to them.
@@ -28,7 +30,9 @@ class EncoderConfig(BaseModel):
         query_prompt: put before each query, as the model was trained; "" for none.
         document_prompt: put before each document.
         max_seq_length: cut texts to so many tokens; null keeps the model's own limit.
-        dtype: precision of the forward pass; `auto` is bfloat16 on a GPU and float32 on a CPU.
+        dtype: precision of the matrix products, all else being float32; `auto` is bfloat16 on a GPU and on a CPU that
+            has it in hardware (AVX-512 BF16, AMX), else float32.
+        vector_dtype: precision in which vectors are kept, and so of the exact scores.
         similarity: `cosine` normalises the vectors to length 1; `dot` takes them as they are.
         batch_tokens: how many tokens, padding included, go through the model at once; `auto` is 4096 on a CPU, where
             more leaves the cache, and 65536 on a GPU.
@@ -43,40 +47,44 @@ class EncoderConfig(BaseModel):
     document_prompt: str = ""
     max_seq_length: int | None = Field(default=None, ge=1)
     dtype: DType = "auto"
+    vector_dtype: VectorDType = "float16"
     similarity: Literal["cosine", "dot"] = "cosine"
     batch_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     trust_remote_code: bool = False
 
 
 class Encode:
-    """Turn texts into vectors. Loads the model once; a call may be repeated and gives the same vectors again.
+    """Turn texts into vectors. A call may be repeated and gives the same vectors again.
 
     The texts of a batch are sorted by length and go through the model in batches of `batch_tokens`; the sort is
     undone. Which texts share a batch depends on the given batch alone, so a partition gets the same vectors on every
-    engine. Tokenizing runs one batch ahead in a thread of its own.
+    engine. Tokenizing runs one batch ahead in a thread of its own. A text that is repeated in a batch is encoded once.
     """
 
-    def __init__(self, config: EncoderConfig, side: Side, device: str | None = None) -> None:
-        """Load the model onto `device` (a GPU where there is one, else the CPU)."""
-        self.config = resolve(config, "cuda" if (device or default_device()).startswith("cuda") else "cpu")
+    def __init__(self, config: EncoderConfig, side: Side, model: Any) -> None:  # noqa: ANN401 - the library is untyped here
+        """Take a model that `load_model` gave for the same configuration."""
+        self.config = resolve(config, model.device.type)
         self.prompt = config.query_prompt if side == "query" else config.document_prompt
-        self.model = load_model(config, device)
+        self.model = model
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the vectors (schema vectors_schema) of a batch of `key`, `text_key` and `text`, in its order.
 
         Raises:
-            InputError: the model gives a value that is not finite.
+            InputError: the model gives a value that is not finite in `vector_dtype`.
         """
-        matrix = self._vectors(batch.column("text").to_pylist())
+        once = batch.column("text").combine_chunks().dictionary_encode()
+        encoded = in_precision(self._vectors(once.dictionary.to_pylist()), self.config.vector_dtype)
+        matrix = encoded[once.indices.to_numpy()]
         broken = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         if len(broken):
             raise InputError(
                 f"The model {self.config.model} gives a vector that is not finite for the text "
-                f"{batch.column('text')[int(broken[0])].as_py()[:80]!r}. Try `encoder.dtype: float32`."
+                f"{batch.column('text')[int(broken[0])].as_py()[:80]!r}. Try `encoder.dtype: float32`, and "
+                f"`encoder.vector_dtype: float32` if its vectors are very long."
             )
         columns = {"key": batch.column("key"), "text_key": batch.column("text_key"), "vector": vectors_column(matrix)}
-        return pa.table(columns, schema=vectors_schema(matrix.shape[1]))
+        return pa.table(columns, schema=vectors_schema(matrix.shape[1], self.config.vector_dtype))
 
     def _vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         dimension = self.model.get_embedding_dimension()
@@ -121,7 +129,9 @@ class Encode:
         import torch
         from sentence_transformers.util import batch_to_device
 
-        with torch.inference_mode():
+        half = None if self.config.dtype == "float32" else getattr(torch, self.config.dtype)
+        mixed = torch.autocast(self.model.device.type, half, enabled=half is not None)
+        with torch.inference_mode(), mixed:
             vectors: torch.Tensor = self.model(batch_to_device(features, self.model.device))["sentence_embedding"]
             vectors = vectors.float()
             if self.config.similarity == "cosine":
@@ -130,7 +140,9 @@ class Encode:
 
 
 def load_model(config: EncoderConfig, device: str | None = None) -> Any:  # noqa: ANN401 - the library is untyped here
-    """Load the sentence-transformers model of the configuration, ready to encode.
+    """Load the sentence-transformers model of the configuration onto a device, ready to encode.
+
+    The weights of its linear layers are kept in `dtype`: that saves casting them for every batch.
 
     Raises:
         InputError: the model cannot be loaded, or cannot cut texts where `max_seq_length` is set.
@@ -139,19 +151,22 @@ def load_model(config: EncoderConfig, device: str | None = None) -> Any:  # noqa
     from sentence_transformers import SentenceTransformer
 
     device = device or default_device()
-    dtype = getattr(torch, resolve(config, "cuda" if device.startswith("cuda") else "cpu").dtype)
     try:
         model = SentenceTransformer(
             config.model,
             revision=config.revision,
             device=device,
             trust_remote_code=config.trust_remote_code,
-            model_kwargs={"dtype": dtype, "use_safetensors": True},
+            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
         )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise InputError(f"encoder.model: {config.model} cannot be loaded: {error}") from error
     if config.max_seq_length is not None:
         _cut_at(config.max_seq_length, model, config.model)
+    dtype = getattr(torch, resolve(config, model.device.type).dtype)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.to(dtype)
     return model.eval()
 
 
@@ -173,14 +188,25 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def resolve(config: EncoderConfig, device: Literal["cpu", "cuda"]) -> EncoderConfig:
+def resolve(config: EncoderConfig, device: Device) -> EncoderConfig:
     """Return the configuration with what `auto` stands for on that kind of device."""
     auto: dict[str, Any] = {}
     if config.dtype == "auto":
-        auto["dtype"] = "bfloat16" if device == "cuda" else "float32"
+        auto["dtype"] = "bfloat16" if device == "cuda" or _multiplies_bfloat16() else "float32"
     if config.batch_tokens == "auto":
         auto["batch_tokens"] = 65536 if device == "cuda" else 4096
     return config.model_copy(update=auto)
+
+
+def _multiplies_bfloat16() -> bool:
+    cpu = Path("/proc/cpuinfo")  # torch knows, too, but takes seconds to load
+    return cpu.exists() and bool({"avx512_bf16", "amx_bf16"} & set(cpu.read_text(encoding="ascii").split()))
+
+
+def in_precision(matrix: npt.NDArray[np.float32], dtype: VectorDType) -> Vectors:
+    """Return a matrix in the precision in which vectors are kept; what is too large for it becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(matrix, dtype=np.float16 if dtype == "float16" else np.float32)
 
 
 def normalise(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,6 +2,9 @@
 
 import math
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import faiss
@@ -10,14 +13,16 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import InputError
+from operators.schemas import VectorDType, Vectors
 
 Matrix = npt.NDArray[np.float32]
 
 EXACT = "exact"
-# Up to here an exact search of 10,000 queries takes about a minute and a half on two cores, and nothing is lost.
-EXACT_ROWS = 1_000_000
-# FAISS trains its coarse quantizer on up to 256 points a list and warns below 39.
+# What a machine multiplies in some twenty seconds: two cores at 200 GFLOP/s, a GPU at 200 TFLOP/s in half precision.
+EXACT_FLOP = {"cpu": 4e12, "cuda": 4e15}
+# FAISS trains its coarse quantizer on up to 256 points a list, warns below 39, and goes over them ten times.
 TRAIN_ROWS_PER_LIST = 64
+TRAIN_ROUNDS = 10
 
 
 class IndexConfig(BaseModel):
@@ -25,16 +30,36 @@ class IndexConfig(BaseModel):
 
     Attributes:
         factory: `exact`, any FAISS factory string (`IVF4096,PQ48`, `OPQ48,IVF4096,PQ48x4fs`, ...), or `auto`: exact
-            up to a million documents, IVF with 8-bit codes above.
-        shard_rows: how many documents a shard holds.
+            where comparing every document with every query is little work or less than building an index, else IVF
+            with 4-bit codes.
+        shard_rows: how many documents a shard holds; `auto` is what a sixth of the memory budget does.
         train_rows: how many vectors, drawn over the whole corpus, train the quantizers; `auto` is 64 for each list.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     factory: str = "auto"
-    shard_rows: int = Field(default=1_000_000, ge=1)
+    shard_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     train_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an index is for.
+
+    Attributes:
+        documents: how many are searched.
+        queries: how many are asked.
+        dimension: of the vectors.
+        shard_rows: how many documents a shard holds.
+        device: on which exact search would run.
+    """
+
+    documents: int
+    queries: int
+    dimension: int
+    shard_rows: int
+    device: Literal["cpu", "cuda"] = "cpu"
 
 
 class IndexChoice(BaseModel):
@@ -47,25 +72,37 @@ class IndexChoice(BaseModel):
     why: str
 
 
-def choose(config: IndexConfig, documents: int, dimension: int) -> IndexChoice:
-    """Decide on the index of a corpus of so many documents.
+def choose(config: IndexConfig, task: Task) -> IndexChoice:
+    """Decide on the index of a corpus.
 
     Raises:
         InputError: FAISS cannot make the index for this dimension, or there are too few documents to train it.
     """
-    factory, why = config.factory, "as configured"
-    if factory == "auto" and documents <= EXACT_ROWS:
-        factory, why = EXACT, f"{documents} documents are few enough to compare every one (up to {EXACT_ROWS})"
-    elif factory == "auto":
-        lists = 2 ** round(math.log2(4 * math.sqrt(documents)))
-        factory, why = f"IVF{lists},SQ8", f"{documents} documents: about 4 lists for each square root, 8-bit codes"
+    factory, why = (config.factory, "as configured") if config.factory != "auto" else _automatic(task)
     if factory == EXACT:
         return IndexChoice(factory=EXACT, train_rows=0, why=why)
-    check_enough(config, documents)
-    _empty_index(factory, dimension)
+    check_enough(config, task.documents)
+    _empty_index(factory, task.dimension)
     default = max(TRAIN_ROWS_PER_LIST * lists_in(factory), 65536)
     rows = default if config.train_rows == "auto" else config.train_rows
-    return IndexChoice(factory=factory, train_rows=min(rows, documents), why=why)
+    return IndexChoice(factory=factory, train_rows=min(rows, task.documents), why=why)
+
+
+def _automatic(task: Task) -> tuple[str, str]:
+    """Compare the work of an exact search with that of building an index; both are mostly matrix products."""
+    pair = 2 * task.dimension
+    exact = task.queries * task.documents * pair
+    in_shard = min(task.documents, task.shard_rows)
+    lists = 2 ** round(math.log2(2 * math.sqrt(in_shard)))  # a shard is searched by itself: its size counts
+    building = lists * (TRAIN_ROWS_PER_LIST * lists * TRAIN_ROUNDS + task.documents) * pair
+    asked = f"{task.queries:,} queries x {task.documents:,} documents"
+    if exact <= EXACT_FLOP[task.device]:
+        return EXACT, f"{asked} are {exact:.1e} FLOP, little enough to compare all ({EXACT_FLOP[task.device]:.0e})"
+    if exact <= building:
+        return EXACT, f"{asked} are {exact:.1e} FLOP, less than the {building:.1e} of building an index"
+    codes = f"PQ{task.dimension // 2}x4fs" if task.dimension % 2 == 0 else "SQ8"
+    factory = f"IVF{lists},{codes}"
+    return factory, f"{asked} are {exact:.1e} FLOP, building {factory} takes {building:.1e} and saves most of them"
 
 
 def lists_in(factory: str) -> int:
@@ -117,15 +154,15 @@ def _said(error: RuntimeError) -> str:
     return (str(error).rpartition("Error: ")[2] or str(error)).strip()
 
 
-def train(choice: IndexChoice, sample: Matrix) -> bytes:
-    """Train an empty index on a float32 sample of shape (n, dimension); returns it serialised.
+def train(choice: IndexChoice, sample: Vectors) -> bytes:
+    """Train an empty index on a sample of shape (n, dimension); returns it serialised.
 
     Raises:
         InputError: FAISS cannot train on that sample.
     """
     index = _empty_index(choice.factory, sample.shape[1])
     try:
-        index.train(np.ascontiguousarray(sample))
+        index.train(_float32(sample))
     except RuntimeError as error:  # such as residual quantizers, whose needs `choose` does not know
         raise InputError(
             f"index: FAISS cannot train {choice.factory!r} on {len(sample)} vectors ({_said(error)}). "
@@ -134,11 +171,29 @@ def train(choice: IndexChoice, sample: Matrix) -> bytes:
     return bytes(faiss.serialize_index(index).tobytes())
 
 
-def build(trained: bytes, vectors: Matrix) -> bytes:
-    """Add vectors, float32 of shape (n, dimension), to a copy of the trained index; returns it serialised.
-
-    FAISS ids are the rows of the shard.
-    """
+def build_codes(trained: bytes, blocks: Iterable[Vectors]) -> Any:  # noqa: ANN401 - faiss is untyped
+    """Add blocks of vectors to a copy of the trained index; FAISS ids are the rows of the shard."""
     index = faiss.deserialize_index(np.frombuffer(trained, dtype=np.uint8))
-    index.add(np.ascontiguousarray(vectors))
-    return bytes(faiss.serialize_index(index).tobytes())
+    for block in blocks:
+        index.add(_float32(block))
+    return index
+
+
+def store(blocks: Iterable[Vectors], dimension: int, dtype: VectorDType) -> Any:  # noqa: ANN401 - faiss is untyped
+    """Put blocks of vectors into a flat FAISS index of that precision, which loses nothing of them."""
+    if dtype == "float16":
+        index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    else:
+        index = faiss.IndexFlatIP(dimension)
+    for block in blocks:
+        index.add(_float32(block))
+    return index
+
+
+def save(index: Any, file: Path) -> None:  # noqa: ANN401 - faiss is untyped
+    """Write an index to a file of FAISS."""
+    faiss.write_index(index, str(file))
+
+
+def _float32(matrix: Vectors) -> Matrix:
+    return np.ascontiguousarray(matrix, dtype=np.float32)

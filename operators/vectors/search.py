@@ -1,14 +1,11 @@
 """Search one shard: FAISS finds, the exact vectors decide."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self, TypeVar
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from operators.schemas import (
     CANDIDATES,
@@ -20,17 +17,20 @@ from operators.schemas import (
 )
 from operators.segments import pair_in, row_of
 from operators.vectors.merge import deepest, in_order
+from operators.vectors.nearest import Effort, nearest
+from operators.vectors.shard import Shard
 from operators.vectors.similarity import positive_similarities, score_pairs
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Count = TypeVar("Count", int, Ints)
 
 # Depths are rounded up to a multiple of this, so that queries with about as many positives are searched together.
 DEPTH_STEP = 32
 # At least so many more than needed are asked for: FAISS rounds otherwise than score_pairs, and the exact score is to
 # decide who is last, not that rounding.
 SPARE = 8
-ROWS_AT_ONCE = 262_144
+MORE_DEPTH = 4  # times deeper in every round
 
 
 class SearchConfig(BaseModel):
@@ -38,57 +38,51 @@ class SearchConfig(BaseModel):
 
     Attributes:
         k: how many documents that are not judged positive are found for each query.
-        nprobe: how many lists of an IVF index are visited; `auto` is a quarter of them, at most 64.
-        refine_factor: how many times more are taken from quantized codes, to be scored with the real vectors.
+        max_k: queries that the filters leave short are searched again, alone, four times deeper each time, up to this;
+            `auto` is ten times `k`.
+        recall_target: the share of the `k` nearest documents that an index with codes must find.
+        nprobe: how many lists of an IVF index are visited; `auto` is tuned for the target.
+        refine_factor: how many times more are taken from the codes, to be scored with the real vectors; `auto` is
+            tuned for the target.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     k: int = Field(default=100, ge=1)
+    max_k: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    recall_target: float = Field(default=0.95, gt=0, le=1)
     nprobe: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    refine_factor: int = Field(default=4, ge=1)
+    refine_factor: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
 
+    @model_validator(mode="after")
+    def _deeper_is_not_shallower(self) -> Self:
+        if self.max_k != "auto" and self.max_k < self.k:
+            raise ValueError(f"max_k ({self.max_k}) is less than k ({self.k}).")
+        return self
 
-@dataclass(frozen=True)
-class Shard:
-    """One piece of the corpus, open for search.
-
-    Attributes:
-        vectors: shape (rows, dimension), float32, mostly a memory map.
-        doc_key: shape (rows,), int64.
-        text_key: shape (rows,), int64.
-        index: the FAISS index whose ids are the rows, or None where every vector is compared.
-    """
-
-    vectors: Matrix
-    doc_key: Ints
-    text_key: Ints
-    index: Any | None = None
-
-
-def open_shard(folder: Path) -> Shard:
-    """Open a shard's files (vectors.npy, keys.npy and, if quantized, codes.faiss) without reading them."""
-    keys = np.load(folder / "keys.npy")
-    codes = folder / "codes.faiss"
-    return Shard(
-        vectors=np.load(folder / "vectors.npy", mmap_mode="r"),
-        doc_key=keys[0],
-        text_key=keys[1],
-        index=faiss.read_index(str(codes), faiss.IO_FLAG_MMAP_IFC) if codes.exists() else None,
-    )
+    def deeper(self) -> list[int]:
+        """Return the depths, one after the other, at which queries that were left short are searched again."""
+        deepest_k = 10 * self.k if self.max_k == "auto" else self.max_k
+        depths = [self.k]
+        while depths[-1] < deepest_k:
+            depths.append(min(depths[-1] * MORE_DEPTH, deepest_k))
+        return depths[1:]
 
 
 class Search:
     """Find the documents of a shard that are nearest to each query, with exact scores.
 
-    A quantized index only proposes: it is asked for `refine_factor` times the depth, and what it proposes is scored
-    with the real vectors. No threshold and no rank ever rests on a quantized score (Jegou et al., "Searching in one
-    billion vectors: re-rank with source coding", 2011, section 2.2, with the vectors themselves for the codes).
+    Codes only propose, and what they propose is scored with the real vectors: no threshold and no rank ever rests on
+    a quantized score.
+
+    Attributes:
+        k: how many documents that are not judged positive each query gets.
+        effort: how hard the codes are searched; of no account where there are none.
+        device: on which every vector is compared, where that is done.
     """
 
-    def __init__(self, config: SearchConfig, shard: Shard) -> None:
-        self.config = config
-        self.shard = shard
+    def __init__(self, k: int, shard: Shard, effort: Effort = Effort(), device: str = "cpu") -> None:  # noqa: B008 - frozen
+        self.k, self.shard, self.effort, self.device = k, shard, effort, device
 
     def __call__(self, queries: pa.Table, positives: pa.Table) -> pa.Table:
         """Return the candidates of a batch of queries in this shard (schema CANDIDATES), best first for each query.
@@ -100,7 +94,7 @@ class Search:
         Each query gets the `k` best documents that are not judged positive for it, and the positives among and above
         them. The depth of a query grows with its own positives in this shard, not with those of another.
         """
-        vectors = matrix_of(queries.column("vector"))
+        vectors = np.ascontiguousarray(matrix_of(queries.column("vector")), dtype=np.float32)
         owner = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
         order = np.argsort(owner, kind="stable")
         positives, owner = positives.take(pa.array(order)), owner[order]
@@ -109,7 +103,7 @@ class Search:
         flags = self._flags(query, row, positives, owner)
         score = score_pairs(vectors, query, self.shard.vectors, row)
         order = in_order(query, score, self.shard.doc_key[row])
-        order = order[deepest(query[order], flags[order] != POSITIVE_DOCUMENT, self.config.k)]
+        order = order[deepest(query[order], flags[order] != POSITIVE_DOCUMENT, self.k)]
         query, row, score, flags = query[order], row[order], score[order], flags[order]
         highest, mean = positive_similarities(
             self.shard.vectors, row, query, matrix_of(positives.column("vector")), owner
@@ -130,8 +124,8 @@ class Search:
 
     def _depths(self, queries: int, positives: pa.Table, owner: Ints) -> Ints:
         here = np.isin(numbers(positives, "doc_key"), self.shard.doc_key)
-        wanted = self.config.k + np.bincount(owner[here], minlength=queries)
-        return np.minimum(-(-(wanted + SPARE) // DEPTH_STEP) * DEPTH_STEP, len(self.shard.doc_key))
+        wanted = self.k + np.bincount(owner[here], minlength=queries)
+        return np.minimum(depth_for(wanted), len(self.shard.doc_key))
 
     def _found(self, vectors: Matrix, depths: Ints) -> tuple[Ints, Ints]:
         """Return the query's number and the shard's row of everything found, flat, in the order of the queries."""
@@ -139,23 +133,13 @@ class Search:
         found = [(nothing, nothing)]
         for depth in np.unique(depths[depths > 0]):  # 0 in a shard without documents
             asked = np.flatnonzero(depths == depth)
-            rows = self._nearest(np.ascontiguousarray(vectors[asked]), int(depth))
+            rows = nearest(self.shard, np.ascontiguousarray(vectors[asked]), int(depth), self.effort, self.device)
             is_row = rows >= 0  # FAISS pads with -1 where it finds too few
             found.append((np.repeat(asked, is_row.sum(axis=1)), rows[is_row]))
         query = np.concatenate([query for query, _ in found])
         row = np.concatenate([row for _, row in found])
         order = np.argsort(query, kind="stable")
         return query[order], row[order]
-
-    def _nearest(self, vectors: Matrix, depth: int) -> Ints:
-        if self.shard.index is None:
-            return nearest_exact(vectors, self.shard.vectors, depth)
-        inverted = faiss.try_extract_index_ivf(self.shard.index)
-        if inverted is not None:
-            auto = min(max(inverted.nlist // 4, 1), 64)
-            inverted.nprobe = min(auto if self.config.nprobe == "auto" else self.config.nprobe, inverted.nlist)
-        proposed = min(depth * self.config.refine_factor, len(self.shard.doc_key))
-        return np.asarray(self.shard.index.search(vectors, proposed)[1])
 
     def _flags(self, query: Ints, row: Ints, positives: pa.Table, owner: Ints) -> npt.NDArray[np.uint8]:
         by_text = pair_in((query, self.shard.text_key[row]), (owner, numbers(positives, "text_key")))
@@ -164,20 +148,6 @@ class Search:
         return np.where(by_document, POSITIVE_DOCUMENT, flags).astype(np.uint8)
 
 
-def nearest_exact(queries: Matrix, vectors: Matrix, depth: int) -> Ints:
-    """Return the rows of the `depth` nearest vectors by inner product: int64 of shape (queries, depth), best first.
-
-    The vectors, which may be a memory map of another precision, are compared block by block.
-    """
-    best_scores: Matrix | None = None
-    best_rows: Ints | None = None
-    for start in range(0, len(vectors), ROWS_AT_ONCE):
-        block = np.ascontiguousarray(vectors[start : start + ROWS_AT_ONCE], dtype=np.float32)
-        scores, rows = faiss.knn(queries, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
-        rows = rows + start
-        if best_scores is not None and best_rows is not None:
-            scores, rows = np.hstack([best_scores, scores]), np.hstack([best_rows, rows])
-            keep = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
-            scores, rows = np.take_along_axis(scores, keep, axis=1), np.take_along_axis(rows, keep, axis=1)
-        best_scores, best_rows = scores, rows
-    return best_rows if best_rows is not None else np.zeros((len(queries), 0), dtype=np.int64)
+def depth_for(wanted: Count) -> Count:
+    """Return how many are asked for where so many are wanted: a little more, in steps."""
+    return -(-(wanted + SPARE) // DEPTH_STEP) * DEPTH_STEP

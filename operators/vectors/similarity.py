@@ -3,16 +3,16 @@
 import numpy as np
 import numpy.typing as npt
 
+from operators.schemas import Vectors
 from operators.segments import product_within
 
-Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 # So many pairs of vectors are gathered at once: at 384 dimensions about 50 MB for the two sides.
 PAIRS_AT_ONCE = 16_384
 
 
-def score_pairs(left: Matrix, left_rows: Ints, right: Matrix, right_rows: Ints) -> npt.NDArray[np.float32]:
+def score_pairs(left: Vectors, left_rows: Ints, right: Vectors, right_rows: Ints) -> npt.NDArray[np.float32]:
     """Return the inner products left[left_rows[i]] . right[right_rows[i]], float32 of shape (pairs,).
 
     Each product depends on its two vectors alone, not on what else is in the batch: the same pair has the same score
@@ -30,7 +30,7 @@ def score_pairs(left: Matrix, left_rows: Ints, right: Matrix, right_rows: Ints) 
 
 
 def positive_similarities(
-    vectors: Matrix, candidate_rows: Ints, candidate_query: Ints, positives: Matrix, positive_query: Ints
+    vectors: Vectors, candidate_rows: Ints, candidate_query: Ints, positives: Vectors, positive_query: Ints
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return each candidate's highest and mean similarity to the positives of its query: two float32 of shape (n,).
 

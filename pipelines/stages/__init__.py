@@ -30,6 +30,13 @@ class Stage(Protocol):
         """Return everything but its inputs that decides what it writes: what its fingerprint hashes."""
         ...
 
+    def unit_settings(self) -> Mapping[str, Any] | None:
+        """Return what decides what a unit writes, beside the unit's name, where that name tells its whole input.
+
+        Such units serve every input that they are part of: a corpus that grew redoes nothing. None for other stages.
+        """
+        return None
+
     def run(self, execution: Execution) -> Summary:
         """Do the work. The summary has `parts` (kind -> [{path, rows}]), `rows_in`, `rows_out` and `dropped`."""
         ...

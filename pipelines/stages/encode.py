@@ -1,116 +1,155 @@
-"""Encode the corpus and the queries: texts -> vectors, one partition at a time, on a pool of encoders."""
+"""Encode the corpus and the queries: texts -> vectors, one partition at a time, on one pool of encoders."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import xxhash
 
 from operators.errors import InputError
 from operators.schemas import matrix_of, vectors_column, vectors_schema
-from operators.vectors.encode import Encode, EncoderConfig, Side, normalise
+from operators.vectors.encode import Device, Encode, EncoderConfig, Side, in_precision, load_model, normalise
 from pipelines.engines import Pool, Stats, Unit
-from pipelines.execution import Execution
+from pipelines.execution import Execution, timed
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Summary
 
+SIDES: tuple[Side, ...] = ("document", "query")
+_PREPARED: Mapping[Side, str] = {"document": "prepare/corpus", "query": "prepare/queries"}
 _KIND: Mapping[Side, str] = {"document": "documents", "query": "queries"}
 _KEY: Mapping[Side, str] = {"document": "doc_key", "query": "query_key"}
-_INPUT: Mapping[Side, str] = {"document": "prepare/corpus", "query": "prepare/queries"}
 
 
 @dataclass(frozen=True)
 class EncodeTexts:
-    """Partitions of documents or queries -> partitions of vectors (schema vectors_schema), in the same order.
+    """Partitions of documents and of queries -> partitions of vectors (schema vectors_schema), in the same order.
+
+    A partition's vectors depend on its texts alone, so they are kept under the digest of these: whatever corpus, or
+    set of queries, the same partition is part of, it is encoded once.
 
     Attributes:
-        side: `document` or `query`.
         config: the encoder, with nothing left to `auto`.
-        weights: the digest of the model's files; None where the vectors are given.
+        weights: the digest of the model's files; None where no side needs the model.
+        given: the sides whose vectors came with them.
         pool: the encoders.
         device: where they encode.
     """
 
-    side: Side
     config: EncoderConfig
     weights: str | None
+    given: frozenset[Side]
     pool: Pool
-    device: Literal["cpu", "cuda"]
+    device: Device
 
-    @property
-    def name(self) -> str:
-        """The stage's name."""
-        return "encode/corpus" if self.side == "document" else "encode/queries"
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The stage that prepared the texts."""
-        return (_INPUT[self.side],)
+    name = "encode"
+    inputs: tuple[str, ...] = ("prepare/corpus", "prepare/queries")
 
     def settings(self) -> Mapping[str, Any]:
-        """Return the weights (not the model's name) and what else the vectors depend on."""
+        """Return what decides a partition's vectors, the prompts, and which vectors were given."""
+        prompts = {side: self._prompt(side) for side in SIDES}
+        return {**self.unit_settings(), "prompts": prompts, "given": sorted(self.given)}
+
+    def unit_settings(self) -> Mapping[str, Any]:
+        """Return the weights (not the model's name) and what else a partition's vectors depend on."""
         if self.weights is None:
-            return {"vectors": "given", "similarity": self.config.similarity}
-        other = "query_prompt" if self.side == "document" else "document_prompt"
-        return {"weights": self.weights, **self.config.model_dump(exclude={"model", "revision", other})}
+            return {"similarity": self.config.similarity, "vector_dtype": self.config.vector_dtype}
+        beside = {"model", "revision", "query_prompt", "document_prompt"}
+        return {"weights": self.weights, **self.config.model_dump(exclude=beside)}
 
     def run(self, execution: Execution) -> Summary:
         """Encode every partition that is not encoded yet."""
-        texts = execution.inputs[self.inputs[0]]
-        units = [Unit(f"{i:05d}", part) for i, part in enumerate(texts.parts(_KIND[self.side]))]
-        if self.weights is None:
-            taking = partial(TakeVectors, execution.folder, texts.folder, self.side, self.config.similarity)
-            stats = execution.map("take", taking, units)
-        else:
-            encoding = partial(EncodePart, execution.folder, texts.folder, self.side, self.config, self.device)
-            stats = execution.map("encode", encoding, units, self.pool)
+        folders = {side: execution.inputs[_PREPARED[side]].folder for side in SIDES}
+        units = {side: self._units(execution, side) for side in SIDES}
+        taking = partial(TakeVectors, execution.folder, folders, self.config)
+        encoding = partial(EncodePart, execution.folder, folders, self.config, self.device)
+        given = [unit for side in SIDES if side in self.given for unit in units[side]]
+        texts = [unit for side in SIDES if side not in self.given for unit in units[side]]
+        stats = execution.map("take", taking, given) + execution.map("encode", encoding, texts, self.pool)
+        done = dict(zip([unit.name for unit in (*given, *texts)], stats, strict=True))
         dimensions = {one["dimension"] for one in stats if one["rows_out"]}
         if len(dimensions) > 1:
-            raise InputError(f"The vectors of {texts.folder.uri} have different lengths: {sorted(dimensions)}.")
-        rows = sum(one["rows_out"] for one in stats)
-        return {
-            "rows_in": rows,
-            "rows_out": rows,
-            "dropped": {},
-            "dimension": dimensions.pop(),
-            "parts": {"vectors": [{"path": one["path"], "rows": one["rows_out"]} for one in stats]},
+            raise InputError(f"The vectors of the corpus and of the queries have lengths {sorted(dimensions)}.")
+        parts = {
+            _KIND[side]: [
+                {"path": done[unit.name]["path"], "rows": done[unit.name]["rows_out"], "digest": unit.name}
+                for unit in units[side]
+            ]
+            for side in SIDES
         }
+        sides = {
+            _PREPARED[side].partition("/")[2]: _counts([done[unit.name] for unit in units[side]]) for side in SIDES
+        }
+        return {
+            "rows_in": sum(one["rows_in"] for one in sides.values()),
+            "rows_out": sum(one["rows_out"] for one in sides.values()),
+            "dropped": {},
+            "bare_seconds": sum(one["bare_seconds"] for one in stats) / (self.pool.workers or 1),
+            "dimension": dimensions.pop(),
+            "vector_dtype": self.config.vector_dtype,
+            "rows": sides,
+            "parts": parts,
+        }
+
+    def _units(self, execution: Execution, side: Side) -> list[Unit]:
+        """Name every partition by all that its vectors depend on."""
+        units: dict[str, Unit] = {}
+        for part in execution.inputs[_PREPARED[side]].parts(_KIND[side]):
+            identity = f"{self.unit_settings()} {side} {self._prompt(side)} {side in self.given} {part['digest']}"
+            name = xxhash.xxh3_128_hexdigest(identity.encode())
+            units[name] = Unit(name, {"path": part["path"], "side": side})
+        return list(units.values())
+
+    def _prompt(self, side: Side) -> str:
+        return self.config.query_prompt if side == "query" else self.config.document_prompt
+
+
+def _counts(stats: Sequence[Stats]) -> dict[str, int]:
+    rows = sum(one["rows_out"] for one in stats)
+    return {"rows_in": rows, "rows_out": rows, "rows_found": sum(one["rows_out"] for one in stats if one["found"])}
 
 
 class EncodePart:
     """One partition of texts -> its vectors."""
 
     def __init__(
-        self, folder: StageFolder, texts: StageFolder, side: Side, config: EncoderConfig, device: Literal["cpu", "cuda"]
+        self, folder: StageFolder, texts: Mapping[Side, StageFolder], config: EncoderConfig, device: Device
     ) -> None:
-        self.folder, self.texts, self.key = folder, texts, _KEY[side]
-        self.encode = Encode(config, side, device)
+        self.folder, self.texts = folder, texts
+        model = load_model(config, device)
+        self.encode = {side: Encode(config, side, model) for side in SIDES}
 
     def __call__(self, unit: Unit) -> Stats:
         """Encode one partition."""
-        batch = self.texts.read_table(unit.args["path"], [self.key, "text_key", "text"])
-        return _write(self.folder, unit, self.encode(batch.rename_columns(["key", "text_key", "text"])))
+        side: Side = unit.args["side"]
+        batch = self.texts[side].read_table(unit.args["path"], [_KEY[side], "text_key", "text"])
+        vectors, seconds = timed(self.encode[side], batch.rename_columns(["key", "text_key", "text"]))
+        return {**_write(self.folder, unit, vectors), "bare_seconds": seconds}
 
 
 class TakeVectors:
     """One partition whose vectors were given -> these vectors."""
 
-    def __init__(
-        self, folder: StageFolder, texts: StageFolder, side: Side, similarity: Literal["cosine", "dot"]
-    ) -> None:
-        self.folder, self.texts, self.key, self.similarity = folder, texts, _KEY[side], similarity
+    def __init__(self, folder: StageFolder, texts: Mapping[Side, StageFolder], config: EncoderConfig) -> None:
+        self.folder, self.texts, self.config = folder, texts, config
 
     def __call__(self, unit: Unit) -> Stats:
         """Take the vectors of one partition."""
-        batch = self.texts.read_table(unit.args["path"], [self.key, "text_key", "vector"])
-        matrix = matrix_of(batch.column("vector"))
-        matrix = normalise(matrix) if self.similarity == "cosine" else matrix
-        columns = [batch.column(self.key), batch.column("text_key"), vectors_column(matrix)]
-        return _write(self.folder, unit, pa.table(columns, schema=vectors_schema(matrix.shape[1])))
+        side: Side = unit.args["side"]
+        batch = self.texts[side].read_table(unit.args["path"], [_KEY[side], "text_key", "vector"])
+        given = matrix_of(batch.column("vector")).astype(np.float32, copy=False)
+        dtype = self.config.vector_dtype
+        matrix = in_precision(normalise(given) if self.config.similarity == "cosine" else given, dtype)
+        if not np.isfinite(matrix).all():
+            raise InputError("The given vectors have values too large for float16. Set `encoder.vector_dtype: float32`.")
+        columns = [batch.column(_KEY[side]), batch.column("text_key"), vectors_column(matrix)]
+        vectors = pa.table(columns, schema=vectors_schema(matrix.shape[1], dtype))
+        return {**_write(self.folder, unit, vectors), "bare_seconds": 0}
 
 
 def _write(folder: StageFolder, unit: Unit, vectors: pa.Table) -> Stats:
-    path = f"vectors/part-{unit.name}.parquet"
+    path = f"vectors/{unit.name}.parquet"
     folder.write_table(path, vectors)
     return {"path": path, "rows_out": vectors.num_rows, "dimension": vectors.schema.field("vector").type.list_size}

@@ -14,11 +14,11 @@ from operators.schemas import TEXTS, numbers
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
-from pipelines.stages import Summary
+from pipelines.stages import Stage, Summary
 
 
 @dataclass(frozen=True)
-class ExportDataset:
+class ExportDataset(Stage):
     """Partitions of negatives -> one file each and format, with the texts."""
 
     config: ExportConfig

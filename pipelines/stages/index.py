@@ -1,68 +1,141 @@
-"""Index the corpus: choose, train one quantizer on a sample, build one shard after another."""
+"""Index the corpus: choose, train one quantizer on a sample, build the shards that are not there yet."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import xxhash
 
-from operators.schemas import matrix_of, numbers
-from operators.vectors.index import EXACT, IndexChoice, IndexConfig, build, choose, train
+from operators.schemas import Vectors, matrix_of, numbers
+from operators.vectors.encode import Device
+from operators.vectors.index import EXACT, IndexChoice, IndexConfig, Task, build_codes, choose, save, store, train
 from pipelines.engines import Pool, Stats, Unit
-from pipelines.execution import Execution
+from pipelines.execution import Execution, timed
+from pipelines.hardware import share_of_cores
 from pipelines.run_directory import StageFolder
-from pipelines.stages import Summary
+from pipelines.stages import Stage, Summary
 
-TRAINED = "trained.faiss"
+Part = Mapping[str, Any]
+
+KEY_BYTES = 16
+# A trained quantizer goes on serving a corpus as long as at least so much of it was there when it was trained.
+STILL_KNOWN = 0.5
 
 
 @dataclass(frozen=True)
-class BuildIndex:
-    """Partitions of vectors -> shards: vectors.npy and keys.npy, and codes.faiss where the index is quantized."""
+class BuildIndex(Stage):
+    """Partitions of vectors -> shards: vectors.faiss and keys.npy, and codes.faiss where the index has codes.
+
+    A shard is kept under the digest of its partitions and of the quantizer: a corpus that grew gets new shards beside
+    the old ones, and these share the quantizer with them.
+
+    Attributes:
+        config: which index.
+        shard_bytes: what a shard may take, where its rows are left to `auto`.
+        device: on which exact search would run.
+    """
 
     config: IndexConfig
+    shard_bytes: int
+    device: Device
 
     name = "index"
-    inputs: tuple[str, ...] = ("encode/corpus",)
+    inputs: tuple[str, ...] = ("encode",)
 
     def settings(self) -> Mapping[str, Any]:
-        """Return the configuration; `auto` is decided by the corpus, which the inputs name."""
-        return self.config.model_dump()
+        """Return the configuration; `auto` is decided by the vectors, which the inputs name, and by the device."""
+        return {**self.unit_settings(), "device": self.device}
+
+    def unit_settings(self) -> Mapping[str, Any]:
+        """Return the configuration and the size of shards."""
+        size = {"shard_bytes": self.shard_bytes} if self.config.shard_rows == "auto" else {}
+        return {**self.config.model_dump(), **size}
 
     def run(self, execution: Execution) -> Summary:
         """Choose, train, build."""
-        folder, encoded = execution.folder, execution.inputs["encode/corpus"]
-        parts = encoded.parts("vectors")
-        rows = sum(part["rows"] for part in parts)
-        choice = choose(self.config, rows, encoded.manifest["dimension"])
+        encoded = execution.inputs["encode"]
+        parts, dimension = encoded.parts("documents"), encoded.manifest["dimension"]
+        shard_rows = self._shard_rows(dimension, encoded.manifest["vector_dtype"])
+        task = Task(
+            documents=sum(part["rows"] for part in parts),
+            queries=sum(part["rows"] for part in encoded.parts("queries")),
+            dimension=dimension,
+            shard_rows=shard_rows,
+            device=self.device,
+        )
+        choice = choose(self.config, task)
         execution.progress.say(f"index: {choice.factory} ({choice.why})")
-        if choice.factory != EXACT:
-            execution.map("train", partial(Train, folder, encoded.folder, choice), [Unit("all", {"parts": parts})])
-        shards = _shards(parts, self.config.shard_rows)
-        units = [Unit(f"{i:05d}", {"parts": shard}) for i, shard in enumerate(shards)]
-        stats = execution.map("build", partial(BuildShard, folder, encoded.folder, choice), units, Pool(workers=1))
+        trained, train_seconds = self._trained(execution, choice, parts)
+        shards = _shards(parts, shard_rows, _built(execution, trained["name"]))
+        units = [
+            Unit(_digest(trained["name"], *(part["digest"] for part in shard)), {"parts": shard}) for shard in shards
+        ]
+        build = partial(BuildShard, execution.folder, encoded.folder, trained)
+        stats = execution.map("build", build, units, Pool(cpus=share_of_cores(len(units))))
         return {
-            "rows_in": rows,
+            "rows_in": task.documents,
             "rows_out": sum(one["rows_out"] for one in stats),
+            "rows_found": sum(one["rows_out"] for one in stats if one["found"]),
+            "bare_seconds": train_seconds + sum(one["bare_seconds"] for one in stats),
             "dropped": {},
-            "dimension": encoded.manifest["dimension"],
-            "choice": choice.model_dump(),
+            "dimension": dimension,
+            "choice": {**choice.model_dump(), "factory": trained["factory"], "shard_rows": shard_rows},
             "parts": {"shards": [{"path": one["path"], "rows": one["rows_out"]} for one in stats]},
         }
 
+    def _shard_rows(self, dimension: int, dtype: str) -> int:
+        if self.config.shard_rows != "auto":
+            return self.config.shard_rows
+        codes = dimension  # a byte for each value at most
+        return max(self.shard_bytes // (dimension * np.dtype(dtype).itemsize + codes + KEY_BYTES), 1)
 
-def _shards(parts: Sequence[Mapping[str, Any]], rows: int) -> list[list[Mapping[str, Any]]]:
-    """Fill shards with whole partitions, up to `rows` documents each; a larger partition is a shard of its own."""
-    shards: list[list[Mapping[str, Any]]] = []
-    held = 0
-    for part in parts:
-        if not shards or held + part["rows"] > rows:
+    def _trained(self, execution: Execution, choice: IndexChoice, parts: Sequence[Part]) -> tuple[Stats, float]:
+        """Train, or find what was trained while the corpus was smaller; returns its statistics, and seconds spent."""
+        if choice.factory == EXACT:
+            return {"name": EXACT, "factory": EXACT, "path": None}, 0.0
+        digests = {part["digest"]: part["rows"] for part in parts}
+        for before in sorted(execution.folder.done_units("train").values(), key=lambda one: str(one["name"])):
+            known = sum(digests.get(digest, 0) for digest in before["digests"])
+            same = self.config.factory == "auto" or before["factory"] == choice.factory
+            if same and known >= STILL_KNOWN * sum(digests.values()):
+                return before, 0.0
+        unit = Unit(_digest(choice.factory, *digests), {"parts": list(parts)})
+        training = partial(Train, execution.folder, execution.inputs["encode"].folder, choice)
+        (stats,) = execution.map("train", training, [unit], Pool(cpus=share_of_cores(1)))
+        return stats, stats["bare_seconds"]
+
+
+def _digest(*names: str) -> str:
+    return xxhash.xxh3_128_hexdigest("\0".join(names).encode())
+
+
+def _built(execution: Execution, trained: str) -> list[list[str]]:
+    """Return the partitions of the shards that are there for a quantizer."""
+    return [one["digests"] for one in execution.folder.done_units("build").values() if one["trained"] == trained]
+
+
+def _shards(parts: Sequence[Part], rows: int, built: Sequence[Sequence[str]]) -> list[list[Part]]:
+    """Take the shards that are there; fill others with whole partitions, up to `rows` documents each."""
+    starting: dict[str, list[Sequence[str]]] = {}
+    for digests in sorted(built, key=len, reverse=True):
+        starting.setdefault(digests[0], []).append(digests)
+    shards: list[list[Part]] = []
+    held, at = rows, 0
+    while at < len(parts):
+        there = [part["digest"] for part in parts[at : at + rows]]
+        known = next((one for one in starting.get(there[0], []) if there[: len(one)] == list(one)), None)
+        if known is not None:
+            shards.append(list(parts[at : at + len(known)]))
+            held, at = rows, at + len(known)
+            continue
+        if held + parts[at]["rows"] > rows:
             shards.append([])
             held = 0
-        shards[-1].append(part)
-        held += part["rows"]
+        shards[-1].append(parts[at])
+        held, at = held + parts[at]["rows"], at + 1
     return shards
 
 
@@ -79,32 +152,56 @@ class Train:
         wanted = np.unique(np.linspace(0, total - 1, self.choice.train_rows).astype(np.int64))
         sample, first = [], 0
         for part in parts:
-            rows = wanted[(wanted >= first) & (wanted < first + part["rows"])] - first
+            rows = wanted[np.searchsorted(wanted, first) : np.searchsorted(wanted, first + part["rows"])] - first
             first += part["rows"]
             if len(rows):
                 sample.append(matrix_of(self.vectors.read_table(part["path"], ["vector"]).column("vector"))[rows])
-        self.folder.write_bytes(TRAINED, train(self.choice, np.concatenate(sample)))
-        return {"rows_out": len(wanted)}
+        trained, seconds = timed(train, self.choice, np.concatenate(sample))
+        path = f"trained/{unit.name}.faiss"
+        self.folder.write_bytes(path, trained)
+        return {
+            "name": unit.name,
+            "path": path,
+            "factory": self.choice.factory,
+            "digests": [part["digest"] for part in parts],
+            "rows_out": len(wanted),
+            "bare_seconds": seconds,
+        }
 
 
 class BuildShard:
     """Some partitions -> one shard."""
 
-    def __init__(self, folder: StageFolder, vectors: StageFolder, choice: IndexChoice) -> None:
-        self.folder, self.vectors = folder, vectors
-        self.trained = None if choice.factory == EXACT else folder.read_bytes(TRAINED)
+    def __init__(self, folder: StageFolder, vectors: StageFolder, trained: Mapping[str, Any]) -> None:
+        self.folder, self.vectors, self.name = folder, vectors, trained["name"]
+        self.trained = None if trained["path"] is None else folder.read_bytes(trained["path"])
 
     def __call__(self, unit: Unit) -> Stats:
-        """Build one shard."""
-        tables = [self.vectors.read_table(part["path"]) for part in unit.args["parts"]]
-        matrix = np.concatenate([matrix_of(table.column("vector")) for table in tables])
-        keys = np.stack([np.concatenate([numbers(table, name) for table in tables]) for name in ("key", "text_key")])
-        path = f"shards/shard-{unit.name}"
-        self.folder.write_bytes(f"{path}/vectors.npy", _npy(matrix))
-        self.folder.write_bytes(f"{path}/keys.npy", _npy(keys))
+        """Build one shard; its vectors and its codes are in memory one after the other."""
+        parts, path, seconds = unit.args["parts"], f"shards/{unit.name}", 0.0
+        keys = [self.vectors.read_table(part["path"], ["key", "text_key"]) for part in parts]
+        by_name = [np.concatenate([numbers(table, name) for table in keys]) for name in ("key", "text_key")]
+        self.folder.write_bytes(f"{path}/keys.npy", _npy(np.stack(by_name)))
+        first = next(self._blocks(parts))
+        flat = store(self._blocks(parts), first.shape[1], "float16" if first.dtype == np.float16 else "float32")
+        with self.folder.writing_path(f"{path}/vectors.faiss") as file:
+            save(flat, file)
+        del flat
         if self.trained is not None:
-            self.folder.write_bytes(f"{path}/codes.faiss", build(self.trained, matrix))
-        return {"path": path, "rows_out": len(matrix)}
+            codes, seconds = timed(build_codes, self.trained, self._blocks(parts))
+            with self.folder.writing_path(f"{path}/codes.faiss") as file:
+                save(codes, file)
+        return {
+            "path": path,
+            "rows_out": len(by_name[0]),
+            "digests": [part["digest"] for part in parts],
+            "trained": self.name,
+            "bare_seconds": seconds,
+        }
+
+    def _blocks(self, parts: Sequence[Part]) -> Iterator[Vectors]:
+        for part in parts:
+            yield matrix_of(self.vectors.read_table(part["path"], ["vector"]).column("vector"))
 
 
 def _npy(array: Any) -> bytes:  # noqa: ANN401 - any numpy array

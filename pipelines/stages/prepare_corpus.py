@@ -15,18 +15,19 @@ from operators.documents.pairs import documents_of
 from operators.documents.read import read
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
+from operators.keys import digest_of
 from operators.schemas import DROPPED, concat, numbers
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Execution, added
 from pipelines.run_directory import StageFolder
-from pipelines.stages import Summary, part_name
+from pipelines.stages import Stage, Summary, part_name
 
 # Two identities of about 60 bytes for each document: a bucket stays near 100 MB.
 DOCUMENTS_PER_BUCKET = 1_000_000
 
 
 @dataclass(frozen=True)
-class PrepareCorpus:
+class PrepareCorpus(Stage):
     """Source files -> partitions of documents (schema DOCUMENTS), and lists of what was dropped.
 
     Each file is read and cleaned by itself; then the keys alone are shuffled to find repetitions; then each partition
@@ -74,7 +75,9 @@ class PrepareCorpus:
             "dropped": added([*read_stats, *identified], "dropped"),
             "dimension": one_dimension(self.files[0].uri, [one for stats in read_stats for one in stats["dimensions"]]),
             "parts": {
-                "documents": [{"path": stats["path"], "rows": stats["rows_out"]} for stats in written],
+                "documents": [
+                    {"path": stats["path"], "rows": stats["rows_out"], "digest": stats["digest"]} for stats in written
+                ],
                 "duplicates": [{"path": path} for path in duplicates],
                 "dropped": [{"path": stats["dropped_path"]} for stats in read_stats],
             },
@@ -171,9 +174,21 @@ class WriteDocuments:
         documents = self.folder.read_table(unit.args["path"])
         kept = np.ones(documents.num_rows, dtype=np.bool_)
         kept[self.row[self.part == unit.args["part"]]] = False
+        documents = documents.filter(pa.array(kept))
         path = f"documents/{part_name(unit.args['part'])}"
-        self.folder.write_table(path, documents.filter(pa.array(kept)))
-        return {"path": path, "rows_in": documents.num_rows, "rows_out": int(kept.sum())}
+        self.folder.write_table(path, documents)
+        return {
+            "path": path,
+            "rows_in": len(kept),
+            "rows_out": documents.num_rows,
+            "digest": encoded_digest(documents, "doc_key"),
+        }
+
+
+def encoded_digest(table: pa.Table, key: str) -> str:
+    """Hash what the vectors of a partition depend on: its keys, its texts and the vectors that came with it."""
+    given = [name for name in ("vector",) if name in table.column_names]
+    return digest_of(table.select([key, "text_key", "text", *given]))
 
 
 def dimensions_in(table: pa.Table) -> list[int]:

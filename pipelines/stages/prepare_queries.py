@@ -20,14 +20,14 @@ from operators.segments import row_of
 from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution, added
 from pipelines.run_directory import StageFolder
-from pipelines.stages import Summary, part_name
-from pipelines.stages.prepare_corpus import counts_of, dimensions_in, one_dimension
+from pipelines.stages import Stage, Summary, part_name
+from pipelines.stages.prepare_corpus import counts_of, dimensions_in, encoded_digest, one_dimension
 
 FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64(), "doc_id": pa.string()})
 
 
 @dataclass(frozen=True)
-class PrepareQueries:
+class PrepareQueries(Stage):
     """Queries and judgements -> partitions of judged queries (QUERIES) and of their judgements (JUDGEMENTS).
 
     Queries and judgements are the small side: one worker holds their keys at a time.
@@ -227,4 +227,5 @@ class JoinJudgements:
                 path = f"{kind}/{part_name(number)}"
                 self.folder.write_table(path, table)
                 parts[kind].append({"path": path, "rows": table.num_rows})
+            parts["queries"][-1]["digest"] = encoded_digest(tables["queries"], "query_key")
         return parts

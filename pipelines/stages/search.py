@@ -1,8 +1,7 @@
-"""Search: carry the positives' vectors to their queries, search every shard with every partition, and merge."""
+"""Search: carry the positives' vectors to their queries, tune the effort, search every shard, and merge."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -10,103 +9,119 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.errors import InputError
-from operators.schemas import JUDGEMENTS, POSITIVES, concat, matrix_of, numbers, positive_vectors_schema
+from operators.schemas import JUDGEMENTS, POSITIVES, concat, matrix_of, numbers, positive_vectors_schema, vectors_column
 from operators.segments import row_of
-from operators.vectors.merge import Merge
-from operators.vectors.search import Search, SearchConfig, open_shard
+from operators.vectors.nearest import Effort
+from operators.vectors.search import SearchConfig
 from operators.vectors.similarity import score_pairs
+from operators.vectors.tune import Tuned
+from pipelines.cache import Cache
 from pipelines.engines import Pool, Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
-from pipelines.stages import Summary, part_name
+from pipelines.stages import Stage, Summary, part_name
+from pipelines.stages.effort import tuned_effort
+from pipelines.stages.rounds import Searching, search_round
+from pipelines.stages.shards import OpenShards
 
 
 @dataclass(frozen=True)
-class SearchShards:
-    """Shards and partitions of query vectors -> partitions of candidates (CANDIDATES) and of positives (POSITIVES)."""
+class SearchAll(Stage):
+    """Shards and partitions of query vectors -> partitions of candidates (CANDIDATES) and of positives.
+
+    The positives (schema positive_vectors_schema) keep their documents' vectors: deeper rounds need them.
+
+    Attributes:
+        config: how deep, and how well.
+        pool: the workers that search.
+        device: on which every vector is compared, where that is done.
+        cache: of shards that lie elsewhere.
+    """
 
     config: SearchConfig
+    pool: Pool
+    device: str
+    cache: Cache
 
-    name = "search"
-    inputs: tuple[str, ...] = ("prepare/queries", "encode/corpus", "encode/queries", "index")
+    name = "search/all"
+    inputs: tuple[str, ...] = ("prepare/queries", "encode", "index")
 
     def settings(self) -> Mapping[str, Any]:
-        """Return the configuration."""
-        return self.config.model_dump()
+        """Return the configuration of this round."""
+        return self.config.model_dump(exclude={"max_k"})
 
     def run(self, execution: Execution) -> Summary:
-        """Carry positives, search, merge."""
-        folder, inputs = execution.folder, execution.inputs
-        lengths = [inputs[name].manifest["dimension"] for name in ("encode/corpus", "encode/queries")]
-        if lengths[0] != lengths[1]:
-            raise InputError(f"The vectors of the corpus have {lengths[0]} values, those of the queries {lengths[1]}.")
-        judgements = inputs["prepare/queries"].parts("judgements")
-        queries = inputs["encode/queries"].parts("vectors")
-        schema = positive_vectors_schema(inputs["index"].manifest["dimension"])
-        units = [Unit(f"{i:05d}", part) for i, part in enumerate(inputs["encode/corpus"].parts("vectors"))]
-        route = partial(RoutePositives, inputs["encode/corpus"].folder, inputs["prepare/queries"].folder, judgements)
-        gather = WritePositives(folder, inputs["prepare/queries"], inputs["encode/queries"])
-        carried = execution.shuffle("positives", Shuffle(route, units, gather, range(len(queries)), schema))
-
-        shards = inputs["index"].parts("shards")
-        # Shard by shard: a worker that has fetched one streams the query partitions through it. A local shard is a
-        # memory map, opened in milliseconds, and needs no worker that keeps it.
-        pairs = [(s, q) for s in range(len(shards)) for q in range(len(queries))]
-        units = [
-            Unit(f"{s:05d}-{q:05d}", {"shard": shards[s]["path"], "queries": queries[q]["path"], "part": q})
-            for s, q in pairs
-        ]
-        searching = partial(SearchShard, folder, inputs["index"].folder, inputs["encode/queries"].folder, self.config)
-        searched = execution.map("search", searching, units, Pool(stateful=not inputs["index"].folder.is_local))
-
-        found = [stats["path"] for stats in searched]
-        units = [
-            Unit(f"{q:05d}", {"queries": part["path"], "found": found[q :: len(queries)]})
-            for q, part in enumerate(queries)
-        ]
-        merged = execution.map(
-            "merge", partial(MergeShards, folder, inputs["encode/queries"].folder, self.config.k), units
+        """Carry positives, tune, search, merge."""
+        encoded, index = execution.inputs["encode"], execution.inputs["index"]
+        queries = encoded.parts("queries")
+        carried = self._carry(execution, queries)
+        tuned = tuned_effort(execution, self.config, self.cache)
+        if tuned is not None:
+            execution.progress.say(f"search: {_line(tuned)}")
+        searching = Searching(
+            index=index,
+            queries=encoded,
+            positives=(execution.folder, carried),
+            effort=Effort(exact=True) if tuned is None else tuned.effort,
+            pool=self.pool,
+            device=self.device,
+            cache=self.cache,
         )
-        for name in ("found", "carried"):
-            folder.remove(name)
+        found = search_round(execution, searching, self.config.k, [part["path"] for part in queries])
         return {
             "rows_in": sum(part["rows"] for part in queries),
-            "rows_out": sum(stats["rows_out"] for stats in merged),
+            "rows_out": sum(part["rows"] for part in found.parts),
+            "bare_seconds": found.bare_seconds,
             "dropped": {},
+            "effort": asdict(searching.effort),
+            "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
             "parts": {
-                "candidates": [{"path": stats["path"], "rows": stats["rows_out"]} for stats in merged],
-                "positives": [{"path": stats["path"], "rows": stats["rows_out"]} for stats in carried],
+                "candidates": found.parts,
+                "positives": [{"path": one["path"], "rows": one["rows_out"]} for one in carried],
             },
         }
 
+    def _carry(self, execution: Execution, queries: Sequence[Mapping[str, Any]]) -> list[Stats]:
+        prepared, encoded, index = (execution.inputs[name] for name in self.inputs)
+        schema = positive_vectors_schema(encoded.manifest["dimension"], encoded.manifest["vector_dtype"])
+        units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(index.parts("shards"))]
+        route = partial(RoutePositives, OpenShards(index.folder, self.cache), prepared)
+        gather = WritePositives(execution.folder, prepared, encoded)
+        return execution.shuffle("positives", Shuffle(route, units, gather, range(len(queries)), schema))
+
+
+def _line(tuned: Tuned) -> str:
+    how = "every vector" if tuned.effort.exact else f"nprobe {tuned.effort.nprobe} x {tuned.effort.refine_factor}"
+    return f"{how}, recall {tuned.recall:.3f} of {tuned.queries} queries ({tuned.why})"
+
 
 class RoutePositives:
-    """One partition of document vectors -> the vectors that are positives, to the partition of their query."""
+    """One shard -> the vectors in it that are positives, to the partition of their query."""
 
-    def __init__(self, vectors: StageFolder, prepared: StageFolder, judgements: Sequence[Mapping[str, Any]]) -> None:
-        self.vectors = vectors
-        tables = [prepared.read_table(part["path"]) for part in judgements]
+    def __init__(self, shards: OpenShards, prepared: Completed) -> None:
+        self.shards = shards
+        tables = [prepared.folder.read_table(part["path"]) for part in prepared.parts("judgements")]
         self.part = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
         judged = concat(tables, JUDGEMENTS)
         positive = numbers(judged, "judged") > 0
         self.positives, self.part = judged.filter(pa.array(positive)), self.part[positive]
 
     def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
-        """Route one partition."""
-        vectors = self.vectors.read_table(unit.args["path"], ["key", "vector"])
-        row = row_of(numbers(vectors, "key"), numbers(self.positives, "doc_key"))
+        """Route one shard."""
+        shard = self.shards.open(unit.args["path"])
+        row = row_of(shard.doc_key, numbers(self.positives, "doc_key"))
         here = np.flatnonzero(row >= 0)
-        vector = vectors.column("vector").combine_chunks().take(pa.array(row[here]))
-        score = pa.nulls(len(here), pa.float32())  # known where the query's vector is
-        carried = self.positives.take(pa.array(here)).append_column("score", score).append_column("vector", vector)
+        here = here[np.argsort(self.part[here], kind="stable")]
         for part in np.unique(self.part[here]):
-            yield int(part), carried.filter(pa.array(self.part[here] == part))
+            asked = here[np.searchsorted(self.part[here], part) : np.searchsorted(self.part[here], part, side="right")]
+            score = pa.nulls(len(asked), pa.float32())  # known where the query's vector is
+            carried = self.positives.take(pa.array(asked)).append_column("score", score)
+            yield int(part), carried.append_column("vector", vectors_column(shard.vectors[row[asked]]))
 
 
 @dataclass(frozen=True)
 class WritePositives:
-    """All positives of one partition of queries -> the same in order, with their exact scores; vectors beside."""
+    """All positives of one partition of queries -> the same in order, with their exact scores."""
 
     folder: StageFolder
     prepared: Completed
@@ -115,7 +130,7 @@ class WritePositives:
     def __call__(self, bucket: int, positives: pa.Table) -> Stats:
         """Write one partition."""
         judgements = self.prepared.folder.read_table(self.prepared.parts("judgements")[bucket]["path"])
-        queries = self.encoded.folder.read_table(self.encoded.parts("vectors")[bucket]["path"])
+        queries = self.encoded.folder.read_table(self.encoded.parts("queries")[bucket]["path"])
         # As judged: the order in which positives arrive is the shuffle's.
         judged = _by_pair(judgements.filter(pa.array(numbers(judgements, "judged") > 0)))
         order = np.empty_like(judged)
@@ -125,52 +140,10 @@ class WritePositives:
         vectors = matrix_of(positives.column("vector"))
         score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
         index = positives.schema.get_field_index("score")
-        positives = positives.set_column(index, POSITIVES.field("score"), pa.array(score))
-        self.folder.write_table(f"carried/{part_name(bucket)}", positives)
         path = f"positives/{part_name(bucket)}"
-        self.folder.write_table(path, positives.select(POSITIVES.names).cast(POSITIVES))
+        self.folder.write_table(path, positives.set_column(index, POSITIVES.field("score"), pa.array(score)))
         return {"path": path, "rows_out": positives.num_rows}
 
 
 def _by_pair(judgements: pa.Table) -> npt.NDArray[np.int64]:
     return np.lexsort((numbers(judgements, "doc_key"), numbers(judgements, "query_key")))
-
-
-class SearchShard:
-    """A shard and a partition of queries -> what the shard has for them."""
-
-    def __init__(self, folder: StageFolder, index: StageFolder, queries: StageFolder, config: SearchConfig) -> None:
-        self.folder, self.index, self.queries, self.config = folder, index, queries, config
-        self.opened: tuple[str, Search] | None = None
-        self.files = ExitStack()
-
-    def __call__(self, unit: Unit) -> Stats:
-        """Search one shard with one partition."""
-        search = self._search(unit.args["shard"])
-        positives = self.folder.read_table(f"carried/{part_name(unit.args['part'])}")
-        candidates = search(self.queries.read_table(unit.args["queries"]), positives)
-        path = f"found/{unit.name}.parquet"
-        self.folder.write_table(path, candidates)
-        return {"path": path, "rows_out": candidates.num_rows}
-
-    def _search(self, shard: str) -> Search:
-        if self.opened is None or self.opened[0] != shard:
-            self.files.close()  # the copy of the shard before, where there was one
-            local = self.files.enter_context(self.index.local(shard))
-            self.opened = (shard, Search(self.config, open_shard(local)))
-        return self.opened[1]
-
-
-class MergeShards:
-    """What all shards found for a partition of queries -> its candidates."""
-
-    def __init__(self, folder: StageFolder, queries: StageFolder, k: int) -> None:
-        self.folder, self.queries, self.merge = folder, queries, Merge(k)
-
-    def __call__(self, unit: Unit) -> Stats:
-        """Merge one partition."""
-        keys = numbers(self.queries.read_table(unit.args["queries"], ["key"]), "key")
-        candidates = self.merge(keys, [self.folder.read_table(path) for path in unit.args["found"]])
-        path = f"candidates/part-{unit.name}.parquet"
-        self.folder.write_table(path, candidates)
-        return {"path": path, "rows_out": candidates.num_rows}

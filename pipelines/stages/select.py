@@ -9,17 +9,19 @@ from operators.candidates.select import Select, SelectConfig
 from pipelines.engines import Stats, Unit
 from pipelines.execution import Execution, added
 from pipelines.run_directory import StageFolder
-from pipelines.stages import Summary
+from pipelines.stages import Stage, Summary
+from pipelines.stages.rounds import positives_of
+from pipelines.stages.search_short import replaced
 
 
 @dataclass(frozen=True)
-class SelectNegatives:
+class SelectNegatives(Stage):
     """Partitions of candidates and positives -> partitions of negatives and of suspected false negatives (SELECTED)."""
 
     config: SelectConfig
 
     name = "select"
-    inputs: tuple[str, ...] = ("search",)
+    inputs: tuple[str, ...] = ("search/all", "search/short")
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration."""
@@ -27,13 +29,15 @@ class SelectNegatives:
 
     def run(self, execution: Execution) -> Summary:
         """Select in every partition."""
-        searched = execution.inputs["search"]
-        pairs = zip(searched.parts("candidates"), searched.parts("positives"), strict=True)
+        searched, deeper = (execution.inputs[name] for name in self.inputs)
+        found = {"candidates": searched.parts("candidates"), "positives": searched.parts("positives")}
+        found["deeper"] = deeper.parts("candidates")
         units = [
-            Unit(f"{i:05d}", {"candidates": candidates["path"], "positives": positives["path"]})
-            for i, (candidates, positives) in enumerate(pairs)
+            Unit(f"{i:05d}", {kind: parts[i]["path"] for kind, parts in found.items()})
+            for i in range(len(found["candidates"]))
         ]
-        stats = execution.map("select", partial(SelectPart, execution.folder, searched.folder, self.config), units)
+        selecting = partial(SelectPart, execution.folder, searched.folder, deeper.folder, self.config)
+        stats = execution.map("select", selecting, units)
         return {
             "rows_in": sum(one["rows_in"] for one in stats),
             "rows_out": sum(one["rows_out"] for one in stats),
@@ -48,12 +52,16 @@ class SelectNegatives:
 class SelectPart:
     """One partition of candidates -> its negatives."""
 
-    def __init__(self, folder: StageFolder, searched: StageFolder, config: SelectConfig) -> None:
-        self.folder, self.searched, self.select = folder, searched, Select(config)
+    def __init__(
+        self, folder: StageFolder, searched: StageFolder, deeper: StageFolder, config: SelectConfig
+    ) -> None:
+        self.folder, self.searched, self.deeper, self.select = folder, searched, deeper, Select(config)
 
     def __call__(self, unit: Unit) -> Stats:
         """Select in one partition."""
-        candidates, positives = (self.searched.read_table(unit.args[kind]) for kind in ("candidates", "positives"))
+        candidates = self.searched.read_table(unit.args["candidates"])
+        candidates = replaced(candidates, self.deeper.read_table(unit.args["deeper"]))
+        positives = positives_of(self.searched, unit.args["positives"])
         selection = self.select(candidates, positives)
         parts = {}
         for kind, table in (("negatives", selection.negatives), ("suspected", selection.suspected)):

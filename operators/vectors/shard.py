@@ -1,0 +1,62 @@
+"""A shard of the index, open for search: its vectors and keys, and the codes that propose candidates."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from operators.schemas import Vectors
+
+Matrix = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One piece of the corpus.
+
+    Attributes:
+        flat: the flat FAISS index that holds the vectors, mostly a memory map; row i is FAISS id i.
+        doc_key: shape (rows,), int64.
+        text_key: shape (rows,), int64.
+        codes: the quantized FAISS index whose ids are the rows, or None where every vector is compared.
+    """
+
+    flat: Any
+    doc_key: Ints
+    text_key: Ints
+    codes: Any | None = None
+
+    @property
+    def vectors(self) -> Vectors:
+        """View the vectors, shape (rows, dimension), float16 or float32; valid as long as the shard is."""
+        rows, dimension = self.flat.ntotal, self.flat.d
+        size = rows * self.flat.code_size
+        dtype = np.float16 if self.flat.code_size == dimension * 2 else np.float32
+        if not rows:
+            return np.zeros((0, dimension), dtype=dtype)
+        return np.asarray(faiss.rev_swig_ptr(self.flat.codes.data(), size)).view(dtype).reshape(rows, dimension)
+
+    @property
+    def inverted(self) -> Any | None:  # noqa: ANN401 - faiss is untyped
+        """The inverted lists of the codes, or None where there are none."""
+        return None if self.codes is None else faiss.try_extract_index_ivf(self.codes)
+
+
+def open_shard(folder: Path) -> Shard:
+    """Open a shard's files (vectors.faiss, keys.npy and, if quantized, codes.faiss) without reading them."""
+    keys = np.load(folder / "keys.npy")
+    codes = folder / "codes.faiss"
+    return Shard(
+        flat=_mapped(folder / "vectors.faiss"),
+        doc_key=keys[0],
+        text_key=keys[1],
+        codes=_mapped(codes) if codes.exists() else None,
+    )
+
+
+def _mapped(file: Path) -> Any:  # noqa: ANN401 - faiss is untyped
+    return faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)

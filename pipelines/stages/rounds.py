@@ -1,0 +1,140 @@
+"""A round of search: every shard with every partition of queries, each by itself, then all shards merged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.schemas import POSITIVES, numbers
+from operators.vectors.merge import Merge
+from operators.vectors.nearest import Effort
+from operators.vectors.search import Search
+from pipelines.cache import Cache
+from pipelines.engines import Pool, Stats, Unit
+from pipelines.execution import Completed, Execution, timed
+from pipelines.hardware import share_of_cores
+from pipelines.run_directory import StageFolder
+from pipelines.stages.shards import OpenShards
+
+
+@dataclass(frozen=True)
+class Searching:
+    """What every round searches with.
+
+    Attributes:
+        index: the shards.
+        queries: the encoded queries.
+        positives: the stage's folder in which they lie, and the statistics of each partition.
+        effort: for every shard.
+        pool: the workers.
+        device: on which every vector is compared, where that is done.
+        cache: of shards that lie elsewhere.
+    """
+
+    index: Completed
+    queries: Completed
+    positives: tuple[StageFolder, Sequence[Stats]]
+    effort: Effort
+    pool: Pool
+    device: str
+    cache: Cache
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a round found: a partition of candidates for each partition of queries."""
+
+    parts: list[dict[str, Any]]
+    bare_seconds: float
+
+
+def search_round(
+    execution: Execution, searching: Searching, k: int, queries: Sequence[str], only: Sequence[str | None] = ()
+) -> Found:
+    """Find `k` documents for each query.
+
+    Args:
+        execution: of the stage; the steps are named after `k`.
+        searching: what to search with.
+        k: how many documents that are not judged positive.
+        queries: the paths of the partitions of query vectors.
+        only: for each partition the path, in the stage's folder, of a table whose `query_key` are to be searched, or
+            None where none of them is; all, where nothing is given.
+    """
+    shards = searching.index.parts("shards")
+    parts = [
+        {"part": q, "queries": path, "only": only[q] if only else None}
+        for q, path in enumerate(queries)
+        if not only or only[q] is not None
+    ]
+    # Shard by shard: a worker that has fetched one streams the query partitions through it.
+    units = [
+        Unit(f"{s:05d}-{part['part']:05d}", {"shard": shard["path"], **part})
+        for s, shard in enumerate(shards)
+        for part in parts
+    ]
+    pool = searching.pool
+    work = partial(SearchShard, execution.folder, searching, k)
+    if not pool.stateful:
+        pool = Pool(cpus=share_of_cores(len(units)))
+    searched = execution.map(f"search-{k}", work, units, pool)
+    paths = [one["path"] for one in searched]
+    units = [
+        Unit(f"{part['part']:05d}", {**part, "found": paths[at :: len(parts)]}) for at, part in enumerate(parts)
+    ]
+    merged = execution.map(f"merge-{k}", partial(MergeShards, execution.folder, searching.queries.folder, k), units)
+    execution.folder.remove(f"found-{k}")
+    return Found(
+        parts=[{"path": one["path"], "rows": one["rows_out"], "part": one["part"]} for one in merged],
+        bare_seconds=sum(one["bare_seconds"] for one in searched),
+    )
+
+
+class SearchShard:
+    """A shard and a partition of queries -> what the shard has for them."""
+
+    def __init__(self, folder: StageFolder, searching: Searching, k: int) -> None:
+        self.folder, self.searching, self.k = folder, searching, k
+        self.shards = OpenShards(searching.index.folder, searching.cache)
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Search one shard with one partition."""
+        folder, positives = self.searching.positives
+        queries = self.searching.queries.folder.read_table(unit.args["queries"])
+        judged = folder.read_table(positives[unit.args["part"]]["path"])
+        if unit.args["only"] is not None:
+            asked = numbers(self.folder.read_table(unit.args["only"]), "query_key")
+            queries = queries.filter(pa.array(np.isin(numbers(queries, "key"), asked)))
+            judged = judged.filter(pa.array(np.isin(numbers(judged, "query_key"), asked)))
+        shard = self.shards.open(unit.args["shard"])
+        search = Search(self.k, shard, self.searching.effort, self.searching.device)
+        candidates, seconds = timed(search, queries, judged)
+        path = f"found-{self.k}/{unit.name}.parquet"
+        self.folder.write_table(path, candidates)
+        return {"path": path, "rows_out": candidates.num_rows, "bare_seconds": seconds}
+
+
+class MergeShards:
+    """What all shards found for a partition of queries -> its candidates."""
+
+    def __init__(self, folder: StageFolder, queries: StageFolder, k: int) -> None:
+        self.folder, self.queries, self.k, self.merge = folder, queries, k, Merge(k)
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Merge one partition, a shard at a time: no more than two of them are in memory."""
+        keys = numbers(self.queries.read_table(unit.args["queries"], ["key"]), "key")
+        first, *others = unit.args["found"]
+        candidates = self.merge(keys, [self.folder.read_table(first)])
+        for path in others:
+            candidates = self.merge(keys, [candidates, self.folder.read_table(path)])
+        path = f"candidates-{self.k}/part-{unit.name}.parquet"
+        self.folder.write_table(path, candidates)
+        return {"path": path, "rows_out": candidates.num_rows, "part": unit.args["part"]}
+
+
+def positives_of(folder: StageFolder, path: str) -> pa.Table:
+    """Read a partition of positives, without their vectors (schema POSITIVES)."""
+    return folder.read_table(path, POSITIVES.names)

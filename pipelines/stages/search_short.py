@@ -1,0 +1,145 @@
+"""Search deeper for the queries that the filters leave short, and for them alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.candidates.select import Select, SelectConfig
+from operators.schemas import CANDIDATES, concat, numbers
+from operators.vectors.nearest import Effort
+from operators.vectors.search import SearchConfig
+from pipelines.cache import Cache
+from pipelines.engines import Pool, Stats, Unit
+from pipelines.execution import Completed, Execution
+from pipelines.run_directory import StageFolder
+from pipelines.stages import Stage, Summary
+from pipelines.stages.rounds import Searching, positives_of, search_round
+
+# Of the selection, what decides how many candidates have to pass.
+DECIDING = {"num_negatives", "range_min"}
+NOT_DECIDING = {"range_max", "sampling_strategy", "seed"}
+
+
+@dataclass(frozen=True)
+class SearchShort(Stage):
+    """Candidates of all queries -> deeper candidates (CANDIDATES) of those that have too few after the filters.
+
+    Attributes:
+        config: to what depth.
+        select: the filters, and how many candidates have to pass them.
+        pool: the workers that search.
+        device: on which every vector is compared, where that is done.
+        cache: of shards that lie elsewhere.
+    """
+
+    config: SearchConfig
+    select: SelectConfig
+    pool: Pool
+    device: str
+    cache: Cache
+
+    name = "search/short"
+    inputs: tuple[str, ...] = ("encode", "index", "search/all")
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the depths, and what of the selection decides who is short."""
+        return {"depths": self.config.deeper(), **self.select.model_dump(exclude=NOT_DECIDING)}
+
+    def run(self, execution: Execution) -> Summary:
+        """Look who is short, search them deeper, and look again."""
+        searched = execution.inputs["search/all"]
+        queries = [part["path"] for part in execution.inputs["encode"].parts("queries")]
+        searching = Searching(
+            index=execution.inputs["index"],
+            queries=execution.inputs["encode"],
+            positives=(searched.folder, searched.parts("positives")),
+            effort=Effort(**searched.manifest["effort"]),
+            pool=self.pool,
+            device=self.device,
+            cache=self.cache,
+        )
+        folder, parts = searched.folder, searched.parts("candidates")
+        k, seconds, rounds, short_at_first = self.config.k, 0.0, [], 0
+        for depth in self.config.deeper():
+            short = self._short(execution, (folder, parts), k)
+            short_at_first = short_at_first or sum(one["rows_out"] for one in short)
+            only: list[str | None] = [None] * len(queries)
+            for one in short:
+                only[one["part"]] = one["path"] if one["rows_out"] else None
+            if not any(only):
+                break
+            found = search_round(execution, searching, depth, queries, only)
+            folder, parts, k = execution.folder, found.parts, depth
+            seconds += found.bare_seconds
+            rounds.append(found.parts)
+        together = self._together(execution, len(queries), rounds)
+        return {
+            "rows_in": short_at_first,
+            "rows_out": sum(one["rows_out"] for one in together),
+            "bare_seconds": seconds,
+            "dropped": {},
+            "depth": k,
+            "parts": {"candidates": [{"path": one["path"], "rows": one["rows_out"]} for one in together]},
+        }
+
+    def _short(
+        self, execution: Execution, found: tuple[StageFolder, list[dict[str, Any]]], k: int
+    ) -> list[Stats]:
+        folder, parts = found
+        units = [Unit(f"{part['part']:05d}", part) for part in parts]
+        finding = partial(FindShort, execution.folder, folder, execution.inputs["search/all"], (self.select, k))
+        return execution.map(f"short-{k}", finding, units)
+
+    def _together(self, execution: Execution, parts: int, rounds: list[list[dict[str, Any]]]) -> list[Stats]:
+        found: list[list[str]] = [[] for _ in range(parts)]
+        for one in rounds:
+            for part in one:
+                found[part["part"]].append(part["path"])
+        units = [Unit(f"{i:05d}", {"found": paths}) for i, paths in enumerate(found)]
+        return execution.map("together", partial(DeepestOf, execution.folder), units)
+
+
+class FindShort:
+    """One partition of candidates -> its queries that have too few after the filters, though there are more."""
+
+    def __init__(
+        self, folder: StageFolder, found: StageFolder, searched: Completed, asked: tuple[SelectConfig, int]
+    ) -> None:
+        self.folder, self.found, self.searched = folder, found, searched
+        self.select, self.k = Select(asked[0]), asked[1]
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Look at one partition."""
+        part = unit.args["part"]
+        candidates = self.found.read_table(unit.args["path"])
+        positives = positives_of(self.searched.folder, self.searched.parts("positives")[part]["path"])
+        path = f"short-{self.k}/part-{unit.name}.parquet"
+        short = self.select.short(candidates, positives, self.k)
+        self.folder.write_table(path, pa.table({"query_key": short}))
+        return {"path": path, "rows_out": len(short), "part": part}
+
+
+class DeepestOf:
+    """What every round found for a partition -> for each query what the last round did that searched it."""
+
+    def __init__(self, folder: StageFolder) -> None:
+        self.folder = folder
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Bring one partition together."""
+        path = f"candidates/part-{unit.name}.parquet"
+        deepest = concat([], CANDIDATES)
+        for found in unit.args["found"]:
+            deepest = replaced(deepest, self.folder.read_table(found))
+        self.folder.write_table(path, deepest)
+        return {"path": path, "rows_out": deepest.num_rows}
+
+
+def replaced(candidates: pa.Table, deeper: pa.Table) -> pa.Table:
+    """Put the deeper candidates of some queries in the place of what was found for them before."""
+    others = ~np.isin(numbers(candidates, "query_key"), np.unique(numbers(deeper, "query_key")))
+    return concat([candidates.filter(pa.array(others)), deeper], CANDIDATES)

@@ -1,0 +1,26 @@
+"""Open the shards of an index where they lie, or from the local cache of those that lie elsewhere."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from operators.vectors.shard import Shard, open_shard
+from pipelines.cache import Cache
+from pipelines.run_directory import StageFolder
+
+
+@dataclass
+class OpenShards:
+    """The shards of a worker: one is open at a time, so a unit of work that follows on the same shard finds it open."""
+
+    folder: StageFolder
+    cache: Cache
+    _opened: tuple[str, Shard] | None = None
+    _files: ExitStack = field(default_factory=ExitStack)
+
+    def open(self, path: str) -> Shard:
+        """Open a shard, and close the one before."""
+        if self._opened is None or self._opened[0] != path:
+            self._opened = None
+            self._files.close()
+            self._opened = (path, open_shard(self._files.enter_context(self.cache.holding(self.folder, path))))
+        return self._opened[1]
