@@ -14,6 +14,8 @@ def losses(stage: str, manifest: Mapping[str, Any]) -> list[str]:
     dropped = {reason: count for reason, count in manifest["dropped"].items() if reason not in EXPECTED}
     if stage == "select":
         return _short(manifest, dropped)
+    if stage == "search/all" and manifest["recall"] is not None and not manifest["recall"]["reached"]:
+        return [f"{stage}: recall {manifest['recall']['recall']:.3f}; {manifest['recall']['why']}"]
     lost = [(reason, count) for reason, count in dropped.items() if count > MOST * manifest["rows_in"]]
     return [f"{stage}: {reason} dropped {count:,} of {manifest['rows_in']:,} rows" for reason, count in lost]
 

@@ -206,7 +206,7 @@ def _multiplies_bfloat16() -> bool:
 def in_precision(matrix: npt.NDArray[np.float32], dtype: VectorDType) -> Vectors:
     """Return a matrix in the precision in which vectors are kept; what is too large for it becomes infinite."""
     with np.errstate(over="ignore"):
-        return np.asarray(matrix, dtype=np.float16 if dtype == "float16" else np.float32)
+        return matrix.astype(np.float16) if dtype == "float16" else matrix
 
 
 def normalise(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -181,6 +181,7 @@ def build_codes(trained: bytes, blocks: Iterable[Vectors]) -> Any:  # noqa: ANN4
 
 def store(blocks: Iterable[Vectors], dimension: int, dtype: VectorDType) -> Any:  # noqa: ANN401 - faiss is untyped
     """Put blocks of vectors into a flat FAISS index of that precision, which loses nothing of them."""
+    index: Any
     if dtype == "float16":
         index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     else:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faiss
 import numpy as np
@@ -35,10 +35,12 @@ class Shard:
         """View the vectors, shape (rows, dimension), float16 or float32; valid as long as the shard is."""
         rows, dimension = self.flat.ntotal, self.flat.d
         size = rows * self.flat.code_size
-        dtype = np.float16 if self.flat.code_size == dimension * 2 else np.float32
+        dtype: Any = np.float16 if self.flat.code_size == dimension * 2 else np.float32
         if not rows:
-            return np.zeros((0, dimension), dtype=dtype)
-        return np.asarray(faiss.rev_swig_ptr(self.flat.codes.data(), size)).view(dtype).reshape(rows, dimension)
+            return np.zeros((0, dimension), dtype)
+        held: Any = faiss.rev_swig_ptr(self.flat.codes.data(), size)
+        vectors: Any = held.view(dtype).reshape(rows, dimension)
+        return cast("Vectors", vectors)
 
     @property
     def inverted(self) -> Any | None:  # noqa: ANN401 - faiss is untyped

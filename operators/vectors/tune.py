@@ -19,6 +19,8 @@ from operators.vectors.shard import Shard
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
+Tried = tuple[float, Effort, npt.NDArray[np.float64]]  # what an effort costs, and the recall of each query
+
 SAMPLE = 256
 NPROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 REFINE_FACTORS = (1, 2, 4, 8, 16)
@@ -87,9 +89,10 @@ def trial(shard: Shard, queries: Matrix, config: SearchConfig) -> tuple[pa.Table
     query = np.repeat(np.arange(len(queries)), depth)
     proposed = min(depth * max(refine_factors_to_try(config)), rows_in_shard)
     places, scanned = [], []
+    codes: Any = shard.codes
     for nprobe in nprobes_to_try(config, 0 if shard.inverted is None else shard.inverted.nlist):
         set_nprobe(shard, nprobe)
-        found = np.asarray(shard.codes.search(queries, proposed)[1])
+        found = np.asarray(codes.search(queries, proposed)[1])
         places.append(_places(true, found))
         scanned.append(_scanned(shard, queries, nprobe))
     lists = pa.ListArray.from_arrays(
@@ -179,9 +182,7 @@ def _cost(space: Space, nprobe: int, codes: float, refine: int) -> float:
     return lists + codes * SCAN_CODE * dimensions + space.shards * refine * space.depth * REFINE * dimensions
 
 
-def _cheapest(
-    config: SearchConfig, tried: Sequence[tuple[float, Effort, npt.NDArray[np.float64]]], exact_cost: float, queries: int
-) -> Tuned:
+def _cheapest(config: SearchConfig, tried: Sequence[Tried], exact_cost: float, queries: int) -> Tuned:
     measured = []
     for cost, effort, recalls in tried:
         recall = float(recalls.mean())

@@ -1,6 +1,8 @@
 """The engine without an engine: everything in this process, one unit after the other. The reference for the others."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
@@ -21,14 +23,29 @@ class LocalEngine:
             yield unit.name, work(unit)
 
     def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
-        """Route the rows of all units to buckets and gather each. The routed rows are held in memory."""
-        routed: dict[int, list[pa.Table]] = {bucket: [] for bucket in shuffle.buckets}
+        """Route the rows of all units to buckets, each a temporary file, and gather one bucket after the other."""
         route = shuffle.make_route()
-        for unit in shuffle.units:
-            for bucket, table in route(unit):
-                routed[bucket].append(table)
-        for bucket, tables in routed.items():
-            yield bucket_name(bucket), shuffle.gather(bucket, concat(tables, shuffle.schema))
+        with TemporaryDirectory() as place:
+            for unit in shuffle.units:
+                for bucket, table in route(unit):
+                    _append(Path(place) / bucket_name(bucket), table)
+            for bucket in shuffle.buckets:
+                tables = _appended(Path(place) / bucket_name(bucket))
+                yield bucket_name(bucket), shuffle.gather(bucket, concat(tables, shuffle.schema))
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def _append(file: Path, table: pa.Table) -> None:
+    with file.open("ab") as end, pa.ipc.new_stream(end, table.schema) as stream:
+        stream.write_table(table)
+
+
+def _appended(file: Path) -> list[pa.Table]:
+    tables: list[pa.Table] = []
+    if file.exists():
+        with file.open("rb") as content:
+            while content.tell() < file.stat().st_size:
+                tables.append(pa.ipc.open_stream(content).read_all())
+    return tables

@@ -143,7 +143,7 @@ class TakeVectors:
         dtype = self.config.vector_dtype
         matrix = in_precision(normalise(given) if self.config.similarity == "cosine" else given, dtype)
         if not np.isfinite(matrix).all():
-            raise InputError("The given vectors have values too large for float16. Set `encoder.vector_dtype: float32`.")
+            raise InputError("Given vectors have values too large for float16. Set `encoder.vector_dtype: float32`.")
         columns = [batch.column(_KEY[side]), batch.column("text_key"), vectors_column(matrix)]
         vectors = pa.table(columns, schema=vectors_schema(matrix.shape[1], dtype))
         return {**_write(self.folder, unit, vectors), "bare_seconds": 0}

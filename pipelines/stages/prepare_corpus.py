@@ -22,8 +22,10 @@ from pipelines.execution import Execution, added
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary, part_name
 
-# Two identities of about 60 bytes for each document: a bucket stays near 100 MB.
-DOCUMENTS_PER_BUCKET = 1_000_000
+# Two identities of about 80 bytes for each document: a bucket stays near 40 MB.
+DOCUMENTS_PER_BUCKET = 250_000
+# Whole books as documents: what a worker holds of them at a time stays far below any memory budget.
+PARTITION_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,18 @@ class PrepareCorpus(Stage):
 
 
 def partitions(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Cut a stream of tables into tables of `rows` rows, the last one shorter."""
+    """Cut a stream of tables into tables of `rows` rows, or fewer where rows are very long; the last one is shorter."""
     held: list[pa.Table] = []
     for table in tables:
         held.append(table)
-        while sum(one.num_rows for one in held) >= rows:
-            together = pa.concat_tables(held, promote_options="permissive")
-            yield together.slice(0, rows)
-            held = [together.slice(rows)]
+        if sum(one.num_rows for one in held) < rows and sum(one.nbytes for one in held) < PARTITION_BYTES:
+            continue
+        together = pa.concat_tables(held, promote_options="permissive")
+        while together.num_rows >= rows or together.nbytes >= PARTITION_BYTES:
+            size = min(rows, max(PARTITION_BYTES * together.num_rows // together.nbytes, 1))
+            yield together.slice(0, size)
+            together = together.slice(size)
+        held = [together]
     rest = pa.concat_tables(held, promote_options="permissive") if held else None
     if rest is not None and rest.num_rows:
         yield rest

@@ -82,9 +82,7 @@ def search_round(
         pool = Pool(cpus=share_of_cores(len(units)))
     searched = execution.map(f"search-{k}", work, units, pool)
     paths = [one["path"] for one in searched]
-    units = [
-        Unit(f"{part['part']:05d}", {**part, "found": paths[at :: len(parts)]}) for at, part in enumerate(parts)
-    ]
+    units = [Unit(f"{part['part']:05d}", {**part, "found": paths[at :: len(parts)]}) for at, part in enumerate(parts)]
     merged = execution.map(f"merge-{k}", partial(MergeShards, execution.folder, searching.queries.folder, k), units)
     execution.folder.remove(f"found-{k}")
     return Found(
@@ -130,7 +128,7 @@ class MergeShards:
         candidates = self.merge(keys, [self.folder.read_table(first)])
         for path in others:
             candidates = self.merge(keys, [candidates, self.folder.read_table(path)])
-        path = f"candidates-{self.k}/part-{unit.name}.parquet"
+        path = f"merged-{self.k}/part-{unit.name}.parquet"
         self.folder.write_table(path, candidates)
         return {"path": path, "rows_out": candidates.num_rows, "part": unit.args["part"]}
 

@@ -86,9 +86,7 @@ class SearchShort(Stage):
             "parts": {"candidates": [{"path": one["path"], "rows": one["rows_out"]} for one in together]},
         }
 
-    def _short(
-        self, execution: Execution, found: tuple[StageFolder, list[dict[str, Any]]], k: int
-    ) -> list[Stats]:
+    def _short(self, execution: Execution, found: tuple[StageFolder, list[dict[str, Any]]], k: int) -> list[Stats]:
         folder, parts = found
         units = [Unit(f"{part['part']:05d}", part) for part in parts]
         finding = partial(FindShort, execution.folder, folder, execution.inputs["search/all"], (self.select, k))

@@ -52,9 +52,7 @@ class SelectNegatives(Stage):
 class SelectPart:
     """One partition of candidates -> its negatives."""
 
-    def __init__(
-        self, folder: StageFolder, searched: StageFolder, deeper: StageFolder, config: SelectConfig
-    ) -> None:
+    def __init__(self, folder: StageFolder, searched: StageFolder, deeper: StageFolder, config: SelectConfig) -> None:
         self.folder, self.searched, self.deeper, self.select = folder, searched, deeper, Select(config)
 
     def __call__(self, unit: Unit) -> Stats:

@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 from pipelines.run import evaluate, run
 from pipelines.stages import prepare_corpus
+from pipelines.stages.search_short import replaced
 from tests.conftest import save_static_model
 from tests.integration.conftest import Collection, configuration, dataset, write_collection
 
@@ -112,11 +113,13 @@ def test_ids_scores_and_metadata_reach_the_output(collection: Collection, refere
 
 def test_every_candidate_is_accounted_for(collection: Collection, static_model: Path, tmp_path: Path) -> None:
     result = run("mine", configuration(tmp_path, collection, static_model, select={"relative_margin": 0.1}))
-    candidates = pa.concat_tables([pq.read_table(f) for f in sorted(tmp_path.glob("search/*/candidates/*.parquet"))])
+    found = [pq.read_table(f) for f in sorted(tmp_path.glob("search/all/*/merged-*/*.parquet"))]
+    deeper = [pq.read_table(f) for f in sorted(tmp_path.glob("search/short/*/candidates/*.parquet"))]
+    candidates = replaced(pa.concat_tables(found), pa.concat_tables(deeper))
     per_query = {
         q: candidates.column("query_key").to_pylist().count(q) for q in set(candidates.column("query_key").to_pylist())
     }
-    positives = pa.concat_tables([pq.read_table(f) for f in sorted(tmp_path.glob("search/*/positives/*.parquet"))])
+    positives = pa.concat_tables([pq.read_table(f) for f in sorted(tmp_path.glob("search/all/*/positives/*.parquet"))])
     found = sum(per_query[q] for q in positives.column("query_key").to_pylist())
     reasons = {"positive", "relative_margin", "not_drawn"}
     assert set(result["dropped"]) == reasons
@@ -212,7 +215,7 @@ def test_a_query_with_400_positives_does_not_deepen_the_search_of_others(
     judgements = {**collection.judgements, "q0": {f"d{n}": 1 for n in range(400)}}
     many = write_collection(tmp_path / "beir", collection.documents, collection.queries, judgements)
     run("mine", configuration(tmp_path / "run", many, static_model))
-    tables = [pq.read_table(f) for f in sorted((tmp_path / "run").glob("search/*/candidates/*.parquet"))]
+    tables = [pq.read_table(f) for f in sorted((tmp_path / "run").glob("search/all/*/merged-*/*.parquet"))]
     found = pa.concat_tables(tables).group_by("query_key").aggregate([("doc_key", "count")]).column("doc_key_count")
     counts = sorted(found.to_pylist())
     assert counts[-1] > 100
@@ -326,7 +329,84 @@ def test_another_split_reuses_the_vectors_of_the_corpus(
     (beir.folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n", encoding="utf-8")
     config = configuration(tmp_path / "run", beir, static_model)
     run("mine", config)
+    before = len(list((tmp_path / "run").glob("encode/*/vectors/*.parquet")))
     evaluated = evaluate(config, "test")
     assert evaluated["queries"] == 1
-    assert len(list((tmp_path / "run" / "encode" / "corpus").iterdir())) == 1
-    assert len(list((tmp_path / "run" / "encode" / "queries").iterdir())) == 2
+    assert len(list((tmp_path / "run").glob("encode/*/vectors/*.parquet"))) == before + 1
+
+
+def grown(folder: Path, collection: Collection, documents: int) -> Collection:
+    """The first documents of the collection, and the queries whose positives are all among them."""
+    kept = dict(list(collection.documents.items())[:documents])
+    queries = dict(list(collection.queries.items())[:90])
+    return write_collection(folder, kept, queries, {query: collection.judgements[query] for query in queries})
+
+
+@pytest.mark.parametrize("index", ["exact", "IVF8,PQ32x4fs"])
+def test_a_corpus_that_grew_encodes_and_indexes_only_what_is_new(
+    collection: Collection, static_model: Path, engine_in_time: str, tmp_path: Path, index: str
+) -> None:
+    options: dict[str, Any] = {"index": {"factory": index, "shard_rows": 128}, "engine": {"name": engine_in_time}}
+    small = grown(tmp_path / "small", collection, 320)
+    run("mine", configuration(tmp_path / "run", small, static_model, **options))
+    before = {
+        path: path.stat().st_mtime_ns
+        for stage in ("encode", "index")
+        for path in (tmp_path / "run" / stage).glob("*/[vst]*/**/*")
+        if path.is_file()
+    }
+    large = grown(tmp_path / "large", collection, 500)
+    result = run("mine", configuration(tmp_path / "run", large, static_model, **options))
+    encoded = result["stages"]["encode"]["rows"]
+    assert encoded["queries"] == {"rows_in": 90, "rows_out": 90, "rows_found": 90}
+    assert encoded["corpus"] == {"rows_in": 500, "rows_out": 500, "rows_found": 320}
+    assert result["stages"]["index"]["rows_found"] == 320
+    assert not [path for path, done_at in before.items() if path.stat().st_mtime_ns != done_at]
+    assert len(list((tmp_path / "run").glob("index/*/trained/*"))) == (index != "exact")
+
+    run("mine", configuration(tmp_path / "anew", large, static_model, **{**options, "index": {"factory": "exact"}}))
+    mined, anew = (dataset(tmp_path / name).select(CHOSEN).to_pylist() for name in ("run", "anew"))
+    same = {tuple(row.values()) for row in mined} & {tuple(row.values()) for row in anew}
+    assert len(mined) == len(anew)
+    assert len(same) >= (1 if index == "exact" else 0.95) * len(anew)
+
+
+def test_queries_that_a_margin_leaves_short_are_searched_deeper_and_alone(
+    collection: Collection, static_model: Path, engine_in_time: str, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"engine": {"name": engine_in_time}}
+    select = {"relative_margin": 0.3, "range_max": 8}
+    adaptive = configuration(tmp_path / "a", collection, static_model, search={"k": 8}, select=select, **options)
+    deep = configuration(
+        tmp_path / "d", collection, static_model, search={"k": 80, "max_k": 80}, select=select, **options
+    )
+    shallow = configuration(
+        tmp_path / "a", collection, static_model, search={"k": 8, "max_k": 8}, select=select, **options
+    )
+    result = run("mine", adaptive)
+    run("mine", deep)
+    assert dataset(tmp_path / "a").equals(dataset(tmp_path / "d"))
+    short = result["stages"]["search"]["sides"]["short"]["rows_in"]
+    assert 0 < short < len(collection.queries) / 2
+    assert run("mine", shallow)["stages"]["search"]["sides"]["all"]["reused"]
+    assert dataset(tmp_path / "a").num_rows < dataset(tmp_path / "d").num_rows
+
+
+def test_the_recall_of_codes_is_measured_and_reported(
+    with_vectors: dict[str, Any], engine_in_time: str, tmp_path: Path
+) -> None:
+    index = {"factory": "IVF16,PQ16x4fs", "shard_rows": 200}
+    reports = []
+    for name, search in (("tuned", {}), ("set", {"nprobe": 1, "refine_factor": 1})):
+        config = configuration(
+            tmp_path / name, None, None, data=with_vectors, index=index, search=search, engine={"name": engine_in_time}
+        )
+        run("mine", config)
+        reports.append(json.loads((tmp_path / name / "report" / "report.json").read_text(encoding="utf-8")))
+    tuned, fixed = (report["search"]["recall"] for report in reports)
+    assert tuned["reached"]
+    assert tuned["below"] >= 0.95
+    assert not fixed["reached"]
+    assert fixed["recall"] < 0.95
+    assert "what would" in fixed["why"]
+    assert any("recall" in warning for warning in reports[1]["warnings"])

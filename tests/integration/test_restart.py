@@ -18,10 +18,10 @@ from tests.integration.conftest import ENGINES, Collection, configuration, datas
 STAGES = (
     "prepare/corpus",
     "prepare/queries",
-    "encode/corpus",
-    "encode/queries",
+    "encode",
     "index",
-    "search",
+    "search/all",
+    "search/short",
     "select",
     "export",
 )
@@ -50,7 +50,7 @@ def kill_within(process: subprocess.Popen[bytes], run_directory: Path, stage: st
     _, alive = psutil.wait_procs(below, timeout=1)
     for left in alive:  # Ray's agents notice the end of their node after more than a minute
         left.kill()
-    return not list(run_directory.glob(f"{stage}/*/_manifest.json"))
+    return not list(run_directory.glob(f"{stage}/*/_manifest*.json"))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -7,7 +7,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import CANDIDATES, POSITIVES, positive_vectors_schema, vectors_column, vectors_schema
+from operators.schemas import (
+    CANDIDATES,
+    POSITIVES,
+    VectorDType,
+    Vectors,
+    positive_vectors_schema,
+    vectors_column,
+    vectors_schema,
+)
+from operators.vectors.index import store
+from operators.vectors.shard import Shard
 
 Ints = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float32]
@@ -26,6 +36,12 @@ def positive_vectors(rows: Sequence[Mapping[str, Any]], matrix: Matrix) -> pa.Ta
     full = [{"judged": 1.0, "label": None, "score": 0.0, "text_key": NO_TEXT, **row} for row in rows]
     table = pa.Table.from_pylist(full, schema=POSITIVES)
     return table.append_column("vector", vectors_column(matrix)).cast(positive_vectors_schema(matrix.shape[1]))
+
+
+def shard_of(vectors: Vectors, doc_key: Ints, text_key: Ints, codes: Any | None = None) -> Shard:  # noqa: ANN401
+    """A shard in memory."""
+    dtype: VectorDType = "float16" if vectors.dtype == np.float16 else "float32"
+    return Shard(store([vectors], vectors.shape[1], dtype), doc_key, text_key, codes)
 
 
 def candidates(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -14,11 +14,11 @@ from operators.candidates.select import Select, SelectConfig
 from operators.datasets.formats import Mined, n_tuple
 from operators.keys import keys_of
 from operators.schemas import POSITIVES, QUERIES, TEXTS, matrix_of
-from operators.vectors.encode import Encode, EncoderConfig, Side
+from operators.vectors.encode import Encode, EncoderConfig, Side, load_model
 from operators.vectors.merge import Merge
-from operators.vectors.search import Search, SearchConfig, Shard
+from operators.vectors.search import Search
 from operators.vectors.similarity import score_pairs
-from tests.unit.operators.tables import positive_vectors
+from tests.unit.operators.tables import positive_vectors, shard_of
 
 TOPICS = [
     "cell membrane protein receptor signal kinase pathway tumor growth inhibitor enzyme gene",
@@ -89,7 +89,8 @@ def mined_by_peer(pairs: Pairs, model: Any, depth: int, settings: dict[str, Any]
 
 def vectors_of(texts: list[str], folder: Path, side: Side) -> pa.Table:
     keys = keys_of(pa.array(texts))
-    return Encode(EncoderConfig(model=str(folder)), side, "cpu")(
+    config = EncoderConfig(model=str(folder), dtype="float32", vector_dtype="float32")
+    return Encode(config, side, load_model(config, "cpu"))(
         pa.table({"key": keys, "text_key": keys, "text": pa.array(texts)})
     )
 
@@ -97,12 +98,12 @@ def vectors_of(texts: list[str], folder: Path, side: Side) -> pa.Table:
 def mined_here(pairs: Pairs, folder: Path, depth: int, settings: dict[str, Any]) -> list[dict[str, Any]]:
     config = SelectConfig(range_max=depth - pairs.most_positives, margin_positive="lowest", **settings)
     queries, corpus = vectors_of(pairs.queries, folder, "query"), vectors_of(pairs.corpus, folder, "document")
-    matrix = matrix_of(corpus.column("vector"))
+    matrix = matrix_of(corpus.column("vector")).astype(np.float32)
     keys = keys_of(pa.array(pairs.corpus))
-    positives = judged(pairs, matrix_of(queries.column("vector")), matrix)
+    positives = judged(pairs, matrix_of(queries.column("vector")).astype(np.float32), matrix)
     # Three shards, cut where the texts happen to lie.
-    shards = [Shard(matrix[rows], keys[rows], keys[rows]) for rows in np.array_split(np.arange(len(keys)), 3)]
-    found = [Search(SearchConfig(k=depth), shard)(queries, positives) for shard in shards]
+    shards = [shard_of(matrix[rows], keys[rows], keys[rows]) for rows in np.array_split(np.arange(len(keys)), 3)]
+    found = [Search(depth, shard)(queries, positives) for shard in shards]
     candidates = Merge(depth)(keys_of(pa.array(pairs.queries)), found)
     # The peer counts the positives that it finds in its depth.
     candidates = candidates.filter(pc.less(candidates.column("rank"), depth))

@@ -35,8 +35,10 @@ def test_what_is_written_is_read_back(uri: str, tmp_path: Path) -> None:
     assert folder.manifest() == {"rows_out": 2}
     assert folder.done_units("step") == {"00001": {"rows_out": 2}}
     assert folder.done_units("other step") == {}
-    with folder.local("deep") as path:
-        assert [file.name for file in path.iterdir()] == ["part.parquet"]
+    with folder.writing_path("deep/other") as file:
+        file.write_bytes(b"written to a path")
+    assert folder.names("deep") == ["other", "part.parquet"]
+    assert folder.read_bytes("deep/other") == b"written to a path"
     folder.remove()
     assert not folder.exists()
 

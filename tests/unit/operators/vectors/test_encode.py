@@ -10,7 +10,7 @@ import pytest
 
 from operators.errors import InputError
 from operators.schemas import matrix_of
-from operators.vectors.encode import Encode, EncoderConfig, Side
+from operators.vectors.encode import Encode, EncoderConfig, Side, load_model, resolve
 
 # Of mixed length, the longest and the shortest in the middle.
 TEXTS = [
@@ -42,12 +42,14 @@ def folders(minilm: Path, static_model: Path) -> dict[str, Path]:
 
 
 def encoded(folder: Path, texts: list[str], side: Side = "document", **settings: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401
-    encode = Encode(EncoderConfig(model=str(folder), **settings), side, "cpu")
+    whole: dict[str, Any] = {"dtype": "float32", "vector_dtype": "float32"}
+    config = EncoderConfig(model=str(folder), **{**whole, **settings})
+    encode = Encode(config, side, load_model(config, "cpu"))
     keys = pa.array(range(len(texts)), pa.int64())
     table = encode(pa.table({"key": keys, "text_key": keys, "text": pa.array(texts, pa.string())}))
     assert table.column("key").equals(pa.chunked_array([keys]))
     assert table.column("text_key").equals(pa.chunked_array([keys]))
-    return matrix_of(table.column("vector"))
+    return np.asarray(matrix_of(table.column("vector")), dtype=np.float32)
 
 
 @pytest.mark.parametrize("name", ["minilm", "static"])
@@ -91,9 +93,9 @@ def test_texts_are_cut_to_max_seq_length(minilm: Path) -> None:
 
 def test_a_limit_that_the_model_cannot_keep_is_refused(static_model: Path, minilm: Path) -> None:
     with pytest.raises(InputError, match=r"encoder\.max_seq_length: .* any length"):
-        Encode(EncoderConfig(model=str(static_model), max_seq_length=8), "query", "cpu")
+        load_model(EncoderConfig(model=str(static_model), max_seq_length=8), "cpu")
     with pytest.raises(InputError, match=r"encoder\.max_seq_length: 513 is more than the 512"):
-        Encode(EncoderConfig(model=str(minilm), max_seq_length=513), "query", "cpu")
+        load_model(EncoderConfig(model=str(minilm), max_seq_length=513), "cpu")
     assert encoded(minilm, ["word " * 900], max_seq_length=512).shape == (1, 384)
 
 
@@ -118,6 +120,57 @@ def test_cosine_normalises_and_dot_does_not(static_model: Path, tmp_path: Path) 
     assert np.abs(lengths[lengths > 0] - 1).min() > 0.01
 
 
+def test_bfloat16_products_and_float16_vectors_stay_within_the_stated_tolerance(
+    models: dict[str, Any], minilm: Path
+) -> None:
+    texts = [text for text in TEXTS if text] * 3 + ["a text of more than 256 tokens, cut there, " * 40]
+    expected = models["minilm"].encode(texts, normalize_embeddings=True)
+    settings: list[tuple[dict[str, Any], float]] = [({"dtype": "bfloat16"}, 0.9999), ({"vector_dtype": "float16"}, 1)]
+    for changed, cosine in settings:
+        found = encoded(minilm, texts, **changed)
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+        assert ((found * expected).sum(axis=1) / lengths).min() > cosine - 1e-6
+        assert not np.array_equal(found, expected)
+
+
+def test_auto_takes_bfloat16_where_the_hardware_multiplies_it() -> None:
+    assert resolve(EncoderConfig(), "cuda").dtype == "bfloat16"
+    flags = Path("/proc/cpuinfo")
+    has_it = flags.exists() and "avx512_bf16" in flags.read_text(encoding="ascii").split()
+    if has_it:
+        assert resolve(EncoderConfig(), "cpu").dtype == "bfloat16"
+    assert resolve(EncoderConfig(dtype="float32"), "cuda").dtype == "float32"
+
+
+def test_a_text_that_is_repeated_goes_through_the_model_once(
+    static_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = EncoderConfig(model=str(static_model))
+    encode = Encode(config, "document", load_model(config, "cpu"))
+    seen: list[str] = []
+    tokens = encode._tokens
+
+    def watched(texts: list[str]) -> dict[str, Any]:
+        seen.extend(texts)
+        return tokens(texts)
+
+    monkeypatch.setattr(encode, "_tokens", watched)
+    keys = pa.array(range(6), pa.int64())
+    matrix = matrix_of(
+        encode(pa.table({"key": keys, "text_key": keys, "text": ["a", "b", "a", "c", "b", "a"]})).column("vector")
+    )
+    assert sorted(seen) == ["a", "b", "c"]
+    assert np.array_equal(matrix[[0, 1, 0, 3, 1, 0]], matrix)
+
+
+def test_a_vector_too_long_for_float16_is_refused(static_model: Path, tmp_path: Path) -> None:
+    weights = np.full((load(static_model).tokenizer.get_vocab_size(), 4), 1e5, dtype=np.float32)
+    folder = save_unnormalised(tmp_path / "model", static_model, weights)
+    with pytest.raises(InputError, match=r"vector_dtype: float32"):
+        encoded(folder, ["any text"], similarity="dot", vector_dtype="float16")
+    assert encoded(folder, ["any text"], similarity="dot").max() == pytest.approx(1e5)
+
+
 def test_a_batch_without_texts_gives_no_vectors_of_the_right_length(folders: dict[str, Path]) -> None:
     assert encoded(folders["minilm"], []).shape == (0, 384)
     assert encoded(folders["static"], []).shape == (0, 64)
@@ -135,11 +188,12 @@ def test_a_vector_that_is_not_finite_is_refused_with_its_text(static_model: Path
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no model")
     with pytest.raises(InputError, match=r"encoder\.model: .*cannot be loaded"):
-        Encode(EncoderConfig(model=str(tmp_path)), "query", "cpu")
+        load_model(EncoderConfig(model=str(tmp_path)), "cpu")
 
 
 def test_a_second_call_gives_the_same_bits(minilm: Path) -> None:
-    encode = Encode(EncoderConfig(model=str(minilm)), "document", "cpu")
+    config = EncoderConfig(model=str(minilm))
+    encode = Encode(config, "document", load_model(config, "cpu"))
     keys = pa.array(range(3), pa.int64())
     batch = pa.table({"key": keys, "text_key": keys, "text": pa.array(TEXTS[:3])})
     assert encode(batch).equals(encode(batch))

@@ -1,5 +1,6 @@
 """The choice of an index holds what FAISS needs, and what is built can be searched by row."""
 
+from dataclasses import replace
 from typing import Any
 
 import faiss
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.errors import InputError
-from operators.vectors.index import EXACT, EXACT_ROWS, IndexChoice, IndexConfig, build, check_factory, choose, train
+from operators.vectors.index import EXACT, IndexChoice, IndexConfig, Task, build_codes, check_factory, choose, train
 
 DIMENSION = 16
 
@@ -16,17 +17,38 @@ def vectors(rows: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return np.random.default_rng(rows).standard_normal((rows, DIMENSION)).astype(np.float32)
 
 
-def test_auto_compares_every_document_of_a_small_corpus_and_says_so() -> None:
-    choice = choose(IndexConfig(), EXACT_ROWS, 384)
+def small(documents: int) -> Task:
+    return Task(documents, 10, DIMENSION, 1_000_000)
+
+
+def task(documents: int, queries: int = 10_000, shard_rows: int = 1_000_000) -> Task:
+    return Task(documents, queries, 384, shard_rows)
+
+
+@pytest.mark.parametrize(("documents", "queries"), [(5_183, 807), (27_413, 12_889), (1_000_000, 1_000), (10_000, 1)])
+def test_auto_compares_every_document_where_that_is_little_work_and_says_so(documents: int, queries: int) -> None:
+    choice = choose(IndexConfig(), task(documents, queries))
     assert choice.factory == EXACT
-    assert str(EXACT_ROWS) in choice.why
+    assert f"{documents:,} documents" in choice.why
 
 
-@pytest.mark.parametrize("documents", [EXACT_ROWS + 1, 10_000_000, 1_000_000_000])
+def test_auto_compares_every_document_where_building_an_index_takes_longer() -> None:
+    choice = choose(IndexConfig(), task(100_000_000, 500))
+    assert choice.factory == EXACT
+    assert "building" in choice.why
+
+
+def test_auto_compares_more_on_a_gpu() -> None:
+    asked = task(1_000_000, 100_000)
+    assert choose(IndexConfig(), asked).factory != EXACT
+    assert choose(IndexConfig(), replace(asked, device="cuda")).factory == EXACT
+
+
+@pytest.mark.parametrize("documents", [1_000_000, 10_000_000, 1_000_000_000])
 def test_auto_divides_a_large_corpus_into_lists_that_faiss_can_train(documents: int) -> None:
-    choice = choose(IndexConfig(), documents, 384)
+    choice = choose(IndexConfig(), task(documents, 100_000))
     index: Any = faiss.index_factory(384, choice.factory, faiss.METRIC_INNER_PRODUCT)
-    assert 2 * documents**0.5 <= index.nlist <= 8 * documents**0.5
+    assert index.nlist == 2048  # of the size of a shard, not of the corpus: a shard is searched by itself
     assert 39 * index.nlist <= choice.train_rows <= documents  # below 39 points a list FAISS warns
 
 
@@ -44,18 +66,18 @@ def test_auto_divides_a_large_corpus_into_lists_that_faiss_can_train(documents: 
 )
 def test_as_few_documents_as_can_be_trained_on_are_taken_and_fewer_are_refused(factory: str, needed: int) -> None:
     config = IndexConfig(factory=factory)
-    choice = choose(config, needed, DIMENSION)
+    choice = choose(config, small(needed))
     train(choice, vectors(choice.train_rows))
     with pytest.raises(InputError, match=rf"{factory} needs at least {needed} documents .* there are {needed - 1}\."):
-        choose(config, needed - 1, DIMENSION)
+        choose(config, small(needed - 1))
     with pytest.raises(RuntimeError, match=f"at least as large as number of clusters .{needed}"):
         faiss.index_factory(DIMENSION, factory, faiss.METRIC_INNER_PRODUCT).train(vectors(needed - 1))
 
 
 def test_a_training_sample_too_small_for_the_index_is_refused() -> None:
     with pytest.raises(InputError, match=r"index\.train_rows: IVF16,Flat needs at least 16"):
-        choose(IndexConfig(factory="IVF16,Flat", train_rows=15), 1000, DIMENSION)
-    assert choose(IndexConfig(factory="IVF16,Flat", train_rows=16), 1000, DIMENSION).train_rows == 16
+        choose(IndexConfig(factory="IVF16,Flat", train_rows=15), small(1000))
+    assert choose(IndexConfig(factory="IVF16,Flat", train_rows=16), small(1000)).train_rows == 16
 
 
 def test_what_faiss_cannot_train_is_refused_with_the_way_out() -> None:
@@ -67,7 +89,7 @@ def test_what_faiss_cannot_train_is_refused_with_the_way_out() -> None:
 @pytest.mark.parametrize("factory", ["nonsense", "IVF16,PQ7", "IVF16,PQ4+8"])
 def test_a_factory_string_that_faiss_cannot_make_is_refused_with_the_way_out(factory: str) -> None:
     with pytest.raises(InputError, match=r"cannot make .* Use auto, exact or another"):
-        choose(IndexConfig(factory=factory), 1000, DIMENSION)
+        choose(IndexConfig(factory=factory), small(1000))
 
 
 def test_a_factory_string_is_checked_before_any_dimension_is_known() -> None:
@@ -81,7 +103,7 @@ def test_ids_are_rows_and_building_a_shard_leaves_the_trained_index_empty() -> N
     trained = train(IndexChoice(factory="IVF4,Flat", train_rows=0, why=""), vectors(200))
     for rows in (50, 30):
         shard = vectors(rows)
-        index: Any = faiss.deserialize_index(np.frombuffer(build(trained, shard), np.uint8))
+        index = build_codes(trained, np.array_split(shard, 3))
         index.nprobe = 4
         assert index.ntotal == rows
         nearest = index.search(shard / np.linalg.norm(shard, axis=1, keepdims=True), rows)[1]

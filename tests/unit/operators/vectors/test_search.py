@@ -1,6 +1,6 @@
 """Search and merge against brute force, and what an index that approximates must not change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.schemas import NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, numbers
+from operators.schemas import NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, VectorDType, numbers
 from operators.vectors import search as search_module
-from operators.vectors.index import IndexChoice, build, train
+from operators.vectors.index import IndexChoice, build_codes, save, store, train
 from operators.vectors.merge import Merge
-from operators.vectors.search import Search, SearchConfig, Shard, nearest_exact, open_shard
-from tests.unit.operators.tables import Row, positive_vectors, query_vectors
+from operators.vectors.nearest import Effort, nearest, nearest_exact
+from operators.vectors.search import Search, SearchConfig
+from operators.vectors.shard import Shard, open_shard
+from tests.unit.operators.tables import Row, positive_vectors, query_vectors, shard_of
 
 Ints = npt.NDArray[np.int64]
+EXACTLY = Effort(exact=True)
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,13 @@ class Collection:
 
     def shards(self, number: int, precision: type = np.float32) -> list[Shard]:
         return [
-            Shard(self.documents[rows].astype(precision), self.doc_key[rows], self.text_key[rows])
+            shard_of(self.documents[rows].astype(precision), self.doc_key[rows], self.text_key[rows])
             for rows in np.array_split(np.arange(len(self.documents)), number)
         ]
 
-    def found(self, config: SearchConfig, shards: list[Shard]) -> list[Row]:
-        tables = [Search(config, shard)(self.query_table(), self.positive_table()) for shard in shards]
-        rows: list[Row] = Merge(config.k)(self.query_key, tables).to_pylist()
+    def found(self, k: int, shards: list[Shard], effort: Effort = EXACTLY) -> list[Row]:
+        tables = [Search(k, shard, effort)(self.query_table(), self.positive_table()) for shard in shards]
+        rows: list[Row] = Merge(k)(self.query_key, tables).to_pylist()
         return rows
 
     def brute_force(self, k: int) -> list[Row]:
@@ -124,23 +127,28 @@ def test_exact_search_of_any_number_of_shards_equals_brute_force(
     documents: int, judged: list[int], k: int, shards: int, seed: int
 ) -> None:
     given_collection = collection(documents, judged, seed)
-    found = given_collection.found(SearchConfig(k=k), given_collection.shards(shards))
+    found = given_collection.found(k, given_collection.shards(shards))
     assert without_nan(found) == given_collection.brute_force(k)
 
 
-def test_search_in_blocks_equals_search_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = np.random.default_rng(0).standard_normal((100, 8)).astype(np.float32)
-    at_once = nearest_exact(vectors[:9], vectors, 40)
-    monkeypatch.setattr(search_module, "ROWS_AT_ONCE", 17)
-    assert np.array_equal(nearest_exact(vectors[:9], vectors, 40), at_once)
+@pytest.mark.parametrize("precision", [np.float16, np.float32])
+@pytest.mark.parametrize("rows_at_once", [17, 100, 1000])
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # the second goes through torch, as a GPU does
+def test_exact_search_in_blocks_on_any_device_equals_brute_force(
+    device: str, rows_at_once: int, precision: type
+) -> None:
+    vectors: Any = np.random.default_rng(0).integers(-50, 50, (100, 8)).astype(precision)
+    queries = vectors[:9].astype(np.float32)
+    scores = queries @ vectors.astype(np.float32).T
+    rows = nearest_exact(queries, vectors, 40, device, rows_at_once)
+    assert all(len(set(found)) == 40 for found in rows.tolist())
+    assert np.array_equal(np.take_along_axis(scores, rows, axis=1), -np.sort(-scores, axis=1)[:, :40])
 
 
 def test_documents_of_equal_score_come_in_the_order_of_their_keys() -> None:
     """Few values, so ties abound; all documents are found, so no tie is cut."""
     given_collection = collection(60, [3, 0], seed=1, spread=1, dimension=3)
-    assert without_nan(given_collection.found(SearchConfig(k=60), given_collection.shards(3))) == (
-        given_collection.brute_force(60)
-    )
+    assert without_nan(given_collection.found(60, given_collection.shards(3))) == (given_collection.brute_force(60))
 
 
 @pytest.mark.parametrize("k", [16, 32, 64])
@@ -154,8 +162,8 @@ def test_the_exact_score_decides_at_the_cut_where_the_one_of_faiss_is_rounded_ot
     keys = np.arange(k + 1)
     table = query_vectors(np.arange(50), queries)
     none = positive_vectors([], np.zeros((0, 384), np.float32))
-    found = Search(SearchConfig(k=k), Shard(documents, keys, keys))(table, none).to_pylist()
-    everything = Search(SearchConfig(k=k + 1), Shard(documents, keys, keys))(table, none).to_pylist()
+    found = Search(k, shard_of(documents, keys, keys))(table, none).to_pylist()
+    everything = Search(k + 1, shard_of(documents, keys, keys))(table, none).to_pylist()
     for query in range(50):
         best = [row["doc_key"] for row in everything if row["query_key"] == query][:k]
         assert [row["doc_key"] for row in found if row["query_key"] == query] == best
@@ -170,7 +178,7 @@ def test_a_document_with_the_text_of_a_positive_is_flagged_under_another_id() ->
         query_key=np.array([100, 101]),
         judged={0: [0]},
     )
-    flags = {(row["query_key"], row["doc_key"]): row["positive"] for row in one.found(SearchConfig(k=3), one.shards(2))}
+    flags = {(row["query_key"], row["doc_key"]): row["positive"] for row in one.found(3, one.shards(2))}
     assert flags == {
         (100, 10): POSITIVE_DOCUMENT,
         (100, 11): NOT_POSITIVE,
@@ -184,39 +192,36 @@ def test_a_document_with_the_text_of_a_positive_is_flagged_under_another_id() ->
 def test_a_batch_without_queries_finds_nothing() -> None:
     given_collection = collection(10, [1], seed=0)
     queries = given_collection.query_table().slice(0, 0)
-    found = Search(SearchConfig(k=3), given_collection.shards(1)[0])(
-        queries, given_collection.positive_table().slice(0, 0)
-    )
+    found = Search(3, given_collection.shards(1)[0])(queries, given_collection.positive_table().slice(0, 0))
     assert found.num_rows == 0
 
 
 def test_a_query_with_many_positives_does_not_deepen_the_search_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
 
-    def watched(queries: npt.NDArray[np.float32], vectors: npt.NDArray[np.float32], depth: int) -> Ints:
+    def watched(shard: Shard, queries: npt.NDArray[np.float32], depth: int, effort: Effort, device: str) -> Ints:
         asked.append((len(queries), depth))
-        return nearest_exact(queries, vectors, depth)
+        return nearest(shard, queries, depth, effort, device)
 
-    monkeypatch.setattr(search_module, "nearest_exact", watched)
+    monkeypatch.setattr(search_module, "nearest", watched)
     given_collection = collection(900, [1, 1, 400, 1, 1], seed=3)
-    found = given_collection.found(SearchConfig(k=50), given_collection.shards(1))
+    found = given_collection.found(50, given_collection.shards(1))
     assert without_nan(found) == given_collection.brute_force(50)
     deep = [(queries, depth) for queries, depth in asked if depth > 100]
     assert sum(queries for queries, _ in asked) == 5
     assert [queries for queries, _ in deep] == [1]
 
 
-def trained(factory: str, vectors: npt.NDArray[np.float32]) -> bytes:
-    return build(train(IndexChoice(factory=factory, train_rows=0, why=""), vectors), vectors)
+def trained(factory: str, vectors: npt.NDArray[np.float32]) -> Any:  # noqa: ANN401 - faiss is untyped
+    return build_codes(train(IndexChoice(factory=factory, train_rows=0, why=""), vectors), [vectors])
 
 
 def test_what_faiss_pads_with_never_becomes_a_document() -> None:
     """One list of eight is visited: fewer documents than k, and exactly those of the nearest list."""
     given_collection = collection(80, [0, 2, 1, 0, 3], seed=4)
-    index: Any = faiss.deserialize_index(np.frombuffer(trained("IVF8,Flat", given_collection.documents), np.uint8))
-    whole = given_collection.shards(1)[0]
-    shard = Shard(whole.vectors, whole.doc_key, whole.text_key, index)
-    found = given_collection.found(SearchConfig(k=60, nprobe=1), [shard])
+    index = trained("IVF8,Flat", given_collection.documents)
+    shard = replace(given_collection.shards(1)[0], codes=index)
+    found = given_collection.found(60, [shard], Effort(nprobe=1))
     _, list_of_document = index.quantizer.search(given_collection.documents, 1)
     _, list_of_query = index.quantizer.search(given_collection.queries, 1)
     visited = {
@@ -235,17 +240,15 @@ def test_what_faiss_pads_with_never_becomes_a_document() -> None:
 def test_a_quantized_index_that_proposes_everything_equals_exact_search(factory: str, tmp_path: Path) -> None:
     given_collection = collection(300, [0, 2, 30, 1], seed=5, dimension=16, spread=200)
     shard = saved(given_collection, tmp_path, np.float32, factory)
-    config = SearchConfig(k=40, nprobe=4, refine_factor=10)
-    assert without_nan(given_collection.found(config, [shard])) == given_collection.brute_force(40)
+    found = given_collection.found(40, [shard], Effort(nprobe=4, refine_factor=10))
+    assert without_nan(found) == given_collection.brute_force(40)
 
 
 def test_scores_never_come_from_the_codes() -> None:
     """Codes of 4 bits for four values are far off; whatever they propose is scored with the vectors themselves."""
     given_collection = collection(300, [0, 2, 1], seed=6, dimension=16, spread=200)
-    index = faiss.deserialize_index(np.frombuffer(trained("PQ4x4", given_collection.documents), np.uint8))
-    whole = given_collection.shards(1)[0]
-    shard = Shard(whole.vectors, whole.doc_key, whole.text_key, index)
-    found = given_collection.found(SearchConfig(k=20, refine_factor=1), [shard])
+    shard = replace(given_collection.shards(1)[0], codes=trained("PQ4x4", given_collection.documents))
+    found = given_collection.found(20, [shard], Effort(refine_factor=1))
     scores = given_collection.queries @ given_collection.documents.T
     true = {
         (int(query), int(document)): scores[i, j]
@@ -264,10 +267,11 @@ def sum_of(found: list[Row], query_key: int) -> int:
 
 
 def saved(given_collection: Collection, folder: Path, precision: type, factory: str | None) -> Shard:
-    np.save(folder / "vectors.npy", given_collection.documents.astype(precision))
+    dtype: VectorDType = "float16" if precision is np.float16 else "float32"
+    save(store([given_collection.documents], given_collection.documents.shape[1], dtype), folder / "vectors.faiss")
     np.save(folder / "keys.npy", np.stack([given_collection.doc_key, given_collection.text_key]))
     if factory is not None:
-        (folder / "codes.faiss").write_bytes(trained(factory, given_collection.documents))
+        save(trained(factory, given_collection.documents), folder / "codes.faiss")
     return open_shard(folder)
 
 
@@ -275,10 +279,12 @@ def saved(given_collection: Collection, folder: Path, precision: type, factory: 
 def test_vectors_of_half_precision_are_searched_where_they_lie(factory: str | None, tmp_path: Path) -> None:
     given_collection = collection(200, [2, 0, 1], seed=7)
     shard = saved(given_collection, tmp_path, np.float16, factory)
-    assert isinstance(shard.vectors, np.memmap)
     assert shard.vectors.dtype == np.float16
-    config = SearchConfig(k=30, nprobe=4, refine_factor=10)
-    assert without_nan(given_collection.found(config, [shard])) == given_collection.brute_force(30)
+    assert np.array_equal(shard.vectors, given_collection.documents)
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or f"{tmp_path}/vectors.faiss" in maps.read_text(encoding="utf-8")
+    found = given_collection.found(30, [shard], Effort(nprobe=4, refine_factor=10))
+    assert without_nan(found) == given_collection.brute_force(30)
 
 
 @pytest.mark.parametrize("factory", ["IVF4,SQ8", "PQ4x4"])
@@ -287,14 +293,11 @@ def test_a_quantized_shard_without_documents_finds_nothing(factory: str) -> None
     empty = train(IndexChoice(factory=factory, train_rows=0, why=""), given_collection.documents)
     index = faiss.deserialize_index(np.frombuffer(empty, np.uint8))
     none = np.zeros(0, dtype=np.int64)
-    shard = Shard(np.zeros((0, 16), np.float32), none, none, index)
-    assert (
-        Search(SearchConfig(k=5), shard)(given_collection.query_table(), given_collection.positive_table()).num_rows
-        == 0
-    )
+    shard = shard_of(np.zeros((0, 16), np.float32), none, none, index)
+    assert Search(5, shard)(given_collection.query_table(), given_collection.positive_table()).num_rows == 0
 
 
-@pytest.mark.parametrize("wrong", [{"k": 0}, {"nprobe": 0}, {"nprobe": -3}, {"refine_factor": 0}])
+@pytest.mark.parametrize("wrong", [{"k": 0}, {"nprobe": 0}, {"nprobe": -3}, {"refine_factor": 0}, {"max_k": 99}])
 def test_depths_that_find_nothing_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SearchConfig.model_validate(wrong)
@@ -302,7 +305,7 @@ def test_depths_that_find_nothing_are_refused(wrong: dict[str, int]) -> None:
 
 def test_a_second_call_gives_the_same_table() -> None:
     given_collection = collection(120, [2, 1, 5], seed=9)
-    search = Search(SearchConfig(k=20), given_collection.shards(1)[0])
+    search = Search(20, given_collection.shards(1)[0])
     first = search(given_collection.query_table(), given_collection.positive_table())
     assert search(given_collection.query_table(), given_collection.positive_table()).equals(first)
     assert numbers(first, "query_key").tolist() == sorted(

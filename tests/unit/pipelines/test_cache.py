@@ -1,0 +1,59 @@
+"""Copies of remote folders: fetched once, shared, and removed when there is no room, but never while in use."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from pipelines.cache import COPIES, Cache
+from pipelines.run_directory import Folder
+
+
+@pytest.fixture
+def remote() -> Folder:
+    folder = Folder(f"memory://cache-{uuid.uuid4().hex}")
+    for name in ("one", "two", "three"):
+        folder.write_bytes(f"{name}/file", name.encode() * 100)
+    return folder
+
+
+def copies(place: Path) -> int:
+    return len(list((place / COPIES).iterdir()))
+
+
+def test_a_folder_is_fetched_once(remote: Folder, tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), 1 << 20)
+    with cache.holding(remote, "one") as first:
+        assert (first / "file").read_bytes() == b"one" * 100
+    remote.remove("one")
+    with cache.holding(remote, "one") as again:
+        assert again == first
+        assert (again / "file").read_bytes() == b"one" * 100
+
+
+def test_what_was_used_least_lately_makes_room(remote: Folder, tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), 900)
+    places = {}
+    for name in ("one", "two", "one", "three"):
+        with cache.holding(remote, name) as places[name]:
+            assert (places[name] / "file").exists()
+    assert copies(tmp_path) == 2
+    assert places["one"].exists()
+    assert not places["two"].exists()
+
+
+def test_what_is_in_use_stays_though_there_is_no_room(remote: Folder, tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), 1)
+    with cache.holding(remote, "one") as one, Cache(str(tmp_path), 1).holding(remote, "two") as two:
+        assert (one / "file").read_bytes() == b"one" * 100
+        assert (two / "file").read_bytes() == b"two" * 100
+    with cache.holding(remote, "three"):
+        assert copies(tmp_path) == 1
+
+
+def test_a_local_folder_is_not_copied(tmp_path: Path) -> None:
+    here = Folder(str(tmp_path / "here"))
+    here.write_bytes("shard/file", b"x")
+    with Cache(str(tmp_path / "cache"), 1).holding(here, "shard") as path:
+        assert path == tmp_path / "here" / "shard"
+    assert not (tmp_path / "cache").exists()
