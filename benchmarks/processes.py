@@ -11,6 +11,7 @@ import psutil
 
 ROOT = Path(__file__).parents[1]
 SECONDS_BETWEEN_SAMPLES = 1.0
+SECONDS_TO_THE_FIRST = 0.1  # from there on twice as long each time, so that a short run is seen too
 # To sum up its pages the kernel walks all that a process has mapped, which takes long where that is much: looking is
 # to cost less than this share of one core.
 SHARE_FOR_LOOKING = 0.05
@@ -43,12 +44,13 @@ def measure(command: Sequence[str], log: Path) -> Measured:
     with log.open("wb") as errors, log.with_suffix(".out").open("w+b") as output:
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=_environment(), cwd=ROOT)
-        pause = SECONDS_BETWEEN_SAMPLES
+        pause = SECONDS_TO_THE_FIRST
         while not _ended_within(process, pause):
-            looked = time.perf_counter()
+            looked = time.thread_time()
             now = _memory_kib(process.pid)
             peak, own = max(peak, now["Pss"]), max(own, now["Pss"] - now["Pss_File"])
-            pause = max(SECONDS_BETWEEN_SAMPLES, (time.perf_counter() - looked) / SHARE_FOR_LOOKING)
+            cost = time.thread_time() - looked
+            pause = max(min(2 * pause, SECONDS_BETWEEN_SAMPLES), cost / SHARE_FOR_LOOKING)
         seconds = time.perf_counter() - began
         output.seek(0)
         text = output.read().decode()
