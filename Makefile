@@ -33,7 +33,10 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format
 
 bench: $(VENV)/.installed  ## side by side with sentence-transformers; needs ../shared
-	$(BIN)/python -m benchmarks.peer
+	$(BIN)/python -m benchmarks.texts
+
+bench-%: $(VENV)/.installed  ## the others: bench-vectors, bench-growth, bench-overhead, bench-select
+	$(BIN)/python -m benchmarks.$*
 
 lock:  ## write requirements.lock anew, from pyproject.toml, in an environment of its own
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock

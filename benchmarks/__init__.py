@@ -1,1 +1,1 @@
-"""What is measured, against what, with the result: each module is one command that writes one table."""
+"""What is measured, against what, with the result: each benchmark is one command that writes its page and plot."""
