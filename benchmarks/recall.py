@@ -30,9 +30,9 @@ def recall(run: Path, found: Path, depth: int) -> float:
 
 
 def candidates_folder(run: Path) -> Path:
-    """Return the folder of the candidates in a run directory: beside the newest manifest, where there are several."""
-    folders = {file.parent for file in (run / "search").glob("**/candidates/*.parquet")}
-    return max(folders, key=lambda folder: (folder.parent / "_manifest.json").stat().st_mtime)
+    """Return the folder of the candidates that the only search of all queries in a run directory found."""
+    (folder,) = (run / "search" / "all").glob("*/merged-*")
+    return folder
 
 
 def best(candidates: pa.Table, depth: int) -> tuple[Ints, Ints]:

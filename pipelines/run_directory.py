@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 UNITS = "_units"
+ARROW = ".arrow"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
 FORMAT = 2
@@ -119,10 +120,13 @@ class Folder:
         self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def write_table(self, name: str, table: pa.Table) -> None:
-        """Write a table as Parquet; its vectors, which look like noise, are not compressed."""
-        compression = "none" if "vector" in table.column_names else "zstd"
+        """Write a table as Parquet; as an Arrow file, which vectors are read from ten times as fast, if so named."""
         with self.writing(name) as stream:
-            pq.write_table(table, stream, compression=compression)
+            if not name.endswith(ARROW):
+                pq.write_table(table, stream, compression="zstd", compression_level=1)
+                return
+            with pa.ipc.new_file(stream, table.schema) as file:
+                file.write_table(table.combine_chunks())
 
     def read_bytes(self, name: str) -> bytes:
         """Read a whole file."""
@@ -133,7 +137,12 @@ class Folder:
         return json.loads(self.read_bytes(name))
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a Parquet file, or some of its columns."""
+        """Read a table, or some of its columns. An Arrow file that lies here is a memory map, read where it is used."""
+        if name.endswith(ARROW):
+            path = self.path(name)
+            source = pa.memory_map(path) if self.is_local else pa.BufferReader(self.read_bytes(name))
+            table = pa.ipc.open_file(source).read_all()
+            return table if columns is None else table.select(list(columns))
         with self.fs.open(self.path(name), "rb") as stream:
             return pq.read_table(stream, columns=None if columns is None else list(columns))
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import InputError
-from operators.schemas import VectorDType, Vectors, vectors_column, vectors_schema
+from operators.schemas import VectorDType, vectors_column, vectors_schema
+from operators.vectors.precision import in_precision
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["cpu", "cuda"]
@@ -201,12 +202,6 @@ def resolve(config: EncoderConfig, device: Device) -> EncoderConfig:
 def _multiplies_bfloat16() -> bool:
     cpu = Path("/proc/cpuinfo")  # torch knows, too, but takes seconds to load
     return cpu.exists() and bool({"avx512_bf16", "amx_bf16"} & set(cpu.read_text(encoding="ascii").split()))
-
-
-def in_precision(matrix: npt.NDArray[np.float32], dtype: VectorDType) -> Vectors:
-    """Return a matrix in the precision in which vectors are kept; what is too large for it becomes infinite."""
-    with np.errstate(over="ignore"):
-        return matrix.astype(np.float16) if dtype == "float16" else matrix
 
 
 def normalise(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -9,13 +9,11 @@ from typing import Annotated, Any, Literal
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import InputError
 from operators.schemas import VectorDType, Vectors
-
-Matrix = npt.NDArray[np.float32]
+from operators.vectors.precision import in_float32
 
 EXACT = "exact"
 # What a machine multiplies in some twenty seconds: two cores at 200 GFLOP/s, a GPU at 200 TFLOP/s in half precision.
@@ -32,7 +30,7 @@ class IndexConfig(BaseModel):
         factory: `exact`, any FAISS factory string (`IVF4096,PQ48`, `OPQ48,IVF4096,PQ48x4fs`, ...), or `auto`: exact
             where comparing every document with every query is little work or less than building an index, else IVF
             with 4-bit codes.
-        shard_rows: how many documents a shard holds; `auto` is what a sixth of the memory budget does.
+        shard_rows: how many documents a shard holds; `auto` is what a third of the memory budget does.
         train_rows: how many vectors, drawn over the whole corpus, train the quantizers; `auto` is 64 for each list.
     """
 
@@ -162,7 +160,7 @@ def train(choice: IndexChoice, sample: Vectors) -> bytes:
     """
     index = _empty_index(choice.factory, sample.shape[1])
     try:
-        index.train(_float32(sample))
+        index.train(in_float32(sample))
     except RuntimeError as error:  # such as residual quantizers, whose needs `choose` does not know
         raise InputError(
             f"index: FAISS cannot train {choice.factory!r} on {len(sample)} vectors ({_said(error)}). "
@@ -175,7 +173,7 @@ def build_codes(trained: bytes, blocks: Iterable[Vectors]) -> Any:  # noqa: ANN4
     """Add blocks of vectors to a copy of the trained index; FAISS ids are the rows of the shard."""
     index = faiss.deserialize_index(np.frombuffer(trained, dtype=np.uint8))
     for block in blocks:
-        index.add(_float32(block))
+        index.add(in_float32(block))
     return index
 
 
@@ -187,14 +185,10 @@ def store(blocks: Iterable[Vectors], dimension: int, dtype: VectorDType) -> Any:
     else:
         index = faiss.IndexFlatIP(dimension)
     for block in blocks:
-        index.add(_float32(block))
+        index.add(in_float32(block))
     return index
 
 
 def save(index: Any, file: Path) -> None:  # noqa: ANN401 - faiss is untyped
     """Write an index to a file of FAISS."""
     faiss.write_index(index, str(file))
-
-
-def _float32(matrix: Vectors) -> Matrix:
-    return np.ascontiguousarray(matrix, dtype=np.float32)

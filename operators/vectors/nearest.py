@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.schemas import Vectors
+from operators.vectors.precision import in_float32
 from operators.vectors.shard import Shard
 
 Matrix = npt.NDArray[np.float32]
@@ -78,7 +79,7 @@ def nearest_exact(
 
 def _block_on_cpu(queries: Matrix, depth: int) -> Any:  # noqa: ANN401 - a function
     def block_nearest(block: Vectors) -> tuple[Matrix, Ints]:
-        whole = np.ascontiguousarray(block, dtype=np.float32)
+        whole = in_float32(block)
         scores, rows = faiss.knn(queries, whole, min(depth, len(whole)), metric=faiss.METRIC_INNER_PRODUCT)
         return scores, rows
 

@@ -18,8 +18,9 @@ from operators.schemas import (
 from operators.segments import pair_in, row_of
 from operators.vectors.merge import deepest, in_order
 from operators.vectors.nearest import Effort, nearest
+from operators.vectors.precision import in_float32
 from operators.vectors.shard import Shard
-from operators.vectors.similarity import positive_similarities, score_pairs
+from operators.vectors.similarity import candidate_similarities
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -94,30 +95,29 @@ class Search:
         Each query gets the `k` best documents that are not judged positive for it, and the positives among and above
         them. The depth of a query grows with its own positives in this shard, not with those of another.
         """
-        vectors = np.ascontiguousarray(matrix_of(queries.column("vector")), dtype=np.float32)
+        vectors = in_float32(matrix_of(queries.column("vector")))
         owner = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
         order = np.argsort(owner, kind="stable")
         positives, owner = positives.take(pa.array(order)), owner[order]
         query, row = self._found(vectors, self._depths(len(vectors), positives, owner))
 
         flags = self._flags(query, row, positives, owner)
-        score = score_pairs(vectors, query, self.shard.vectors, row)
+        score, highest, mean = candidate_similarities(
+            (self.shard.vectors, row), (vectors, query), (matrix_of(positives.column("vector")), owner)
+        )
         order = in_order(query, score, self.shard.doc_key[row])
         order = order[deepest(query[order], flags[order] != POSITIVE_DOCUMENT, self.k)]
-        query, row, score, flags = query[order], row[order], score[order], flags[order]
-        highest, mean = positive_similarities(
-            self.shard.vectors, row, query, matrix_of(positives.column("vector")), owner
-        )
+        query, row = query[order], row[order]
         return pa.table(
             {
                 "query_key": numbers(queries, "key")[query],
                 "doc_key": self.shard.doc_key[row],
                 "text_key": self.shard.text_key[row],
-                "score": score,
+                "score": score[order],
                 "rank": np.zeros(len(row), dtype=np.int32),  # known when the shards are merged
-                "positive": flags,
-                "max_positive_similarity": highest,
-                "mean_positive_similarity": mean,
+                "positive": flags[order],
+                "max_positive_similarity": highest[order],
+                "mean_positive_similarity": mean[order],
             },
             schema=CANDIDATES,
         )

@@ -13,6 +13,7 @@ import pyarrow as pa
 from operators.schemas import concat, numbers
 from operators.segments import rank_within, starts_of
 from operators.vectors.nearest import Effort, nearest_exact, set_nprobe
+from operators.vectors.precision import in_float32
 from operators.vectors.search import SearchConfig, depth_for
 from operators.vectors.shard import Shard
 
@@ -99,7 +100,7 @@ def trial(shard: Shard, queries: Matrix, config: SearchConfig) -> tuple[pa.Table
         pa.array(np.arange(len(query) + 1, dtype=np.int32) * len(places)),
         pa.array(np.stack(places, axis=1).ravel().astype(np.int32)),
     )
-    score = np.einsum("ij,ij->i", queries[query], shard.vectors[true.ravel()].astype(np.float32))
+    score = np.einsum("ij,ij->i", queries[query], in_float32(shard.vectors[true.ravel()]))
     return pa.table({"query": query.astype(np.int32), "score": score, "place": lists}, schema=TRIALS), scanned
 
 
@@ -126,8 +127,11 @@ def _scanned(shard: Shard, queries: Matrix, nprobe: int) -> int:
 
 
 def _transformed(codes: Any, queries: Matrix) -> Matrix:  # noqa: ANN401 - faiss is untyped
-    chain = faiss.downcast_index(codes)
-    return np.asarray(chain.apply_chain(queries)) if isinstance(chain, faiss.IndexPreTransform) else queries
+    chain: Any = faiss.downcast_index(codes)
+    if isinstance(chain, faiss.IndexPreTransform):
+        for number in range(chain.chain.size()):
+            queries = chain.chain.at(number).apply(queries)
+    return queries
 
 
 def tune(config: SearchConfig, trials: Sequence[pa.Table], scanned: Sequence[Sequence[int]], space: "Space") -> Tuned:

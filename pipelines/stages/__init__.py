@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from pipelines.execution import Execution
 
 Summary = dict[str, Any]
@@ -42,6 +44,6 @@ class Stage(Protocol):
         ...
 
 
-def part_name(number: int) -> str:
-    """Return the name of a data file."""
-    return f"part-{number:05d}.parquet"
+def part_name(number: int, table: pa.Table) -> str:
+    """Return the name of a data file: Parquet, or an Arrow file where there are vectors in it."""
+    return f"part-{number:05d}" + (".arrow" if "vector" in table.column_names else ".parquet")

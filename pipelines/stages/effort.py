@@ -8,6 +8,7 @@ import numpy as np
 
 from operators.schemas import concat, matrix_of, vectors_schema
 from operators.vectors.index import EXACT, lists_in
+from operators.vectors.precision import in_float32
 from operators.vectors.search import SearchConfig, depth_for
 from operators.vectors.tune import SAMPLE, Space, Tuned, nprobes_to_try, refine_factors_to_try, trial, tune
 from pipelines.cache import Cache
@@ -17,7 +18,7 @@ from pipelines.hardware import share_of_cores
 from pipelines.run_directory import StageFolder
 from pipelines.stages.shards import OpenShards
 
-SAMPLED = "sample/queries.parquet"
+SAMPLED = "sample/queries.arrow"
 
 
 def tuned_effort(execution: Execution, config: SearchConfig, cache: Cache) -> Tuned | None:
@@ -71,7 +72,7 @@ class TryShard:
 
     def __init__(self, folder: StageFolder, shards: OpenShards, config: SearchConfig) -> None:
         self.folder, self.shards, self.config = folder, shards, config
-        self.queries = matrix_of(folder.read_table(SAMPLED, ["vector"]).column("vector")).astype(np.float32)
+        self.queries = in_float32(matrix_of(folder.read_table(SAMPLED, ["vector"]).column("vector")))
 
     def __call__(self, unit: Unit) -> Stats:
         """Try one shard."""

@@ -11,7 +11,8 @@ import xxhash
 
 from operators.errors import InputError
 from operators.schemas import matrix_of, vectors_column, vectors_schema
-from operators.vectors.encode import Device, Encode, EncoderConfig, Side, in_precision, load_model, normalise
+from operators.vectors.encode import Device, Encode, EncoderConfig, Side, load_model, normalise
+from operators.vectors.precision import in_float32, in_precision
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution, timed
 from pipelines.run_directory import StageFolder
@@ -139,7 +140,7 @@ class TakeVectors:
         """Take the vectors of one partition."""
         side: Side = unit.args["side"]
         batch = self.texts[side].read_table(unit.args["path"], [_KEY[side], "text_key", "vector"])
-        given = matrix_of(batch.column("vector")).astype(np.float32, copy=False)
+        given = in_float32(matrix_of(batch.column("vector")))
         dtype = self.config.vector_dtype
         matrix = in_precision(normalise(given) if self.config.similarity == "cosine" else given, dtype)
         if not np.isfinite(matrix).all():
@@ -150,6 +151,6 @@ class TakeVectors:
 
 
 def _write(folder: StageFolder, unit: Unit, vectors: pa.Table) -> Stats:
-    path = f"vectors/{unit.name}.parquet"
+    path = f"vectors/{unit.name}.arrow"
     folder.write_table(path, vectors)
     return {"path": path, "rows_out": vectors.num_rows, "dimension": vectors.schema.field("vector").type.list_size}

@@ -117,7 +117,7 @@ class ReadDocuments:
         parts, dropped, dimensions, rows_in = [], [], set[int](), 0
         for number, table in enumerate(partitions(tables, self.partition_rows)):
             documents, out = self.clean(table)
-            path = f"read/{unit.name}-{number:05d}.parquet"
+            path = f"read/{unit.name}/{part_name(number, documents)}"
             self.folder.write_table(path, documents)
             parts.append({"path": path, "rows": documents.num_rows})
             dropped.append(out)
@@ -161,7 +161,7 @@ class WriteDuplicates:
     def __call__(self, bucket: int, identities: pa.Table) -> Stats:
         """Identify one bucket."""
         duplicates = self.identify(identities).sort_by([("part", "ascending"), ("row", "ascending")])
-        path = f"duplicates/{part_name(bucket)}"
+        path = f"duplicates/{part_name(bucket, duplicates)}"
         self.folder.write_table(path, duplicates)
         return {"path": path, "rows_out": duplicates.num_rows, "dropped": counts_of(duplicates.column("reason"))}
 
@@ -181,7 +181,7 @@ class WriteDocuments:
         kept = np.ones(documents.num_rows, dtype=np.bool_)
         kept[self.row[self.part == unit.args["part"]]] = False
         documents = documents.filter(pa.array(kept))
-        path = f"documents/{part_name(unit.args['part'])}"
+        path = f"documents/{part_name(unit.args['part'], documents)}"
         self.folder.write_table(path, documents)
         return {
             "path": path,

@@ -224,7 +224,7 @@ class JoinJudgements:
                 "judgements": led.judgements.filter(pa.array(owner == number)),
             }
             for kind, table in tables.items():
-                path = f"{kind}/{part_name(number)}"
+                path = f"{kind}/{part_name(number, table)}"
                 self.folder.write_table(path, table)
                 parts[kind].append({"path": path, "rows": table.num_rows})
             parts["queries"][-1]["digest"] = encoded_digest(tables["queries"], "query_key")

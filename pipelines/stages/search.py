@@ -140,7 +140,7 @@ class WritePositives:
         vectors = matrix_of(positives.column("vector"))
         score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
         index = positives.schema.get_field_index("score")
-        path = f"positives/{part_name(bucket)}"
+        path = f"positives/{part_name(bucket, positives)}"
         self.folder.write_table(path, positives.set_column(index, POSITIVES.field("score"), pa.array(score)))
         return {"path": path, "rows_out": positives.num_rows}
 

@@ -119,7 +119,9 @@ def test_every_candidate_is_accounted_for(collection: Collection, static_model: 
     per_query = {
         q: candidates.column("query_key").to_pylist().count(q) for q in set(candidates.column("query_key").to_pylist())
     }
-    positives = pa.concat_tables([pq.read_table(f) for f in sorted(tmp_path.glob("search/all/*/positives/*.parquet"))])
+    positives = pa.concat_tables(
+        [pa.ipc.open_file(f).read_all() for f in sorted(tmp_path.glob("search/all/*/positives/*"))]
+    )
     found = sum(per_query[q] for q in positives.column("query_key").to_pylist())
     reasons = {"positive", "relative_margin", "not_drawn"}
     assert set(result["dropped"]) == reasons
@@ -329,10 +331,10 @@ def test_another_split_reuses_the_vectors_of_the_corpus(
     (beir.folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n", encoding="utf-8")
     config = configuration(tmp_path / "run", beir, static_model)
     run("mine", config)
-    before = len(list((tmp_path / "run").glob("encode/*/vectors/*.parquet")))
+    before = len(list((tmp_path / "run").glob("encode/*/vectors/*")))
     evaluated = evaluate(config, "test")
     assert evaluated["queries"] == 1
-    assert len(list((tmp_path / "run").glob("encode/*/vectors/*.parquet"))) == before + 1
+    assert len(list((tmp_path / "run").glob("encode/*/vectors/*"))) == before + 1
 
 
 def grown(folder: Path, collection: Collection, documents: int) -> Collection:

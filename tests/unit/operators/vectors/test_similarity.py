@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.vectors.similarity import PAIRS_AT_ONCE, positive_similarities, score_pairs
+from operators.vectors.similarity import PAIRS_AT_ONCE, candidate_similarities, score_pairs
 
 
 @pytest.mark.parametrize("dimension", [1, 3, 8, 64, 127, 384, 1025])
@@ -50,9 +50,14 @@ def test_highest_and_mean_similarity_are_those_to_the_positives_of_the_own_query
     positives = rng.integers(-9, 10, (len(positive_query), 4)).astype(np.float32)
     rows = rng.integers(0, 12, len(candidate_query))
 
-    highest, mean = positive_similarities(vectors, rows, candidate_query, positives, positive_query)
+    queries = rng.integers(-9, 10, (len(counts), 4)).astype(np.float32)
+
+    score, highest, mean = candidate_similarities(
+        (vectors, rows), (queries, candidate_query), (positives, positive_query)
+    )
 
     for at, (query, row) in enumerate(zip(candidate_query, rows, strict=True)):
+        assert score[at] == queries[query] @ vectors[row]
         products = [float(vectors[row] @ positives[p]) for p in np.flatnonzero(positive_query == query)]
         if products:
             assert highest[at] == max(products)

@@ -22,10 +22,10 @@ def clustered(rows: int, seed: int) -> Matrix:
     centres = np.random.default_rng(0).standard_normal((40, DIMENSION))
     rng = np.random.default_rng(seed)
     points = centres[rng.integers(0, 40, rows)] + 0.6 * rng.standard_normal((rows, DIMENSION))
-    return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(points / np.linalg.norm(points, axis=1, keepdims=True), dtype=np.float32)
 
 
-@pytest.fixture(scope="module", params=["IVF32,PQ16x4fs", "IVF32,SQ8", "PQ16x4", "OPQ16,IVF32,PQ16x4"])
+@pytest.fixture(scope="module", params=["IVF32,PQ16x4fs", "IVF32,SQ8", "PQ16x4", "PCAR32,IVF32,PQ16x4"])
 def shards(request: pytest.FixtureRequest) -> list[Shard]:
     vectors = clustered(ROWS, 1)
     trained = train(IndexChoice(factory=request.param, train_rows=0, why=""), vectors)
