@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,7 +51,8 @@ def _command(stage: str, does: str) -> None:
     def run(config: ConfigPath, settings: Setting = None, engine: EngineName = None, as_json: AsJson = False) -> None:
         from pipelines.run import run as run_command
 
-        result = run_command(stage, _load(config, settings, engine))
+        with redirect_stdout(sys.stderr):  # where a worker dies, Ray prints that; standard output is the result's alone
+            result = run_command(stage, _load(config, settings, engine))
         if as_json:
             _print_json(result)
         else:
@@ -75,7 +77,8 @@ def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None
     from pipelines.pipeline import build
     from pipelines.plan import describe, show
 
-    described = describe(build(_load(config, settings, engine)))
+    with redirect_stdout(sys.stderr):
+        described = describe(build(_load(config, settings, engine)))
     if as_json:
         _print_json(described)
     else:
@@ -95,7 +98,8 @@ def evaluate(
     """Evaluate on one split; the corpus' vectors and index are those of the run."""
     from pipelines.run import evaluate as run_evaluation
 
-    result = run_evaluation(_load(config, settings, engine), split)
+    with redirect_stdout(sys.stderr):
+        result = run_evaluation(_load(config, settings, engine), split)
     if as_json:
         _print_json(result)
         return

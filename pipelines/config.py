@@ -27,7 +27,7 @@ class EngineConfig(BaseModel):
         name: `ray` (Ray Data) or `local` (this process).
         address: of a Ray cluster, or `auto`; null starts a local Ray.
         workers: the most workers a step may have; `auto` is one for each core.
-        encoder_workers: how many copies of the model; `auto` is one for each GPU, or one for every 8 cores.
+        encoder_workers: how many copies of the model; `auto` is one for each GPU, or for every 8 cores of a machine.
         encoder_gpus: GPUs for each copy; `auto` is 1 where there are any, else 0.
         search_gpus: GPUs for each worker that compares every vector; 0 searches on CPUs.
         memory_budget: what a worker may take, such as `4GiB`. It decides how large the shards of the index are, so

@@ -1,5 +1,7 @@
 """Run the steps of a stage on an engine: skip the units that are done, commit each that is, and show the progress."""
 
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -115,6 +117,7 @@ class CommittedGather:
 def _committed(folder: StageFolder, step: str, name: str, work: Callable[[], Stats]) -> Stats:
     began = time.perf_counter()
     stats = {**work(), "seconds": round(time.perf_counter() - began, 4)}
+    stats["worker"] = f"{socket.gethostname()}/{os.getpid()}"
     folder.commit_unit(step, name, stats)
     return stats
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,13 +19,25 @@ SECONDS_BETWEEN_SAMPLES = 0.5
 
 def encoder_pool(config: EngineConfig) -> tuple[Pool, Device]:
     """Decide on the pool of encoders and on the device they use."""
-    cores, found = _cluster(config) if config.name == "ray" and config.address else (os.cpu_count() or 1, _gpus_here())
+    joins = config.name == "ray" and (config.address or os.environ.get("RAY_ADDRESS", "local")) != "local"
+    nodes, found = _cluster(config) if joins else ([os.cpu_count() or 1], _gpus_here())
     gpus = min(found, 1) if config.encoder_gpus == "auto" else config.encoder_gpus
     if gpus:
         workers = max(int(found / gpus), 1) if config.encoder_workers == "auto" else config.encoder_workers
         return Pool(workers=workers, gpus=gpus, stateful=True), "cuda"
-    workers = max(cores // CORES_PER_ENCODER, 1) if config.encoder_workers == "auto" else config.encoder_workers
-    return Pool(workers=workers, cpus=max(cores // workers, 1), stateful=True), "cpu"
+    workers = encoders_on(nodes) if config.encoder_workers == "auto" else config.encoder_workers
+    return Pool(workers=workers, cpus=cores_for_each(workers, nodes), stateful=True), "cpu"
+
+
+def encoders_on(nodes: Sequence[int]) -> int:
+    """Return how many encoders are worth their memory on nodes of so many cores."""
+    return sum(max(cores // CORES_PER_ENCODER, 1) for cores in nodes)
+
+
+def cores_for_each(workers: int, nodes: Sequence[int]) -> int:
+    """Return the most cores that every worker can have; one that fits on no node would wait for ever."""
+    most = max(sum(nodes) // workers, 1)
+    return next((each for each in range(most, 1, -1) if sum(cores // each for cores in nodes) >= workers), 1)
 
 
 def search_pool(config: EngineConfig, remote: bool) -> tuple[Pool, Device]:
@@ -46,14 +59,18 @@ def _gpus_here() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
-def _cluster(config: EngineConfig) -> tuple[int, int]:
+def _cluster(config: EngineConfig) -> tuple[list[int], int]:
+    """Return the cores of every node that has any, and the GPUs of all."""
     import ray
 
     from pipelines.engines.ray_data import connect
 
-    connect(config.address, None)
-    resources = ray.cluster_resources()
-    return int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    connected = connect(config.address, None)
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if connected:  # the engine joins when there is work for it, and leaves after it
+        ray.shutdown()
+    cores = [int(one["CPU"]) for one in resources if one.get("CPU", 0) >= 1]
+    return cores or [1], int(sum(one.get("GPU", 0) for one in resources))
 
 
 class PeakMemory:
