@@ -43,6 +43,14 @@ def row_of(keys: Ints, wanted: Ints) -> Ints:
     return np.where(keys[rows] == wanted, rows, -1)
 
 
+def in_sorted(wanted: Ints, ascending: Ints) -> Mask:
+    """Return which of the wanted values, shape (n,), are among ascending ones: bool of shape (n,)."""
+    if not len(ascending):
+        return np.zeros(len(wanted), dtype=np.bool_)
+    place = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return np.asarray(ascending[place] == wanted)
+
+
 def pair_in(left: tuple[Ints, Ints], right: tuple[Ints, Ints]) -> Mask:
     """Return which of the pairs (left[0][i], left[1][i]) are among those of `right`: bool of shape (left,).
 
@@ -60,8 +68,8 @@ def pair_in(left: tuple[Ints, Ints], right: tuple[Ints, Ints]) -> Mask:
 def product_within(left: Ints, right: Ints) -> tuple[Ints, Ints]:
     """Pair every element of `left` with every element of `right` that has the same segment number.
 
-    Both are sorted segment numbers, shapes (n,) and (m,). Returns the rows in `left` and in `right` of each pair, in
-    the order of `left` and then of `right`: two int64 arrays of shape (pairs,).
+    Segment numbers, shapes (n,) and (m,), those of `right` ascending. Returns the rows in `left` and in `right` of each
+    pair, in the order of `left` and then of `right`: two int64 arrays of shape (pairs,).
     """
     first = np.searchsorted(right, left, side="left")
     counts = np.searchsorted(right, left, side="right") - first

@@ -123,7 +123,7 @@ class Search:
         )
 
     def _depths(self, queries: int, positives: pa.Table, owner: Ints) -> Ints:
-        here = np.isin(numbers(positives, "doc_key"), self.shard.doc_key)
+        here = self.shard.holds(numbers(positives, "doc_key"))
         wanted = self.k + np.bincount(owner[here], minlength=queries)
         return np.minimum(depth_for(wanted), len(self.shard.doc_key))
 

@@ -1,6 +1,7 @@
 """A shard of the index, open for search: its vectors and keys, and the codes that propose candidates."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.schemas import Vectors
+from operators.segments import in_sorted
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -41,6 +43,14 @@ class Shard:
         held: Any = faiss.rev_swig_ptr(self.flat.codes.data(), size)
         vectors: Any = held.view(dtype).reshape(rows, dimension)
         return cast("Vectors", vectors)
+
+    def holds(self, doc_keys: Ints) -> npt.NDArray[np.bool_]:
+        """Tell which of some documents are in this shard: bool of shape (n,)."""
+        return in_sorted(doc_keys, self._sorted_keys)
+
+    @cached_property
+    def _sorted_keys(self) -> Ints:
+        return np.sort(self.doc_key)
 
     @property
     def inverted(self) -> Any | None:  # noqa: ANN401 - faiss is untyped

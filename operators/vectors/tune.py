@@ -129,8 +129,9 @@ def _scanned(shard: Shard, queries: Matrix, nprobe: int) -> int:
 def _transformed(codes: Any, queries: Matrix) -> Matrix:  # noqa: ANN401 - faiss is untyped
     chain: Any = faiss.downcast_index(codes)
     if isinstance(chain, faiss.IndexPreTransform):
-        for number in range(chain.chain.size()):
-            queries = chain.chain.at(number).apply(queries)
+        transforms: Any = chain.chain
+        for number in range(transforms.size()):
+            queries = transforms.at(number).apply(queries)
     return queries
 
 

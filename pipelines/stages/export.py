@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from operators.datasets.formats import JSONL_ONLY, LAYOUTS, ExportConfig, Mined
 from operators.schemas import TEXTS, numbers
+from operators.segments import product_within, starts_of
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
@@ -57,19 +58,24 @@ class RouteTexts:
     def __init__(self, corpus: StageFolder, selected: StageFolder, negatives: Sequence[Mapping[str, Any]]) -> None:
         self.corpus = corpus
         wanted = []
-        for part in negatives:
-            table = selected.read_table(part["path"], ["positive_key", "doc_key"])
+        for one in negatives:
+            table = selected.read_table(one["path"], ["positive_key", "doc_key"])
             wanted.append(np.union1d(numbers(table, "positive_key"), numbers(table, "doc_key")))
-        self.part = np.repeat(np.arange(len(wanted)), [len(keys) for keys in wanted])
-        self.key = np.concatenate(wanted)
+        part = np.repeat(np.arange(len(wanted)), [len(keys) for keys in wanted])
+        key = np.concatenate(wanted)
+        # Sorted once, so that a partition of documents looks up its own keys and not all that are wanted.
+        order = np.argsort(key, kind="stable")
+        self.key, self.part = key[order], part[order]
 
     def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
         """Route one partition."""
         documents = self.corpus.read_table(unit.args["path"], TEXTS.names)
-        here = np.isin(self.key, numbers(documents, "doc_key"))
-        for part in np.unique(self.part[here]):
-            wanted = np.isin(numbers(documents, "doc_key"), self.key[here & (self.part == part)])
-            yield int(part), documents.filter(pa.array(wanted))
+        row, at = product_within(numbers(documents, "doc_key"), self.key)
+        order = np.argsort(self.part[at], kind="stable")
+        row, part = row[order], self.part[at][order]
+        starts = starts_of(part)
+        for rows, one in zip(np.split(row, starts[1:]), part[starts], strict=False):
+            yield int(one), documents.take(pa.array(rows))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from operators.documents.read import read
 from operators.documents.sources import SourceFile
 from operators.errors import InputError, listed
 from operators.schemas import DROPPED, concat, numbers
-from operators.segments import row_of
+from operators.segments import in_sorted, row_of
 from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution, added
 from pipelines.run_directory import StageFolder
@@ -156,7 +156,7 @@ class FindJudged:
     def __call__(self, unit: Unit) -> Stats:
         """Look one partition through."""
         documents = self.corpus.read_table(unit.args["path"], ["doc_key", "text_key", "doc_id"])
-        documents = documents.filter(pa.array(np.isin(numbers(documents, "doc_key"), self.judged)))
+        documents = documents.filter(pa.array(in_sorted(numbers(documents, "doc_key"), self.judged)))
         path = f"found/{unit.name}.parquet"
         self.folder.write_table(
             path, documents.append_column("kept_key", documents.column("doc_key")).select(FOUND.names)

@@ -123,7 +123,7 @@ def test_every_candidate_is_accounted_for(collection: Collection, static_model: 
         [pa.ipc.open_file(f).read_all() for f in sorted(tmp_path.glob("search/all/*/positives/*"))]
     )
     found = sum(per_query[q] for q in positives.column("query_key").to_pylist())
-    reasons = {"positive", "relative_margin", "not_drawn"}
+    reasons = {"positive", "relative_margin", "range_max", "not_drawn"}
     assert set(result["dropped"]) == reasons
     assert found == result["stages"]["select"]["rows_in"]
     assert found == result["stages"]["select"]["rows_out"] + sum(result["dropped"].values())
