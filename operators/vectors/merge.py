@@ -8,13 +8,9 @@ import pyarrow as pa
 
 from operators.schemas import CANDIDATES, POSITIVE_DOCUMENT, concat, numbers
 from operators.segments import count_before, rank_within, row_of
+from operators.vectors.order import in_order
 
 Ints = npt.NDArray[np.int64]
-
-
-def in_order(query: Ints, score: npt.NDArray[np.float32], doc_key: Ints) -> Ints:
-    """Return the order of candidates by query, then best score first; of equal scores the smaller key first."""
-    return np.lexsort((doc_key, -score, query))
 
 
 def deepest(query: Ints, counted: npt.NDArray[np.bool_], k: int) -> npt.NDArray[np.bool_]:

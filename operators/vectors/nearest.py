@@ -1,20 +1,22 @@
 """Find the nearest vectors by inner product: all of them compared, or those that quantized codes propose."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
 from operators.schemas import Vectors
+from operators.segments import rank_within
+from operators.vectors.order import in_order
 from operators.vectors.precision import in_float32
 from operators.vectors.shard import Shard
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
-ROWS_AT_ONCE = 65_536
+ROWS_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -62,40 +64,74 @@ def nearest_exact(
         queries: shape (queries, dimension).
         vectors: shape (rows, dimension), maybe a memory map.
         depth: how many, at most the rows.
-        device: `cpu` (FAISS), or a device of torch that multiplies the blocks.
+        device: `cpu`, or a device of torch that multiplies the blocks.
         rows_at_once: how many vectors a block has.
     """
-    block_nearest = _block_on_cpu(queries, depth) if device == "cpu" else _block_on(device, queries, depth)
-    best_scores = np.zeros((len(queries), 0), dtype=np.float32)
-    best_rows = np.zeros((len(queries), 0), dtype=np.int64)
+    best = _Best(len(queries), depth)
+    above = _Multiply(queries) if device == "cpu" else _MultiplyOn(device, queries)
     for start in range(0, len(vectors), rows_at_once):
-        scores, rows = block_nearest(vectors[start : start + rows_at_once])
-        best_scores, best_rows = np.hstack([best_scores, scores]), np.hstack([best_rows, rows + start])
-        keep = np.argsort(-best_scores, axis=1, kind="stable")[:, :depth]
-        best_scores = np.take_along_axis(best_scores, keep, axis=1)
-        best_rows = np.take_along_axis(best_rows, keep, axis=1)
-    return best_rows
+        block = vectors[start : start + rows_at_once]
+        query, row, score = above(block, best.least)
+        best.add(query, row + start, score)
+    return best.rows()
 
 
-def _block_on_cpu(queries: Matrix, depth: int) -> Any:  # noqa: ANN401 - a function
-    def block_nearest(block: Vectors) -> tuple[Matrix, Ints]:
-        whole = in_float32(block)
-        scores, rows = faiss.knn(queries, whole, min(depth, len(whole)), metric=faiss.METRIC_INNER_PRODUCT)
-        return scores, rows
+class _Best:
+    """The best of every query so far, flat: those found lately are sorted in when there are many."""
 
-    return block_nearest
+    def __init__(self, queries: int, depth: int) -> None:
+        self.depth = depth
+        self.least = np.full(queries, -np.inf, dtype=np.float32)  # what a row must exceed to be among the best
+        self.query, self.row = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        self.score = np.zeros(0, dtype=np.float32)
+        self.sorted = 0
+
+    def add(self, query: Ints, row: Ints, score: Floats) -> None:
+        self.query, self.row = np.concatenate([self.query, query]), np.concatenate([self.row, row])
+        self.score = np.concatenate([self.score, score])
+        if len(self.query) > 2 * max(self.sorted, 1):
+            self._sort()
+
+    def _sort(self) -> None:
+        order = in_order(self.query, self.score, self.row)
+        rank = rank_within(self.query[order])
+        order = order[rank < self.depth]
+        self.query, self.row, self.score = self.query[order], self.row[order], self.score[order]
+        self.sorted = len(order)
+        last = np.flatnonzero(rank_within(self.query) == self.depth - 1)
+        self.least[self.query[last]] = self.score[last]
+
+    def rows(self) -> Ints:
+        self._sort()
+        return self.row.reshape(len(self.least), -1)
 
 
-def _block_on(device: str, queries: Matrix, depth: int) -> Any:  # noqa: ANN401 - a function
-    """Multiply in float32 on a device of torch; the vectors travel there as they are kept."""
-    import torch
+class _Multiply:
+    """Products of queries and blocks on the CPU, and which of them are above what every query has."""
 
-    asked = torch.from_numpy(queries).to(device)
+    def __init__(self, queries: Matrix) -> None:
+        self.queries = queries
 
-    def block_nearest(block: Vectors) -> tuple[Matrix, Ints]:
-        held = torch.from_numpy(np.ascontiguousarray(block)).to(device)
+    def __call__(self, block: Vectors, least: Floats) -> tuple[Ints, Ints, Floats]:
+        products = self.queries @ in_float32(block).T
+        at = np.flatnonzero(products > least[:, None])
+        query, row = np.divmod(at, products.shape[1])
+        return query, row, products.ravel()[at]
+
+
+class _MultiplyOn:
+    """The same on a device of torch, in float32; the vectors travel there as they are kept."""
+
+    def __init__(self, device: str, queries: Matrix) -> None:
+        import torch
+
+        self.device, self.queries = device, torch.from_numpy(queries).to(device)
+
+    def __call__(self, block: Vectors, least: Floats) -> tuple[Ints, Ints, Floats]:
+        import torch
+
         with torch.inference_mode():
-            scores, rows = torch.topk(asked @ held.float().T, min(depth, len(held)), dim=1)
-        return scores.cpu().numpy(), rows.cpu().numpy()
-
-    return block_nearest
+            held = torch.from_numpy(np.array(block)).to(self.device).float()
+            products = self.queries @ held.T
+            query, row = torch.nonzero(products > torch.from_numpy(least).to(self.device)[:, None], as_tuple=True)
+            return query.cpu().numpy(), row.cpu().numpy(), products[query, row].cpu().numpy()

@@ -16,8 +16,9 @@ from operators.schemas import (
     numbers,
 )
 from operators.segments import pair_in, row_of
-from operators.vectors.merge import deepest, in_order
+from operators.vectors.merge import deepest
 from operators.vectors.nearest import Effort, nearest
+from operators.vectors.order import in_order
 from operators.vectors.precision import in_float32
 from operators.vectors.shard import Shard
 from operators.vectors.similarity import candidate_similarities

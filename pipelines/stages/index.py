@@ -92,7 +92,7 @@ class BuildIndex(Stage):
     def _shard_rows(self, dimension: int, dtype: str) -> int:
         if self.config.shard_rows != "auto":
             return self.config.shard_rows
-        codes = dimension  # a byte for each value at most
+        codes = dimension // 4 + 8 if self.config.factory == "auto" else dimension  # a byte for each value at most
         return max(self.shard_bytes // (dimension * np.dtype(dtype).itemsize + codes + KEY_BYTES), 1)
 
     def _trained(self, execution: Execution, choice: IndexChoice, parts: Sequence[Part]) -> tuple[Stats, float]:

@@ -110,7 +110,7 @@ class SearchShard:
         shard = self.shards.open(unit.args["shard"])
         search = Search(self.k, shard, self.searching.effort, self.searching.device)
         candidates, seconds = timed(search, queries, judged)
-        path = f"found-{self.k}/{unit.name}.parquet"
+        path = f"found-{self.k}/{unit.name}.arrow"
         self.folder.write_table(path, candidates)
         return {"path": path, "rows_out": candidates.num_rows, "bare_seconds": seconds}
 
