@@ -7,7 +7,6 @@ from operators.errors import InputError
 from pipelines.config import Config, resolved
 from pipelines.engines import Engine
 from pipelines.engines.deferred import DeferredEngine
-from pipelines.evaluation import measure
 from pipelines.hardware import PeakMemory
 from pipelines.pipeline import Outcome, Pipeline, build
 from pipelines.progress import Progress
@@ -69,6 +68,8 @@ def evaluate(config: Config, split: str | None = None) -> dict[str, Any]:
     elif split is not None:
         raise InputError("--split: only a BEIR folder has splits. Name the judgements to score in data.judgements.")
     outcome = _through(build(config), "search/all")
+    from pipelines.evaluation import measure  # pandas, for this alone
+
     searched, prepared = outcome.completed["search/all"], outcome.completed["prepare/queries"]
     measures = measure(searched, prepared, config.search.k)
     queries = prepared.manifest["rows_out"]

@@ -1,5 +1,6 @@
 """Find the nearest vectors by inner product: all of them compared, or those that quantized codes propose."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import faiss
@@ -69,11 +70,18 @@ def nearest_exact(
     """
     best = _Best(len(queries), depth)
     above = _Multiply(queries) if device == "cpu" else _MultiplyOn(device, queries)
-    for start in range(0, len(vectors), rows_at_once):
-        block = vectors[start : start + rows_at_once]
-        query, row, score = above(block, best.least)
+    for start, end in _blocks(len(vectors), depth, rows_at_once):
+        query, row, score = above(vectors[start:end], best.least)
         best.add(query, row + start, score)
     return best.rows()
+
+
+def _blocks(rows: int, depth: int, rows_at_once: int) -> Iterator[tuple[int, int]]:
+    """Cut the rows into blocks that double: of a block as large as all before it, few rows are among the best."""
+    start, size = 0, 2 * depth
+    while start < rows:
+        yield start, min(start + min(size, rows_at_once), rows)
+        start, size = start + min(size, rows_at_once), 2 * size
 
 
 class _Best:
