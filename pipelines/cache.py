@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ class Cache:
         with self._lock(key, fcntl.LOCK_EX):
             if not copy.exists():
                 self._fetch(source, name, copy)
-            os.utime(copy)
+            os.utime(copy, ns=(time.time_ns(), time.time_ns()))  # finer than the clock of the file system
         with self._lock(key, fcntl.LOCK_SH):
             if not copy.exists():  # removed between the two locks
                 self._fetch(source, name, copy)

@@ -187,6 +187,8 @@ def connect(address: str | None, workers: int | None) -> bool:
     if options["address"] == "local":
         # One more than there are: an encoder takes all the cores, and what feeds it must not wait for it to end.
         options.update(num_cpus=max(os.cpu_count() or 1, workers or 1) + 1, include_dashboard=False)
+        # Ray's workers give way to everything else by default (niceness 15), but here they are the work itself.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         with _quiet_start():
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)

@@ -1,6 +1,5 @@
 """Recall of a run against an exact search, held against sets counted one query at a time."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.recall import candidates_folder, recall
+from benchmarks.recall import recall
 from operators.keys import keys_of
 from operators.schemas import POSITIVE_DOCUMENT
 from tests.unit.operators.tables import Row, candidates
@@ -21,7 +20,7 @@ def key(name: str) -> int:
     return int(keys_of(pa.array([name]))[0])
 
 
-def write_candidates(run: Path, found: dict[str, list[str]], positive: dict[str, str], stage: str = "search/x") -> None:
+def write_candidates(run: Path, found: dict[str, list[str]], positive: dict[str, str]) -> None:
     rows: list[Row] = [
         {
             "query_key": key(query),
@@ -33,11 +32,10 @@ def write_candidates(run: Path, found: dict[str, list[str]], positive: dict[str,
         for query, documents in found.items()
         for rank, document in enumerate(documents)
     ]
-    folder = run / stage / "candidates"
+    folder = run / "search" / "all" / "0123" / "merged-100"
     folder.mkdir(parents=True)
     for part in range(2):
         pq.write_table(candidates(rows[part::2]), folder / f"part-{part:05d}.parquet")
-    (run / stage / "_manifest.json").write_text("{}", encoding="utf-8")
 
 
 def test_recall_is_the_mean_overlap(tmp_path: Path) -> None:
@@ -58,9 +56,3 @@ def test_recall_is_the_mean_overlap(tmp_path: Path) -> None:
         overlaps.append(len(set(best) & set(exact[query])) / DEPTH)
     assert recall(tmp_path, tmp_path / "exact.parquet", DEPTH) == pytest.approx(np.mean(overlaps))
 
-
-def test_the_folder_beside_the_newest_manifest_counts(tmp_path: Path) -> None:
-    for age, stage in ((200, "search/a"), (100, "search/all/b"), (300, "search/c")):
-        write_candidates(tmp_path, {"q0": ["d1"]}, {"q0": "d2"}, stage)
-        os.utime(tmp_path / stage / "_manifest.json", (1e9 - age, 1e9 - age))
-    assert candidates_folder(tmp_path) == tmp_path / "search" / "all" / "b" / "candidates"
