@@ -100,7 +100,7 @@ class Search:
         owner = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
         order = np.argsort(owner, kind="stable")
         positives, owner = positives.take(pa.array(order)), owner[order]
-        query, row = self._found(vectors, self._depths(len(vectors), positives, owner))
+        query, row = self._found(vectors, self._wanted(len(vectors), positives, owner))
 
         flags = self._flags(query, row, positives, owner)
         score, highest, mean = candidate_similarities(
@@ -123,19 +123,20 @@ class Search:
             schema=CANDIDATES,
         )
 
-    def _depths(self, queries: int, positives: pa.Table, owner: Ints) -> Ints:
+    def _wanted(self, queries: int, positives: pa.Table, owner: Ints) -> Ints:
         here = self.shard.holds(numbers(positives, "doc_key"))
-        wanted = self.k + np.bincount(owner[here], minlength=queries)
-        return np.minimum(depth_for(wanted), len(self.shard.doc_key))
+        return np.asarray(self.k + np.bincount(owner[here], minlength=queries))
 
-    def _found(self, vectors: Matrix, depths: Ints) -> tuple[Ints, Ints]:
+    def _found(self, vectors: Matrix, wanted: Ints) -> tuple[Ints, Ints]:
         """Return the query's number and the shard's row of everything found, flat, in the order of the queries."""
+        depths = np.minimum(depth_for(wanted), len(self.shard.doc_key))
         nothing = np.zeros(0, dtype=np.int64)
         found = [(nothing, nothing)]
         for depth in np.unique(depths[depths > 0]):  # 0 in a shard without documents
             asked = np.flatnonzero(depths == depth)
             rows = nearest(self.shard, np.ascontiguousarray(vectors[asked]), int(depth), self.effort, self.device)
             is_row = rows >= 0  # FAISS pads with -1 where it finds too few
+            is_row &= np.arange(rows.shape[1]) < wanted[asked, None] + SPARE
             found.append((np.repeat(asked, is_row.sum(axis=1)), rows[is_row]))
         query = np.concatenate([query for query, _ in found])
         row = np.concatenate([row for _, row in found])

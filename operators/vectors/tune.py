@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 
 Tried = tuple[float, Effort, npt.NDArray[np.float64]]  # what an effort costs, and the recall of each query
 
-SAMPLE = 256
+SAMPLE = 128
 NPROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 REFINE_FACTORS = (1, 2, 4, 8, 16)
 # The recall of a sample is only so sure: one-sided, 95 %.

@@ -279,7 +279,9 @@ def test_given_vectors_are_searched_as_they_are(collection: Collection, static_m
         "queries": {"path": str(tmp_path / "queries.parquet"), "columns": {"vector": "v"}},
         "judgements": str(tmp_path / "judgements.parquet"),
     }
-    config = configuration(tmp_path / "run", None, None, data=data, encoder={"similarity": "dot", "vector_dtype": "float32"})
+    config = configuration(
+        tmp_path / "run", None, None, data=data, encoder={"similarity": "dot", "vector_dtype": "float32"}
+    )
     run("mine", config)
     for row in dataset(tmp_path / "run").to_pylist():
         query = int(row["query_id"][1:])
@@ -306,9 +308,11 @@ def test_pairs_are_corpus_queries_and_judgements_at_once(
     assert json.loads(mined[0]["query_metadata"]) == {"module": rows[0]["module"]}
 
 
-def test_the_run_directory_may_be_any_file_system(collection: Collection, static_model: Path) -> None:
-    config = configuration("memory://runs/anywhere", collection, static_model)
+def test_the_run_directory_may_be_any_file_system(collection: Collection, static_model: Path, tmp_path: Path) -> None:
+    engine = {"cache": str(tmp_path), "cache_size": "1MiB"}
+    config = configuration("memory://runs/anywhere", collection, static_model, engine=engine)
     first, second = run("mine", config), run("mine", config)
+    assert list(tmp_path.glob("copies/*/vectors.faiss"))
     assert first["outputs"]["triplet"] == "memory://runs/anywhere/dataset/triplet"
     assert all(stage["reused"] for stage in second["stages"].values())
 

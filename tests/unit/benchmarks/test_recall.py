@@ -55,4 +55,3 @@ def test_recall_is_the_mean_overlap(tmp_path: Path) -> None:
         best = [one for one in found[query] if one != positive[query]][:DEPTH]
         overlaps.append(len(set(best) & set(exact[query])) / DEPTH)
     assert recall(tmp_path, tmp_path / "exact.parquet", DEPTH) == pytest.approx(np.mean(overlaps))
-

@@ -285,3 +285,23 @@ def test_random_rows_of_one_query_draw_independently() -> None:
     config = SelectConfig(num_negatives=3, sampling_strategy="random")
     drawn = np.asarray(Select(config)(candidates(found), positives(judged)).negatives.column("doc_key")).reshape(50, 3)
     assert len(np.unique(drawn, axis=0)) > 45
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(batch=batches(), config=configs(), k=st.integers(1, 12))
+def test_short_are_the_queries_that_lack_candidates_though_the_search_found_all_it_was_asked_for(
+    batch: list[Query], config: SelectConfig, k: int
+) -> None:
+    needed = config.range_min + config.num_negatives
+    everything = config.model_copy(update={"range_min": 0, "range_max": 1000})
+    passing = {expected.row["doc_key"]: len(expected.window) for expected in oracle(batch, everything)}
+    found = {
+        query.found[0]["query_key"]: sum(row["positive"] != POSITIVE_DOCUMENT for row in query.found)
+        for query in batch
+        if query.found
+    }
+    rows = [row for query in batch for row in query.positives]
+    expected = {
+        row["query_key"] for row in rows if passing[row["doc_key"]] < needed and found.get(row["query_key"], 0) >= k
+    }
+    assert set(Select(config).short(*tables(batch), k).tolist()) == expected
