@@ -10,6 +10,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from operators.errors import InputError
 from operators.schemas import concat
@@ -42,15 +43,15 @@ class RayEngine:
         import ray.data
 
         workers = min(pool.workers or self.workers or _cores(), max(len(units), 1))
+        cpus = min(pool.cpus, _cores_of_largest_node())  # more than any node has would be waited for without end
         options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
+        options["num_cpus"] = cpus
         if pool.stateful:
-            options.update(
-                compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(make,), num_cpus=pool.cpus
-            )
+            options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(make, cpus))
             done = self._units(units).map_batches(_Worker, **options)
         else:
-            options.update(compute=ray.data.TaskPoolStrategy(size=workers), num_cpus=pool.cpus)
-            done = self._units(units).map_batches(_Task(make), **options)
+            options.update(compute=ray.data.TaskPoolStrategy(size=workers))
+            done = self._units(units).map_batches(_Task(make, cpus), **options)
         yield from _results(done)
 
     def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
@@ -81,22 +82,23 @@ def _unit(batch: pa.Table) -> Unit:
 
 
 class _Worker:
-    """What an actor keeps: the work, made once."""
+    """What an actor keeps: the work, made once. FAISS, BLAS and torch get as many threads as there are cores for it."""
 
-    def __init__(self, make: Callable[[], Work]) -> None:
-        self.work = make()
+    def __init__(self, make: Callable[[], Work], cpus: int) -> None:
+        self.work, self.cpus = make(), cpus
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         unit = _unit(batch)
-        return _answer(unit.name, lambda: self.work(unit))
+        with threadpool_limits(self.cpus):
+            return _answer(unit.name, lambda: self.work(unit))
 
 
 class _Task:
-    def __init__(self, make: Callable[[], Work]) -> None:
-        self.make = make
+    def __init__(self, make: Callable[[], Work], cpus: int) -> None:
+        self.make, self.cpus = make, cpus
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return _Worker(self.make)(batch)
+        return _Worker(self.make, self.cpus)(batch)
 
 
 class _RouteTask:
@@ -147,6 +149,12 @@ def _results(done: Any) -> Iterator[Result]:  # noqa: ANN401 - ray.data.Dataset
         if _REFUSED in answer:
             raise InputError(answer[_REFUSED])
         yield row["name"], answer["stats"]
+
+
+def _cores_of_largest_node() -> int:
+    import ray
+
+    return max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
 
 
 def _cores() -> int:
