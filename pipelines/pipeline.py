@@ -34,7 +34,7 @@ from pipelines.stages.select import SelectNegatives
 # Behind this stage begins the work that takes hours.
 LAST_OF_PREPARE = "prepare/queries"
 # While a shard is built, its vectors, its codes and FAISS' own copies of either are in memory.
-SHARDS_OF_BUDGET = 3
+SHARDS_OF_BUDGET = 5
 
 
 @dataclass(frozen=True)
