@@ -27,8 +27,8 @@ from pipelines.stages.export import ExportDataset
 from pipelines.stages.index import BuildIndex
 from pipelines.stages.prepare_corpus import PrepareCorpus
 from pipelines.stages.prepare_queries import PrepareQueries
-from pipelines.stages.search import SearchAll
-from pipelines.stages.search_short import SearchShort
+from pipelines.stages.search.all import SearchAll
+from pipelines.stages.search.short import SearchShort
 from pipelines.stages.select import SelectNegatives
 
 # Behind this stage begins the work that takes hours.

@@ -10,8 +10,8 @@ from pipelines.engines import Stats, Unit
 from pipelines.execution import Execution, added
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary
-from pipelines.stages.rounds import positives_of
-from pipelines.stages.search_short import replaced
+from pipelines.stages.search.rounds import positives_of
+from pipelines.stages.search.short import replaced
 
 
 @dataclass(frozen=True)

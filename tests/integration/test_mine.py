@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 from pipelines.run import evaluate, run
 from pipelines.stages import prepare_corpus
-from pipelines.stages.search_short import replaced
+from pipelines.stages.search.short import replaced
 from tests.conftest import save_static_model
 from tests.integration.conftest import Collection, configuration, dataset, write_collection
 

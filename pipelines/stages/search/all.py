@@ -20,9 +20,9 @@ from pipelines.engines import Pool, Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary, part_name
-from pipelines.stages.effort import tuned_effort
-from pipelines.stages.rounds import Searching, search_round
-from pipelines.stages.shards import OpenShards
+from pipelines.stages.search.effort import tuned_effort
+from pipelines.stages.search.rounds import Searching, search_round
+from pipelines.stages.search.shards import OpenShards
 
 
 @dataclass(frozen=True)

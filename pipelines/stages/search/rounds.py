@@ -17,7 +17,7 @@ from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Completed, Execution, timed
 from pipelines.hardware import share_of_cores
 from pipelines.run_directory import StageFolder
-from pipelines.stages.shards import OpenShards
+from pipelines.stages.search.shards import OpenShards
 
 
 @dataclass(frozen=True)

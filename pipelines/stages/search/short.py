@@ -17,7 +17,7 @@ from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary
-from pipelines.stages.rounds import Searching, positives_of, search_round
+from pipelines.stages.search.rounds import Searching, positives_of, search_round
 
 # Of the selection, what decides how many candidates have to pass.
 DECIDING = {"num_negatives", "range_min"}

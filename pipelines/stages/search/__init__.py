@@ -1,0 +1,1 @@
+"""Search: every query in every shard, the effort that it takes, and deeper rounds for the queries left short."""
