@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--sets", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--engines", nargs="+", choices=["local", "ray"], default=["local"])
-    parser.add_argument("--memory-budget", default="2.5GiB", help="engine.memory_budget; auto leaves it out")
+    parser.add_argument("--memory-budget", default="2GiB", help="engine.memory_budget; auto leaves it out")
     args = parser.parse_args()
     scratch = args.scratch.resolve()
     spreads = {"real": spread_of(real_vectors(scratch))}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import InputError
 from operators.schemas import VectorDType, vectors_column, vectors_schema
-from operators.vectors.precision import in_precision
+from operators.vectors.precision import in_precision, multiplies_bfloat16
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["cpu", "cuda"]
@@ -193,15 +192,10 @@ def resolve(config: EncoderConfig, device: Device) -> EncoderConfig:
     """Return the configuration with what `auto` stands for on that kind of device."""
     auto: dict[str, Any] = {}
     if config.dtype == "auto":
-        auto["dtype"] = "bfloat16" if device == "cuda" or _multiplies_bfloat16() else "float32"
+        auto["dtype"] = "bfloat16" if device == "cuda" or multiplies_bfloat16() else "float32"
     if config.batch_tokens == "auto":
         auto["batch_tokens"] = 65536 if device == "cuda" else 4096
     return config.model_copy(update=auto)
-
-
-def _multiplies_bfloat16() -> bool:
-    cpu = Path("/proc/cpuinfo")  # torch knows, too, but takes seconds to load
-    return cpu.exists() and bool({"avx512_bf16", "amx_bf16"} & set(cpu.read_text(encoding="ascii").split()))
 
 
 def normalise(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -1,5 +1,7 @@
 """Vectors in the precision in which they are kept, and back."""
 
+from pathlib import Path
+
 import faiss
 import numpy as np
 import numpy.typing as npt
@@ -22,3 +24,9 @@ def in_float32(matrix: Vectors) -> Matrix:
         return np.ascontiguousarray(matrix, dtype=np.float32)
     codec = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     return np.asarray(codec.sa_decode(np.ascontiguousarray(matrix).view(np.uint8)), dtype=np.float32)
+
+
+def multiplies_bfloat16() -> bool:
+    """Tell whether the processor multiplies matrices in bfloat16 in hardware (AVX-512 BF16 or AMX)."""
+    cpu = Path("/proc/cpuinfo")  # torch knows, too, but takes seconds to load
+    return cpu.exists() and bool({"avx512_bf16", "amx_bf16"} & set(cpu.read_text(encoding="ascii").split()))

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from operators.schemas import Vectors
 from operators.segments import in_sorted
+from operators.vectors.precision import in_float32
 
-Matrix = npt.NDArray[np.float32]
+ROWS_AT_ONCE = 65_536
 Ints = npt.NDArray[np.int64]
 
 
@@ -51,6 +52,15 @@ class Shard:
     @cached_property
     def _sorted_keys(self) -> Ints:
         return np.sort(self.doc_key)
+
+    @cached_property
+    def longest(self) -> float:
+        """The length of the longest vector."""
+        lengths = [0.0]
+        for start in range(0, len(self.doc_key), ROWS_AT_ONCE):
+            block = in_float32(self.vectors[start : start + ROWS_AT_ONCE])
+            lengths.append(float(np.sqrt(np.einsum("ij,ij->i", block, block).max())))
+        return max(lengths)
 
     @property
     def inverted(self) -> Any | None:  # noqa: ANN401 - faiss is untyped

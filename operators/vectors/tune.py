@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int64]
 Tried = tuple[float, Effort, npt.NDArray[np.float64]]  # what an effort costs, and the recall of each query
 
 SAMPLE = 128
-NPROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+NPROBES = (1, 4, 8, 16, 32, 64, 128, 256)
 REFINE_FACTORS = (1, 2, 4, 8, 16)
 # The recall of a sample is only so sure: one-sided, 95 %.
 ERRORS_BELOW = 1.645

@@ -12,6 +12,7 @@ import pyarrow as pa
 from operators.schemas import JUDGEMENTS, POSITIVES, concat, matrix_of, numbers, positive_vectors_schema, vectors_column
 from operators.segments import row_of
 from operators.vectors.nearest import Effort
+from operators.vectors.precision import multiplies_bfloat16
 from operators.vectors.search import SearchConfig
 from operators.vectors.similarity import score_pairs
 from operators.vectors.tune import Tuned
@@ -23,6 +24,9 @@ from pipelines.stages import Stage, Summary, part_name
 from pipelines.stages.search.effort import tuned_effort
 from pipelines.stages.search.rounds import Searching, search_round
 from pipelines.stages.search.shards import OpenShards
+
+# Loading torch takes seconds, as this many floating-point operations in float32 do on two cores.
+MUCH_WORK = 1e12
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class SearchAll(Stage):
             positives=(execution.folder, carried),
             effort=Effort(exact=True) if tuned is None else tuned.effort,
             pool=self.pool,
-            device=self.device,
+            device=self._device(sum(part["rows"] for part in queries), index),
             cache=self.cache,
         )
         found = search_round(execution, searching, self.config.k, [part["path"] for part in queries])
@@ -80,6 +84,11 @@ class SearchAll(Stage):
                 "positives": [{"path": one["path"], "rows": one["rows_out"]} for one in carried],
             },
         }
+
+    def _device(self, queries: int, index: Completed) -> str:
+        """Return the device that compares every vector: for much work torch's, where it has bfloat16 in hardware."""
+        products = queries * index.manifest["rows_out"] * 2 * index.manifest["dimension"]
+        return "cpu:0" if self.device == "cpu" and products > MUCH_WORK and multiplies_bfloat16() else self.device
 
     def _carry(self, execution: Execution, queries: Sequence[Mapping[str, Any]]) -> list[Stats]:
         prepared, encoded, index = (execution.inputs[name] for name in self.inputs)

@@ -140,7 +140,8 @@ def test_exact_search_in_blocks_on_any_device_equals_brute_force(
     vectors: Any = np.random.default_rng(0).integers(-50, 50, (100, 8)).astype(precision)
     queries = vectors[:9].astype(np.float32)
     scores = queries @ vectors.astype(np.float32).T
-    rows = nearest_exact(queries, vectors, 40, device, rows_at_once)
+    longest = float(np.linalg.norm(vectors.astype(np.float32), axis=1).max())
+    rows = nearest_exact(queries, vectors, 40, device, rows_at_once, longest)
     assert all(len(set(found)) == 40 for found in rows.tolist())
     assert np.array_equal(np.take_along_axis(scores, rows, axis=1), -np.sort(-scores, axis=1)[:, :40])
 
@@ -311,3 +312,17 @@ def test_a_second_call_gives_the_same_table() -> None:
     assert numbers(first, "query_key").tolist() == sorted(
         numbers(first, "query_key").tolist(), key=given_collection.query_key.tolist().index
     )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_products_in_bfloat16_find_the_best_of_scores_that_bfloat16_cannot_tell_apart(seed: int) -> None:
+    """Hundreds of scores lie within one step of bfloat16, and the wanted ones are decided in float32 all the same."""
+    rng = np.random.default_rng(seed)
+    base = rng.standard_normal(64)
+    vectors: Any = base + 0.02 * rng.standard_normal((3000, 64))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    queries = (base + 0.3 * rng.standard_normal((5, 64))).astype(np.float32)
+    scores = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    rows = nearest_exact(queries, vectors, 50, "cpu:0", 512, longest=1.001)
+    found = np.take_along_axis(scores, rows, axis=1)
+    assert np.abs(found + np.sort(-scores, axis=1)[:, :50]).max() < 1e-5
