@@ -5,11 +5,12 @@ writes benchmarks/growth.md.
 """
 
 import argparse
+import json
 import shutil
 import statistics
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--memory-budget", default="4GiB", help="engine.memory_budget; auto leaves it out")
+    parser.add_argument("--resume", action="store_true", help="measure only what an earlier run did not come to")
     parser.add_argument("--engine", choices=["local", "ray"], default="local")
     args = parser.parse_args()
     scratch = args.scratch.resolve()
@@ -79,13 +81,21 @@ def main() -> None:
 
 
 def _grow(grown: list[Grown], size: int, args: argparse.Namespace, scratch: Path) -> str | None:
-    """Measure one size and add it to `grown`; where that cannot be done, say why."""
+    """Measure one size and add it to `grown`; where that cannot be done, say why.
+
+    What was measured stays in the scratch folder: with --resume only what is missing is measured.
+    """
+    kept = scratch / f"growth-{size}.json"
+    if args.resume and kept.exists():
+        grown.append(Grown(**json.loads(kept.read_text(encoding="utf-8"))))
+        return None
     needed, free = size * DIMENSION * BYTES_PER_VALUE / 1e9, shutil.disk_usage(scratch).free / 1e9
     if needed > free:
         return f"{size:,} documents: left out, about {needed:,.0f} GB of disk are needed."
     try:
         settings = given_vectors(written("text", scratch, size, args.queries), args.memory_budget)
         grown.append(_rounds(settings, args.engine, scratch / "run-growth", size, args.rounds))
+        kept.write_text(json.dumps(asdict(grown[-1])), encoding="utf-8")
     except subprocess.CalledProcessError as error:  # a result too, and the smaller sizes took hours
         pages.tell("\n".join(error.__notes__))
         return f"{size:,} documents: failed with exit status {error.returncode}."
