@@ -1,6 +1,5 @@
 """Encode the corpus and the queries: texts -> vectors, one partition at a time, on one pool of encoders."""
 
-import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from operators.vectors.encode import Device, Encode, EncoderConfig, Side, load_m
 from operators.vectors.precision import in_float32, in_precision
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution, timed
+from pipelines.hardware import give_back_memory
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Summary
 
@@ -128,15 +128,8 @@ class EncodePart:
         side: Side = unit.args["side"]
         batch = self.texts[side].read_table(unit.args["path"], [_KEY[side], "text_key", "text"])
         vectors, seconds = timed(self.encode[side], batch.rename_columns(["key", "text_key", "text"]))
-        _give_back_memory()
+        give_back_memory()
         return {**_write(self.folder, unit, vectors), "bare_seconds": seconds}
-
-
-def _give_back_memory() -> None:
-    """Return what was freed to the system: glibc keeps the holes that batches of many sizes leave, 100 MB and more."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 class TakeVectors:

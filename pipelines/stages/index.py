@@ -15,7 +15,7 @@ from operators.vectors.encode import Device
 from operators.vectors.index import EXACT, IndexChoice, IndexConfig, Task, build_codes, choose, save, store, train
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution, timed
-from pipelines.hardware import share_of_cores
+from pipelines.hardware import give_back_memory, share_of_cores
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary
 
@@ -127,8 +127,9 @@ def _shards(parts: Sequence[Part], rows: int, built: Sequence[Sequence[str]]) ->
         starting.setdefault(digests[0], []).append(digests)
     shards: list[list[Part]] = []
     held, at = rows, 0
+    longest = max(map(len, built), default=1)
     while at < len(parts):
-        there = [part["digest"] for part in parts[at : at + rows]]
+        there = [part["digest"] for part in parts[at : at + longest]]
         known = next((one for one in starting.get(there[0], []) if there[: len(one)] == list(one)), None)
         if known is not None:
             shards.append(list(parts[at : at + len(known)]))
@@ -190,10 +191,13 @@ class BuildShard:
         with self.folder.writing_path(f"{path}/vectors.faiss") as file:
             save(flat, file)
         del flat
+        give_back_memory()
         if self.trained is not None:
             codes, seconds = timed(build_codes, self.trained, self._blocks(parts))
             with self.folder.writing_path(f"{path}/codes.faiss") as file:
                 save(codes, file)
+            del codes
+            give_back_memory()
         return {
             "path": path,
             "rows_out": len(by_name[0]),
