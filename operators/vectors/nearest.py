@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from operators.schemas import Vectors
 from operators.segments import rank_within
-from operators.vectors.order import in_order
+from operators.vectors.order import in_rough_order
 from operators.vectors.precision import in_float32
 from operators.vectors.shard import Shard
 from operators.vectors.similarity import score_pairs
@@ -111,24 +111,26 @@ class _Best:
         self.least = np.full(len(margin), -np.inf, dtype=np.float32)
         self.query, self.row = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         self.score = np.zeros(0, dtype=np.float32)
-        self.sorted = 0
+        self.lately: list[tuple[Ints, Ints, Floats]] = []
 
     def add(self, query: Ints, row: Ints, score: Floats) -> None:
         """Take rows that are above the least."""
-        self.query, self.row = np.concatenate([self.query, query]), np.concatenate([self.row, row])
-        self.score = np.concatenate([self.score, score])
-        if len(self.query) > 2 * max(self.sorted, 1):
+        self.lately.append((query, row, score))
+        if sum(len(one[0]) for one in self.lately) > len(self.query):
             self._sort()
 
     def _sort(self) -> None:
-        order = in_order(self.query, self.score, self.row)
+        self.query, self.row, self.score = (
+            np.concatenate(parts) for parts in zip((self.query, self.row, self.score), *self.lately, strict=True)
+        )
+        self.lately.clear()
+        order = in_rough_order(self.query, self.score)  # which of equal ones stay matters to nobody
         self.query, self.row, self.score = self.query[order], self.row[order], self.score[order]
         rank = rank_within(self.query)
         last = np.flatnonzero(rank == self.depth - 1)
         self.least[self.query[last]] = self.score[last] - self.margin[self.query[last]]
         kept = (rank < self.depth) | ((self.margin[self.query] > 0) & (self.score >= self.least[self.query]))
         self.query, self.row, self.score = self.query[kept], self.row[kept], self.score[kept]
-        self.sorted = len(self.query)
 
     def rows(self, queries: Matrix, vectors: Vectors) -> Ints:
         """Return the rows of the best, best first."""
@@ -173,5 +175,7 @@ class _MultiplyOn:
         with torch.inference_mode():
             held = torch.from_numpy(np.array(block)).to(self.device).bfloat16()
             products = self.queries @ held.T
-            query, row = torch.nonzero(products > torch.from_numpy(least).to(self.device)[:, None], as_tuple=True)
+            # Rounded down to bfloat16: comparing the products as they are reads half as much.
+            bound = torch.from_numpy(least - np.abs(least) * np.float32(2**-8)).to(self.device).bfloat16()
+            query, row = torch.nonzero(products > bound[:, None], as_tuple=True)
             return query.cpu().numpy(), row.cpu().numpy(), products[query, row].float().cpu().numpy()

@@ -14,8 +14,7 @@ def in_order(query: Ints, score: npt.NDArray[np.float32], doc_key: Ints) -> Ints
         score: shape (n,), none of them NaN.
         doc_key: shape (n,).
     """
-    # The query and the score as one integer: a single sort of those is many times as fast as one by several columns.
-    together = (query.astype(np.uint64) << np.uint64(32)) | _descending(score)
+    together = _together(query, score)
     order = np.argsort(together)
     ordered = together[order]
     equal = np.concatenate(([False], ordered[1:] == ordered[:-1], [False]))
@@ -23,6 +22,16 @@ def in_order(query: Ints, score: npt.NDArray[np.float32], doc_key: Ints) -> Ints
     among = order[tied]
     order[tied] = among[np.lexsort((doc_key[among], together[among]))]
     return order
+
+
+def in_rough_order(query: Ints, score: npt.NDArray[np.float32]) -> Ints:
+    """Return the order of candidates by query, then best score first; those of equal scores in any order."""
+    return np.argsort(_together(query, score))
+
+
+def _together(query: Ints, score: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
+    # The query and the score as one integer: a single sort of those is many times as fast as one by several columns.
+    return (query.astype(np.uint64) << np.uint64(32)) | _descending(score)
 
 
 def _descending(score: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
