@@ -180,7 +180,7 @@ class Mining:
 
     def units(self, step: str) -> list[Path]:
         """The units of a step that are committed, in the order in which they were."""
-        found = self.run_directory.glob(f"{step}/**/_units/{step}/*.json")
+        found = self.run_directory.glob(f"{step}/**/_units/{step}*/*.json")
         return sorted(found, key=lambda path: path.stat().st_mtime_ns)
 
     def wait_for_unit(self, step: str, wanted: Callable[[Path], bool] = bool) -> Path:
