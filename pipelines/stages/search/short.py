@@ -19,8 +19,7 @@ from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary
 from pipelines.stages.search.rounds import Searching, positives_of, search_round
 
-# Of the selection, what decides how many candidates have to pass.
-DECIDING = {"num_negatives", "range_min"}
+# Of the selection, what does not decide how many candidates have to pass.
 NOT_DECIDING = {"range_max", "sampling_strategy", "seed"}
 
 
