@@ -1,5 +1,7 @@
 """Arithmetic over flat arrays that lie in segments: all candidates of a batch side by side, one query after another."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,6 +43,14 @@ def row_of(keys: Ints, wanted: Ints) -> Ints:
     place = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
     rows = order[place]
     return np.where(keys[rows] == wanted, rows, -1)
+
+
+def groups_of(values: npt.NDArray[np.integer]) -> Iterator[tuple[int, Ints]]:
+    """Yield every value, smallest first, with the places at which it stands, ascending: int64 of shape (places,)."""
+    order = np.argsort(values, kind="stable")
+    for places in np.split(order, starts_of(values[order])[1:]):
+        if len(places):
+            yield int(values[places[0]]), places
 
 
 def in_sorted(wanted: Ints, ascending: Ints) -> Mask:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from operators.datasets.formats import JSONL_ONLY, LAYOUTS, ExportConfig, Mined
 from operators.schemas import TEXTS, numbers
-from operators.segments import product_within, starts_of
+from operators.segments import groups_of, product_within
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
@@ -71,11 +71,8 @@ class RouteTexts:
         """Route one partition."""
         documents = self.corpus.read_table(unit.args["path"], TEXTS.names)
         row, at = product_within(numbers(documents, "doc_key"), self.key)
-        order = np.argsort(self.part[at], kind="stable")
-        row, part = row[order], self.part[at][order]
-        starts = starts_of(part)
-        for rows, one in zip(np.split(row, starts[1:]), part[starts], strict=False):
-            yield int(one), documents.take(pa.array(rows))
+        for part, places in groups_of(self.part[at]):
+            yield part, documents.take(pa.array(row[places]))
 
 
 @dataclass(frozen=True)

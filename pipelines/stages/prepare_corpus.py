@@ -17,6 +17,7 @@ from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.keys import digest_of
 from operators.schemas import DROPPED, concat, numbers
+from operators.segments import groups_of
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Execution, added
 from pipelines.run_directory import StageFolder
@@ -147,8 +148,8 @@ class RouteIdentities:
         documents = self.folder.read_table(unit.args["path"], ["doc_id", "doc_key", "text_key"])
         identities = identities_of(documents, unit.args["part"])
         bucket = numbers(identities, "key") % self.buckets
-        for one in np.unique(bucket):
-            yield int(one), identities.filter(pa.array(bucket == one))
+        for one, places in groups_of(bucket):
+            yield one, identities.take(pa.array(places))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.schemas import JUDGEMENTS, POSITIVES, concat, matrix_of, numbers, positive_vectors_schema, vectors_column
-from operators.segments import row_of
+from operators.segments import groups_of, row_of
 from operators.vectors.nearest import Effort
 from operators.vectors.precision import multiplies_bfloat16
 from operators.vectors.search import SearchConfig
@@ -120,12 +120,11 @@ class RoutePositives:
         shard = self.shards.open(unit.args["path"])
         row = row_of(shard.doc_key, numbers(self.positives, "doc_key"))
         here = np.flatnonzero(row >= 0)
-        here = here[np.argsort(self.part[here], kind="stable")]
-        for part in np.unique(self.part[here]):
-            asked = here[np.searchsorted(self.part[here], part) : np.searchsorted(self.part[here], part, side="right")]
+        for part, places in groups_of(self.part[here]):
+            asked = here[places]
             score = pa.nulls(len(asked), pa.float32())  # known where the query's vector is
             carried = self.positives.take(pa.array(asked)).append_column("score", score)
-            yield int(part), carried.append_column("vector", vectors_column(shard.vectors[row[asked]]))
+            yield part, carried.append_column("vector", vectors_column(shard.vectors[row[asked]]))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.segments import count_before, in_sorted, pair_in, product_within, rank_within, row_of, starts_of
+from operators.segments import (
+    count_before,
+    groups_of,
+    in_sorted,
+    pair_in,
+    product_within,
+    rank_within,
+    row_of,
+    starts_of,
+)
 
 SEGMENTS = st.lists(st.integers(-3, 3), max_size=30)
 # Few values, so that some meet; and the ends of what a key can be.
@@ -63,3 +72,10 @@ def test_product_within_pairs_equal_segments_in_order(left: list[int], right: li
 def test_what_is_among_ascending_values_is_what_a_set_holds(wanted: list[int], values: list[int]) -> None:
     found = in_sorted(np.array(wanted, dtype=np.int64), np.sort(np.array(values, dtype=np.int64)))
     assert found.tolist() == [one in set(values) for one in wanted]
+
+
+@given(st.lists(st.integers(-5, 5)))
+def test_groups_are_the_places_of_every_value(values: list[int]) -> None:
+    found = {value: places.tolist() for value, places in groups_of(np.array(values, dtype=np.int64))}
+    assert found == {value: [i for i, one in enumerate(values) if one == value] for value in sorted(set(values))}
+    assert list(found) == sorted(found)
