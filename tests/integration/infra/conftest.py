@@ -1,5 +1,7 @@
 """What the tests of infra/ share: the room, its files, packages of the project, and environments of their own."""
 
+import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -56,3 +58,27 @@ def environment(name: str, requirement: str, cache: pytest.Cache) -> Path:
             pytest.skip(f"{requirement} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
         complete.write_text(requirement, encoding="utf-8")
     return folder / "venv" / "bin"
+
+
+RECORD = """
+import json, pathlib, subprocess, sys
+folder, fails_once, *arguments = sys.argv[1:]
+calls = pathlib.Path(folder) / "calls"
+before = calls.read_text().splitlines() if calls.exists() else []
+calls.write_text("".join(line + "\\n" for line in [*before, json.dumps(arguments)]))
+if fails_once in arguments and not any(fails_once in json.loads(line) for line in before):
+    sys.exit(1)
+sys.exit(subprocess.run([sys.executable, "-m", "pipelines.cli", *arguments]).returncode)
+"""
+
+
+def recorded(folder: Path, fails_once: str = "-") -> str:
+    """How to call `hardneg` so that the folder keeps what it was called with; one stage fails the first time."""
+    program = folder / "hardneg.py"
+    program.write_text(RECORD, encoding="utf-8")
+    return shlex.join([sys.executable, str(program), str(folder), fails_once])
+
+
+def calls(folder: Path) -> list[list[str]]:
+    """What `hardneg` was called with."""
+    return [json.loads(line) for line in (folder / "calls").read_text(encoding="utf-8").splitlines()]
