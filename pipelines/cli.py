@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operators.errors import InputError
+from pipelines.span import FIRST, LAST, Span
 
 if TYPE_CHECKING:
     from pipelines.config import Config
@@ -49,19 +50,40 @@ AsJson = Annotated[
 
 def _command(stage: str, does: str) -> None:
     def run(config: ConfigPath, settings: Setting = None, engine: EngineName = None, as_json: AsJson = False) -> None:
-        from pipelines.run import run as run_command
-
-        with redirect_stdout(sys.stderr):  # where a worker dies, Ray prints that; standard output is the result's alone
-            result = run_command(stage, _load(config, settings, engine))
-        if as_json:
-            _print_json(result)
-        else:
-            _print_summary(result)
+        _run(Span(last=stage), config, settings, engine, as_json)
 
     app.command(stage, help=does)(run)
 
 
-_command("mine", "Mine: from sources to training data and a report. What an earlier run did already is reused.")
+def _run(span: Span, config: str, settings: list[str] | None, engine: str | None, as_json: bool) -> None:
+    from pipelines.run import run
+
+    with redirect_stdout(sys.stderr):  # where a worker dies, Ray prints that; standard output is the result's alone
+        result = run(span, _load(config, settings, engine))
+    if as_json:
+        _print_json(result)
+    else:
+        _print_summary(result)
+
+
+@app.command(
+    "mine", help="Mine: from sources to training data and a report. What an earlier run did already is reused."
+)
+def mine(
+    config: ConfigPath,
+    settings: Setting = None,
+    engine: EngineName = None,
+    as_json: AsJson = False,
+    first: Annotated[
+        str,
+        typer.Option("--from", metavar="STAGE", help="Run nothing before this stage; what comes before must be there."),
+    ] = FIRST,
+    last: Annotated[str, typer.Option("--until", metavar="STAGE", help="Run nothing after this stage.")] = LAST,
+) -> None:
+    """Mine, or do some of the stages of it."""
+    _run(Span(first, last), config, settings, engine, as_json)
+
+
 _command("prepare", "Read, check and clean corpus, queries and judgements.")
 _command("encode", "Encode the texts into vectors, after preparing them.")
 _command("index", "Build the index, after encoding.")

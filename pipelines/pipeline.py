@@ -105,6 +105,19 @@ class Pipeline:
                 progress.say(f"warning: {loss}")
         return Outcome(completed, reused)
 
+    def check_complete(self, until: str) -> None:
+        """Check that everything up to a stage is there already.
+
+        Raises:
+            InputError: it is not.
+        """
+        missing = next((one.stage.name for one in self._up_to(until) if one.manifest is None), None)
+        if missing is not None:
+            raise InputError(
+                f"{self.config.run}: {missing} is not complete for this configuration; "
+                f"run `hardneg mine CONFIG --until {until}` first."
+            )
+
     def _check_prepared(self, completed: Mapping[str, Completed]) -> None:
         """Refuse what the prepared input shows cannot work, before the long work starts."""
         corpus, queries = completed["prepare/corpus"].manifest, completed["prepare/queries"].manifest

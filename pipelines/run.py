@@ -12,27 +12,31 @@ from pipelines.pipeline import Outcome, Pipeline, build
 from pipelines.progress import Progress
 from pipelines.publish import publish
 from pipelines.report import dropped, stage_facts, write_report
+from pipelines.span import Span, span_of
 
 
-def run(command: str, config: Config) -> dict[str, Any]:
-    """Run the stages that a command needs; `mine` and `report` run all and write the report.
+def run(command: str | Span, config: Config) -> dict[str, Any]:
+    """Run the stages that a command needs, or those of a span; `mine` and `report` run all and write the report.
 
     Returns:
         `run`, `engine`, `seconds`, `peak_rss_mib` (summed over the processes of this machine), `stages` (name ->
         {rows_in, rows_out, seconds, reused}), `dropped` (reason -> count) and `outputs` (name -> URI).
 
     Raises:
-        InputError: the configuration or the input cannot be worked on; nothing is written then.
+        InputError: the configuration or the input cannot be worked on, or what comes before a span is not complete;
+            nothing is written then.
     """
     began = time.perf_counter()
     outputs: dict[str, str] = {}
+    span = span_of(command) if isinstance(command, str) else command
     with PeakMemory() as memory:
         pipeline = build(config)
-        everything = command in {"mine", "report"}
-        outcome = _through(pipeline, "export" if everything else command)
-        if everything or command == "export":
+        if span.before is not None:
+            pipeline.check_complete(span.before)
+        outcome = _through(pipeline, "export" if span.reports else span.last)
+        if span.publishes:
             outputs.update(publish(pipeline.run_directory, config, outcome))
-        if everything:
+        if span.reports:
             pipeline.run_directory.write_json("config.json", resolved(config))
             outputs["report"] = write_report(pipeline.run_directory, config, outcome)
         if "select" in outcome.completed:
