@@ -132,7 +132,7 @@ class Pipeline:
         stage, folder = planned.stage, planned.folder
         began = time.perf_counter()
         inputs = {name: completed[name] for name in stage.inputs}
-        summary = stage.run(Execution(folder, inputs, engine, progress))
+        summary = stage.run(Execution(stage.name, folder, inputs, engine, progress))
         manifest = {
             "stage": stage.name,
             "fingerprint": planned.mark,

@@ -90,9 +90,14 @@ def _start(config: Config) -> Engine:
         from pipelines.engines.local import LocalEngine
 
         return LocalEngine()
+    workers = None if config.engine.workers == "auto" else config.engine.workers
+    if config.engine.name == "beam":
+        from pipelines.engines.beam import BeamEngine
+
+        return BeamEngine(config.engine.beam_options, workers)
     from pipelines.engines.ray_data import RayEngine
 
-    return RayEngine(config.engine.address, None if config.engine.workers == "auto" else config.engine.workers)
+    return RayEngine(config.engine.address, workers)
 
 
 def _since(began: float) -> float:

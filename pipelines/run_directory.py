@@ -5,9 +5,10 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 UNITS = "_units"
+REFUSED = ".refused"
 ARROW = ".arrow"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
@@ -157,14 +159,39 @@ class StageFolder(Folder):
 
     manifest_name: str = "_manifest.json"
 
+    def begin_step(self, step: str, units: int) -> None:
+        """Say how many units a step has, for whoever looks on."""
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+        self.write_json(f"{UNITS}/{step}.json", {"units": units, "began": began})
+
     def commit_unit(self, step: str, unit: str, stats: Mapping[str, Any]) -> None:
         """Say that a unit of work is done. Written after all that the unit wrote."""
         self.write_json(f"{UNITS}/{step}/{unit}.json", stats)
 
-    def done_units(self, step: str) -> dict[str, dict[str, Any]]:
-        """Return the statistics of the units of a step that are done."""
-        names = [name for name in self.names(f"{UNITS}/{step}") if name.endswith(".json")]
-        return {name.removesuffix(".json"): self.read_json(f"{UNITS}/{step}/{name}") for name in names}
+    def done_unit(self, step: str, unit: str) -> dict[str, Any] | None:
+        """Return the statistics of a unit, or None while it is not done."""
+        try:
+            return dict(self.read_json(f"{UNITS}/{step}/{unit}.json"))
+        except FileNotFoundError:
+            return None
+
+    def done_units(self, step: str, among: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Return the statistics of the units of a step that are done: of all, or of some."""
+        names = [name.removesuffix(".json") for name in self.names(f"{UNITS}/{step}") if name.endswith(".json")]
+        wanted = [name for name in names if among is None or name in among]
+        return {name: self.read_json(f"{UNITS}/{step}/{name}.json") for name in wanted}
+
+    def refuse_unit(self, step: str, unit: str, why: str) -> None:
+        """Say that the input of a unit is refused."""
+        self.write_bytes(f"{UNITS}/{step}/{unit}{REFUSED}", why.encode())
+
+    def take_refusal(self, step: str) -> str | None:
+        """Return why a unit of a step was refused, and forget it, or None where none was."""
+        refused = [name for name in self.names(f"{UNITS}/{step}") if name.endswith(REFUSED)]
+        said = [self.read_bytes(f"{UNITS}/{step}/{name}").decode() for name in refused]
+        for name in refused:
+            self.remove(f"{UNITS}/{step}/{name}")
+        return said[0] if said else None
 
     def manifest(self) -> dict[str, Any] | None:
         """Return what the stage said when it was complete, or None while it is not."""

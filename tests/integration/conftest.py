@@ -14,7 +14,7 @@ import pytest
 from pipelines.config import Config
 from pipelines.quickstart import docstring_pairs
 
-ENGINES = ["local", "ray"]
+ENGINES = ["local", "ray", "beam"]
 
 
 @dataclass(frozen=True)
