@@ -1,5 +1,6 @@
 """Run a command on a configuration: what the command line does, for programs that do without it."""
 
+import logging
 import time
 from typing import Any
 
@@ -96,8 +97,11 @@ def _start(config: Config) -> Engine:
         return LocalEngine()
     workers = None if config.engine.workers == "auto" else config.engine.workers
     if config.engine.name == "beam":
+        # When it is imported, Beam tells what of Google's it does without.
+        logging.disable(logging.WARNING)
         from pipelines.engines.beam import BeamEngine
 
+        logging.disable(logging.NOTSET)
         return BeamEngine(config.engine.beam_options, workers)
     from pipelines.engines.ray_data import RayEngine
 

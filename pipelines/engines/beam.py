@@ -85,7 +85,7 @@ class BeamEngine:
                 self._options += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
         if not any(option.startswith("--default_sdk_harness_log_level") for option in options):
             self._options.append(QUIET_WORKERS)
-        logging.getLogger("apache_beam").setLevel(logging.ERROR)
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors are raised, too
 
     def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
         """Do the work of every unit."""
