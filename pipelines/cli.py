@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operators.errors import InputError
+from pipelines.errors import BusyError, LostLeaseError, StorageError
 from pipelines.span import FIRST, LAST, Span
 
 if TYPE_CHECKING:
     from pipelines.config import Config
 
-# Exit status of refused input; an error of the program itself gives 1.
-REFUSED = 2
+# Exit status of what trying again may mend, of refused input, and of a run directory at which another run works.
+FAILED, REFUSED, BUSY = 1, 2, 3
 
 app = typer.Typer(
     name="hardneg",
@@ -143,7 +144,7 @@ def evaluate(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 complete, 2 input refused, 1 anything else."""
+    """Run the command line. Exit status: 0 complete, 2 input refused, 3 another run is at work, 1 anything else."""
     # Read by the libraries when they are imported, here and in the workers.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -153,8 +154,16 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        typer.echo(f"hardneg: {error}", err=True)
-        sys.exit(REFUSED)
+        _end(error, REFUSED)
+    except BusyError as error:
+        _end(error, BUSY)
+    except (LostLeaseError, StorageError) as error:
+        _end(error, FAILED)
+
+
+def _end(error: Exception, status: int) -> None:
+    typer.echo(f"hardneg: {error}", err=True)
+    sys.exit(status)
 
 
 def _load(
