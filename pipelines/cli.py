@@ -121,6 +121,29 @@ def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None
         show(described)
 
 
+@app.command("status", help="Show how far a run is: stages, parts, rates, time left. Reads the run directory alone.")
+def status(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run directory: a path or an fsspec URI; or a configuration.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show the status."""
+    from pipelines.run_directory import RunDirectory, absolute
+    from pipelines.status import show
+    from pipelines.status import status as look
+
+    directory = RunDirectory(absolute(run))
+    if run.endswith((".yaml", ".yml")):
+        config = _load(run, None, None)
+        directory = RunDirectory(absolute(config.run), config.storage_options)
+    told = look(directory)
+    if as_json:
+        _print_json(told)
+    else:
+        show(told)
+
+
 @app.command("evaluate", help="Print nDCG@10, MRR@10 and recall of the encoder and the index, over judged queries.")
 def evaluate(
     config: ConfigPath,

@@ -168,6 +168,33 @@ class Lease:
         )
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who works on a run directory.
+
+    Attributes:
+        who: host/pid.
+        silent: seconds since the last sign of life, by the clock of this machine against that of the storage.
+        lives: whether that is not too long, and its process is not known to be dead.
+    """
+
+    who: str
+    silent: float
+    lives: bool
+
+
+def holder(run: RunDirectory) -> Holder | None:
+    """Look who holds the lease of a run directory; None where nobody does."""
+    times = run.times(LEASES)
+    if not times:
+        return None
+    latest = max(times)
+    told = run.read_json(f"{LEASES}/{latest}")
+    silent = max(time.time() - times[latest], 0.0)
+    lives = silent < BEATS_TO_LIVE * SECONDS_BETWEEN_BEATS and not _is_dead(told)
+    return Holder(f"{told['host']}/{told['pid']}", silent, lives)
+
+
 @contextmanager
 def holding(run: RunDirectory, engine: str) -> Iterator[Lease]:
     """Hold the lease of a run directory. A run that ends in an error leaves no folder that was not there before.

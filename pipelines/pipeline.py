@@ -21,7 +21,7 @@ from pipelines.execution import Completed, Execution
 from pipelines.hardware import encoder_pool, search_pool
 from pipelines.losses import losses
 from pipelines.progress import Progress
-from pipelines.run_directory import Folder, RunDirectory, StageFolder, absolute, fingerprint
+from pipelines.run_directory import PLAN, Folder, RunDirectory, StageFolder, absolute, fingerprint
 from pipelines.stages import Stage
 from pipelines.stages.encode import EncodeTexts
 from pipelines.stages.export import ExportDataset
@@ -85,7 +85,10 @@ class Pipeline:
         """
         completed: dict[str, Completed] = {}
         reused: dict[str, bool] = {}
-        for planned in self._up_to(until):
+        all_planned = self._up_to(until)
+        first = self.run_directory.read_plan() is None
+        self.run_directory.write_plan(engine.name, [(one.stage.name, one.folder) for one in all_planned])
+        for planned in all_planned:
             stage, manifest = planned.stage, planned.manifest
             reused[stage.name] = manifest is not None
             try:
@@ -100,6 +103,8 @@ class Pipeline:
                 growing = stage.unit_settings() is not None  # its units are right, whatever they are part of
                 refused = [] if stage.name in completed or growing else [planned.folder]
                 self._clear([*refused, *self._only_prepared(completed, reused)])
+                if first:
+                    self.run_directory.remove(PLAN)
                 raise
             progress.say(_line(stage.name, manifest, reused[stage.name]))
             for loss in losses(stage.name, manifest):
