@@ -15,7 +15,7 @@ from tests.integration.infra.conftest import INFRA, ROOT, calls, environment, re
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-AIRFLOW = "apache-airflow==3.3.2"
+AIRFLOW = ["apache-airflow==3.3.2"]
 
 RunDag = Callable[..., "subprocess.CompletedProcess[str]"]
 
