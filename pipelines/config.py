@@ -24,8 +24,10 @@ class EngineConfig(BaseModel):
     """Where the work runs. Nothing here changes the result.
 
     Attributes:
-        name: `ray` (Ray Data) or `local` (this process).
+        name: `ray` (Ray Data), `beam` (Apache Beam) or `local` (this process).
         address: of a Ray cluster, or `auto`; null starts a local Ray.
+        beam_options: Beam's pipeline options, such as `--runner=DataflowRunner`; none run it on this machine. They may
+            hold credentials, and are never written down.
         workers: the most workers a step may have; `auto` is one for each core.
         encoder_workers: how many copies of the model; `auto` is one for each GPU, or for every 8 cores of a machine.
         encoder_gpus: GPUs for each copy; `auto` is 1 where there are any, else 0.
@@ -38,8 +40,9 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["ray", "local"] = "ray"
+    name: Literal["ray", "beam", "local"] = "ray"
     address: str | None = None
+    beam_options: tuple[str, ...] = Field(default=(), repr=False, exclude=True)
     workers: Literal["auto"] | int = "auto"
     encoder_workers: Literal["auto"] | int = "auto"
     encoder_gpus: Literal["auto"] | float = "auto"

@@ -1,20 +1,27 @@
 """Run the steps of a stage on an engine: skip the units that are done, commit each that is, and show the progress."""
 
+import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from pipelines.engines import Engine, Gather, Pool, Result, Route, Shuffle, Stats, Unit, Work, bucket_name
+from operators.errors import InputError
+from pipelines.engines import Engine, Gather, Pool, Route, Shuffle, Stats, Unit, Work
 from pipelines.progress import Progress
 from pipelines.run_directory import StageFolder
 
 Timed = TypeVar("Timed")
+GatherStats = Callable[[int, Sequence[Stats]], Stats]
+
+# What units say, on its way to where it is gathered: JSON.
+SAID = pa.schema({"unit": pa.string(), "stats": pa.string()})
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,56 @@ class Completed:
 
 
 @dataclass(frozen=True)
-class Execution:
-    """What a stage gets to run with: where to write, what it builds on, the engine, and how to show progress."""
+class Gathering:
+    """What is done with what the units of a bucket say.
 
+    Attributes:
+        gather: is called with the bucket and with the statistics of its units, in the order of their names.
+        pool: of what does the units.
+    """
+
+    gather: GatherStats
+    pool: Pool
+
+
+@dataclass
+class Following:
+    """A step as its folder shows it: which of its units are done, whoever did them.
+
+    Attributes:
+        folder: of the stage.
+        step: its name.
+        names: of its units.
+        done: what those say that are done.
+        rows: how many rows those wrote that this run did.
+    """
+
+    folder: StageFolder
+    step: str
+    names: frozenset[str]
+    done: dict[str, Stats] = field(default_factory=dict)
+    rows: int = 0
+
+    def look(self) -> None:
+        """See which units have been done since the last look."""
+        new = self.folder.done_units(self.step, self.names - self.done.keys())
+        self.rows += sum(int(stats.get("rows_out", 0)) for stats in new.values())
+        self.done.update({name: {**stats, "found": False} for name, stats in new.items()})
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a stage gets to run with.
+
+    Attributes:
+        stage: its name.
+        folder: where to write.
+        inputs: the stages that it builds on.
+        engine: where its units are done.
+        progress: where to show how far it is.
+    """
+
+    stage: str
     folder: StageFolder
     inputs: Mapping[str, Completed]
     engine: Engine
@@ -43,18 +97,17 @@ class Execution:
 
         `found` in the statistics tells which had been done before.
         """
-        done = self._done(step, [unit.name for unit in units])
-        todo = [unit for unit in units if unit.name not in done]
+        following = self._following(step, [unit.name for unit in units])
+        todo = [unit for unit in units if unit.name not in following.done]
         if todo:
-            committed = partial(CommittedWork, make, self.folder, step)
-            self._follow(step, done, len(units), self.engine.map(committed, todo, pool))
-        return [done[unit.name] for unit in units]
+            work = partial(CommittedWork, make, self.folder, step)
+            self._do([following], lambda: self.engine.map(f"{self.stage}/{step}", work, todo, pool))
+        return [following.done[unit.name] for unit in units]
 
     def shuffle(self, step: str, shuffle: Shuffle) -> list[Stats]:
         """Gather the buckets that are not gathered yet; return the statistics of all, in the order of the buckets."""
-        names = [bucket_name(bucket) for bucket in shuffle.buckets]
-        done = self._done(step, names)
-        missing = [bucket for bucket in shuffle.buckets if bucket_name(bucket) not in done]
+        following = self._following(step, [bucket_name(bucket) for bucket in shuffle.buckets])
+        missing = [bucket for bucket in shuffle.buckets if bucket_name(bucket) not in following.done]
         if missing:
             needed = replace(
                 shuffle,
@@ -62,28 +115,78 @@ class Execution:
                 gather=CommittedGather(shuffle.gather, self.folder, step),
                 buckets=missing,
             )
-            self._follow(step, done, len(names), self.engine.shuffle(needed))
-        return [done[name] for name in names]
+            self._do([following], lambda: self.engine.shuffle(f"{self.stage}/{step}", needed))
+        return [following.done[bucket_name(bucket)] for bucket in shuffle.buckets]
 
-    def _done(self, step: str, names: Sequence[str]) -> dict[str, Stats]:
-        known = set(names)
-        done = self.folder.done_units(step)
-        return {name: {**stats, "found": True} for name, stats in done.items() if name in known}
+    def map_and_gather(
+        self, steps: tuple[str, str], make: Callable[[], Work], units: Sequence[tuple[int, Unit]], gathering: Gathering
+    ) -> dict[int, Stats]:
+        """Do units, and bring what those of each bucket say to one place; return what gathering says, by bucket.
 
-    def _follow(self, step: str, done: dict[str, Stats], total: int, results: Iterator[Result]) -> None:
-        with self.progress.step(step, total, len(done)) as advance:
-            for name, stats in results:
-                done[name] = {**stats, "found": False}
-                advance(stats)
-        if len(done) < total:
-            raise RuntimeError(f"The engine lost {total - len(done)} of {total} units of {step}.")
+        Args:
+            steps: the names of the doing and of the gathering.
+            make: makes the work on the worker.
+            units: (bucket, unit), in the order in which they are best done.
+            gathering: what is done with what they say, and the pool that does the units.
+        """
+        first, second = steps
+        buckets = sorted({bucket for bucket, _ in units})
+        gathered = self._following(second, [bucket_name(bucket) for bucket in buckets])
+        missing = [bucket for bucket in buckets if bucket_name(bucket) not in gathered.done]
+        if missing:
+            wanted = set(missing)
+            todo = [
+                Unit(unit.name, {"bucket": bucket, "args": unit.args}) for bucket, unit in units if bucket in wanted
+            ]
+            route = partial(RouteSaid, make, self.folder, first)
+            said = Shuffle(route, todo, GatherSaid(gathering.gather), missing, SAID, gathering.pool)
+            followed = [self._following(first, [unit.name for unit in todo]), gathered]
+            needed = replace(said, gather=CommittedGather(said.gather, self.folder, second))
+            self._do(followed, lambda: self.engine.shuffle(f"{self.stage}/{first}", needed))
+        return {bucket: gathered.done[bucket_name(bucket)] for bucket in buckets}
+
+    def _following(self, step: str, names: Sequence[str]) -> Following:
+        following = Following(self.folder, step, frozenset(names))
+        following.look()
+        for stats in following.done.values():
+            stats["found"] = True
+        return following
+
+    def _do(self, steps: Sequence[Following], doing: Callable[[], None]) -> None:
+        """Have an engine do what is left of some steps; afterwards their units are all done, or there is an error."""
+        for step in steps:
+            self.folder.begin_step(step.step, len(step.names))
+        total = sum(len(step.names) for step in steps)
+        with self.progress.step(steps[0].step, total, lambda: _seen(steps)):
+            try:
+                doing()
+            except Exception as error:
+                for step in steps:  # an engine wraps the errors of its workers, or has only their text
+                    refusal = self.folder.take_refusal(step.step)
+                    if refusal is not None:
+                        raise InputError(refusal) from error
+                raise
+        for step in steps:
+            step.look()
+            lost = step.names - step.done.keys()
+            if lost:
+                raise RuntimeError(f"The engine lost {len(lost)} of {len(step.names)} units of {step.step}.")
+
+
+def _seen(steps: Sequence[Following]) -> tuple[int, int]:
+    """Look at steps; return how many units are done, and how many rows they wrote."""
+    for step in steps:
+        step.look()
+    return sum(len(step.done) for step in steps), sum(step.rows for step in steps)
 
 
 class CommittedWork:
     """Work that commits each unit when it is done, on the worker that did it."""
 
     def __init__(self, make: Callable[[], Work], folder: StageFolder, step: str) -> None:
-        self.work, self.folder, self.step = make(), folder, step
+        self.folder, self.step = folder, step
+        with refusing(folder, step, "making"):
+            self.work = make()
 
     def __call__(self, unit: Unit) -> Stats:
         """Do one unit and commit it."""
@@ -101,6 +204,29 @@ class RouteToMissing:
         return ((bucket, table) for bucket, table in self.route(unit) if bucket in self.missing)
 
 
+class RouteSaid:
+    """Doing units, and routing what they say to their bucket."""
+
+    def __init__(self, make: Callable[[], Work], folder: StageFolder, step: str) -> None:
+        self.work = CommittedWork(make, folder, step)
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
+        """Do one unit."""
+        stats = self.work(Unit(unit.name, unit.args["args"]))
+        yield unit.args["bucket"], pa.table({"unit": [unit.name], "stats": [json.dumps(stats)]}, schema=SAID)
+
+
+@dataclass(frozen=True)
+class GatherSaid:
+    """Gathering of what units said."""
+
+    gather: GatherStats
+
+    def __call__(self, bucket: int, said: pa.Table) -> Stats:
+        """Gather one bucket."""
+        return self.gather(bucket, [json.loads(stats) for stats in said.sort_by("unit").column("stats").to_pylist()])
+
+
 @dataclass(frozen=True)
 class CommittedGather:
     """Gathering that commits each bucket when it is done."""
@@ -114,12 +240,31 @@ class CommittedGather:
         return _committed(self.folder, self.step, bucket_name(bucket), lambda: self.gather(bucket, table))
 
 
+def bucket_name(bucket: int) -> str:
+    """Return the name under which a bucket is committed."""
+    return f"{bucket:05d}"
+
+
 def _committed(folder: StageFolder, step: str, name: str, work: Callable[[], Stats]) -> Stats:
+    done = folder.done_unit(step, name)
+    if done is not None:  # by a worker that died, or was thought dead, before its engine knew
+        return done
     began = time.perf_counter()
-    stats = {**work(), "seconds": round(time.perf_counter() - began, 4)}
+    with refusing(folder, step, name):
+        stats = {**work(), "seconds": round(time.perf_counter() - began, 4)}
     stats["worker"] = f"{socket.gethostname()}/{os.getpid()}"
     folder.commit_unit(step, name, stats)
     return stats
+
+
+@contextmanager
+def refusing(folder: StageFolder, step: str, name: str) -> Iterator[None]:
+    """Leave a word of input that is refused where the command finds it: engines do not carry errors as they are."""
+    try:
+        yield
+    except InputError as refusal:
+        folder.refuse_unit(step, name, str(refusal))
+        raise
 
 
 def timed(work: Callable[..., Timed], *args: Any) -> tuple[Timed, float]:  # noqa: ANN401 - what the work takes

@@ -1,6 +1,7 @@
 """Show how far a run is: bars with rates on a terminal, plain lines in a log."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from pipelines.engines import Stats
-
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_BARS = 1.0
+
+Look = Callable[[], tuple[int, int]]
+Show = Callable[[int, str], None]
 
 
 class Progress:
@@ -29,14 +32,23 @@ class Progress:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     @contextmanager
-    def step(self, name: str, total: int, done: int) -> Iterator[Callable[[Stats], None]]:
-        """Follow one step; the callable takes the statistics of each unit as it is done."""
-        follow = self._bars if self.console.is_terminal else self._lines
-        with follow(f"{self.stage}: {name}", total, done) as advance:
-            yield advance
+    def step(self, name: str, total: int, look: Look) -> Iterator[None]:
+        """Show one step while it is entered; `look` tells how many units are done and how many rows they wrote."""
+        show_as, seconds = (
+            (self._bars, SECONDS_BETWEEN_BARS) if self.console.is_terminal else (self._lines, SECONDS_BETWEEN_LINES)
+        )
+        ended = threading.Event()
+        with show_as(f"{self.stage}: {name}", total) as show:
+            watching = threading.Thread(target=_watch, args=(look, show, ended, seconds), daemon=True)
+            watching.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                watching.join()
 
     @contextmanager
-    def _bars(self, name: str, total: int, done: int) -> Iterator[Callable[[Stats], None]]:
+    def _bars(self, name: str, total: int) -> Iterator[Show]:
         columns = (
             TextColumn("{task.description:<28}"),
             BarColumn(),
@@ -45,35 +57,20 @@ class Progress:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        rate = _Rate()
         with Bars(*columns, console=self.console, transient=True) as bars:
-            task = bars.add_task(name, total=total, completed=done, rate="")
-
-            def advance(stats: Stats) -> None:
-                bars.update(task, advance=1, rate=rate.after(stats))
-
-            yield advance
+            task = bars.add_task(name, total=total, rate="")
+            yield lambda done, rate: bars.update(task, completed=done, rate=rate)
 
     @contextmanager
-    def _lines(self, name: str, total: int, done: int) -> Iterator[Callable[[Stats], None]]:
-        rate, last = _Rate(), time.perf_counter()
-        finished = done
-
-        def advance(stats: Stats) -> None:
-            nonlocal last, finished
-            finished += 1
-            text = rate.after(stats)
-            if time.perf_counter() - last >= SECONDS_BETWEEN_LINES:
-                last = time.perf_counter()
-                self.say(f"  {name}: {finished} of {total} parts, {text}")
-
-        yield advance
+    def _lines(self, name: str, total: int) -> Iterator[Show]:
+        yield lambda done, rate: self.say(f"  {name}: {done} of {total} parts, {rate}")
 
 
-class _Rate:
-    def __init__(self) -> None:
-        self.began, self.rows = time.perf_counter(), 0
-
-    def after(self, stats: Stats) -> str:
-        self.rows += int(stats.get("rows_out", 0))
-        return f"{self.rows / max(time.perf_counter() - self.began, 1e-9):,.0f} rows/s"
+def _watch(look: Look, show: Show, ended: threading.Event, seconds: float) -> None:
+    began = time.perf_counter()
+    while not ended.wait(seconds):
+        try:
+            done, rows = look()
+        except OSError:  # of the storage: who works there will say so, or it answers the next time
+            continue
+        show(done, f"{rows / (time.perf_counter() - began):,.0f} rows/s")

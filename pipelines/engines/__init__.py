@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 Stats = dict[str, Any]
-Result = tuple[str, Stats]
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class Shuffle:
             empty table where there are none.
         buckets: the buckets to gather. Rows are routed to no other.
         schema: of the rows.
+        pool: what routing needs.
     """
 
     make_route: Callable[[], Route]
@@ -58,26 +58,26 @@ class Shuffle:
     gather: Gather
     buckets: Sequence[int]
     schema: pa.Schema
+    pool: Pool = Pool()
 
 
 class Engine(Protocol):
-    """Runs units of work, in any order and on any number of workers, and gives their statistics as they are done."""
+    """Does units of work, in any order and on any number of workers.
+
+    It returns when all are done and gives nothing back: what a unit did, and what it has to say of that, the work
+    itself writes. A unit may be done again after its worker died.
+    """
 
     name: str
 
-    def map(self, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> Iterator[Result]:
-        """Do the work of every unit. `make` is called on the worker."""
+    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
+        """Do the work of every unit. `make` is called on the worker; `step` is the name to show."""
         ...
 
-    def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
-        """Bring the rows of each bucket to one place and gather them. A result is named after its bucket: `00003`."""
+    def shuffle(self, step: str, shuffle: Shuffle) -> None:
+        """Bring the rows of each bucket to one place and gather them."""
         ...
 
     def close(self) -> None:
         """End what the engine started."""
         ...
-
-
-def bucket_name(bucket: int) -> str:
-    """Return the name under which the result of a bucket is given."""
-    return f"{bucket:05d}"

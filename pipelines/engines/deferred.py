@@ -1,8 +1,8 @@
 """An engine that starts when it is first needed: a run that reuses everything starts no Ray."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-from pipelines.engines import Engine, Pool, Result, Shuffle, Unit, Work
+from pipelines.engines import Engine, Pool, Shuffle, Unit, Work
 
 
 class DeferredEngine:
@@ -13,13 +13,13 @@ class DeferredEngine:
         self._start = start
         self._engine: Engine | None = None
 
-    def map(self, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> Iterator[Result]:
+    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
         """Start the engine if need be, and do the work of every unit on it."""
-        return self._started().map(make, units, pool)
+        self._started().map(step, make, units, pool)
 
-    def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
+    def shuffle(self, step: str, shuffle: Shuffle) -> None:
         """Start the engine if need be, and shuffle on it."""
-        return self._started().shuffle(shuffle)
+        self._started().shuffle(step, shuffle)
 
     def close(self) -> None:
         """End the engine, if it was started."""

@@ -1,13 +1,13 @@
 """The engine without an engine: everything in this process, one unit after the other. The reference for the others."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
 from operators.schemas import concat
-from pipelines.engines import Pool, Result, Shuffle, Unit, Work, bucket_name
+from pipelines.engines import Pool, Shuffle, Unit, Work
 
 
 class LocalEngine:
@@ -15,23 +15,24 @@ class LocalEngine:
 
     name = "local"
 
-    def map(self, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> Iterator[Result]:
+    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
         """Do the work of every unit, in order."""
-        del pool
+        del step, pool
         work = make()
         for unit in units:
-            yield unit.name, work(unit)
+            work(unit)
 
-    def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
+    def shuffle(self, step: str, shuffle: Shuffle) -> None:
         """Route the rows of all units to buckets, each a temporary file, and gather one bucket after the other."""
+        del step
         route = shuffle.make_route()
         with TemporaryDirectory() as place:
             for unit in shuffle.units:
                 for bucket, table in route(unit):
-                    _append(Path(place) / bucket_name(bucket), table)
+                    _append(Path(place) / str(bucket), table)
             for bucket in shuffle.buckets:
-                tables = _appended(Path(place) / bucket_name(bucket))
-                yield bucket_name(bucket), shuffle.gather(bucket, concat(tables, shuffle.schema))
+                tables = _appended(Path(place) / str(bucket))
+                shuffle.gather(bucket, concat(tables, shuffle.schema))
 
     def close(self) -> None:
         """Nothing was started."""

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import Any
@@ -14,9 +14,10 @@ from threadpoolctl import threadpool_limits
 
 from operators.errors import InputError
 from operators.schemas import concat
-from pipelines.engines import Pool, Result, Shuffle, Stats, Unit, Work, bucket_name
+from pipelines.engines import Pool, Shuffle, Unit, Work
+from pipelines.engines.payload import from_bytes, to_bytes
 
-_REFUSED = "refused"
+_EMPTY = "of no unit"
 
 
 class RayEngine:
@@ -38,29 +39,19 @@ class RayEngine:
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
-    def map(self, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> Iterator[Result]:
-        """Do the work of every unit, on a pool of actors where making the work is costly, else as tasks."""
-        import ray.data
+    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
+        """Do the work of every unit."""
+        del step
+        self._mapped(units, pool, _Do, make).materialize()
 
-        workers = min(pool.workers or self.workers or _cores(), max(len(units), 1))
-        cpus = min(pool.cpus, _cores_of_largest_node())  # more than any node has would be waited for without end
-        options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
-        options["num_cpus"] = cpus
-        if pool.stateful:
-            options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(make, cpus))
-            done = self._units(units).map_batches(_Worker, **options)
-        else:
-            options.update(compute=ray.data.TaskPoolStrategy(size=workers))
-            done = self._units(units).map_batches(_Task(make, cpus), **options)
-        yield from _results(done)
-
-    def shuffle(self, shuffle: Shuffle) -> Iterator[Result]:
+    def shuffle(self, step: str, shuffle: Shuffle) -> None:
         """Route rows as (bucket, Arrow IPC bytes), group them by bucket with Ray Data, and gather each group."""
-        routed = self._units(shuffle.units).map_batches(
-            _RouteTask(shuffle), batch_size=1, batch_format="pyarrow", num_cpus=1
-        )
+        del step
+        # Every bucket is gathered, also one without rows.
+        empty = [Unit(_EMPTY, {"buckets": list(shuffle.buckets)})]
+        routed = self._mapped([*empty, *shuffle.units], shuffle.pool, _Route, shuffle)
         grouped = routed.groupby("bucket", num_partitions=len(shuffle.buckets))
-        yield from _results(grouped.map_groups(_gather_group(shuffle), batch_format="pyarrow"))
+        grouped.map_groups(_gather_group(shuffle), batch_format="pyarrow").materialize()
 
     def close(self) -> None:
         """End the local Ray, or leave the cluster."""
@@ -69,86 +60,80 @@ class RayEngine:
         if self._started:
             ray.shutdown()
 
-    @staticmethod
-    def _units(units: Sequence[Unit]) -> Any:  # noqa: ANN401 - ray.data.Dataset, imported late
+    def _mapped(self, units: Sequence[Unit], pool: Pool, doing: Any, what: Any) -> Any:  # noqa: ANN401 - ray.data.Dataset
+        """Give every unit to a worker: to an actor where making the work is costly, else to a task."""
         import ray.data
 
         rows = [{"name": unit.name, "args": json.dumps(dict(unit.args))} for unit in units]
-        return ray.data.from_items(rows, override_num_blocks=max(len(rows), 1))
+        dataset = ray.data.from_items(rows, override_num_blocks=max(len(rows), 1))
+        workers = min(pool.workers or self.workers or _cores(), max(len(units), 1))
+        cpus = min(pool.cpus, _cores_of_largest_node())  # more than any node has would be waited for without end
+        options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
+        options["num_cpus"] = cpus
+        if pool.stateful:
+            options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(what, cpus))
+            return dataset.map_batches(doing, **options)
+        options.update(compute=ray.data.TaskPoolStrategy(size=workers))
+        return dataset.map_batches(_Once(doing, what, cpus), **options)
+
+
+class _Once:
+    """A task: what an actor would keep is made for one unit."""
+
+    def __init__(self, doing: Any, what: Any, cpus: int) -> None:  # noqa: ANN401 - one of the classes below
+        self.doing, self.what, self.cpus = doing, what, cpus
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return self.doing(self.what, self.cpus)(batch)
+
+
+class _Do:
+    """What does units. FAISS, BLAS and torch get as many threads as there are cores for it."""
+
+    def __init__(self, make: Callable[[], Work], cpus: int) -> None:
+        self.work, self.cpus = make(), cpus
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        with threadpool_limits(self.cpus):
+            self.work(_unit(batch))
+        return batch.select(["name"])
+
+
+class _Route:
+    """What routes the rows of units."""
+
+    def __init__(self, shuffle: Shuffle, cpus: int) -> None:
+        self.route, self.schema, self.cpus = shuffle.make_route(), shuffle.schema, cpus
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        unit = _unit(batch)
+        if unit.name == _EMPTY:
+            return _rows([(bucket, self.schema.empty_table()) for bucket in unit.args["buckets"]])
+        with threadpool_limits(self.cpus):
+            return _rows(self.route(unit))
 
 
 def _unit(batch: pa.Table) -> Unit:
     return Unit(batch.column("name")[0].as_py(), json.loads(batch.column("args")[0].as_py()))
 
 
-class _Worker:
-    """What an actor keeps: the work, made once. FAISS, BLAS and torch get as many threads as there are cores for it."""
-
-    def __init__(self, make: Callable[[], Work], cpus: int) -> None:
-        self.work, self.cpus = make(), cpus
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        unit = _unit(batch)
-        with threadpool_limits(self.cpus):
-            return _answer(unit.name, lambda: self.work(unit))
-
-
-class _Task:
-    def __init__(self, make: Callable[[], Work], cpus: int) -> None:
-        self.make, self.cpus = make, cpus
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return _Worker(self.make, self.cpus)(batch)
-
-
-class _RouteTask:
-    def __init__(self, shuffle: Shuffle) -> None:
-        self.shuffle = shuffle
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        shuffle, unit = self.shuffle, _unit(batch)
-        buckets: list[int] = []
-        payloads: list[bytes] = []
-        if unit.name == shuffle.units[0].name:  # so that a bucket without rows is gathered too
-            buckets.extend(shuffle.buckets)
-            payloads.extend([_payload(shuffle.schema.empty_table())] * len(shuffle.buckets))
-        for bucket, table in shuffle.make_route()(unit):
-            buckets.append(bucket)
-            payloads.append(_payload(table))
-        return pa.table({"bucket": pa.array(buckets, pa.int64()), "payload": pa.array(payloads, pa.large_binary())})
+def _rows(routed: Iterable[tuple[int, pa.Table]]) -> pa.Table:
+    """Return (bucket, Arrow IPC bytes) rows."""
+    buckets, payloads = [], []
+    for bucket, table in routed:
+        buckets.append(bucket)
+        payloads.append(to_bytes(table))
+    return pa.table({"bucket": pa.array(buckets, pa.int64()), "payload": pa.array(payloads, pa.large_binary())})
 
 
 def _gather_group(shuffle: Shuffle) -> Callable[[pa.Table], pa.Table]:
     def gather_group(group: pa.Table) -> pa.Table:
         bucket = int(group.column("bucket")[0].as_py())
-        tables = [pa.ipc.open_stream(payload.as_buffer()).read_all() for payload in group.column("payload")]
-        return _answer(bucket_name(bucket), lambda: shuffle.gather(bucket, concat(tables, shuffle.schema)))
+        tables = [from_bytes(payload.as_buffer()) for payload in group.column("payload")]
+        shuffle.gather(bucket, concat(tables, shuffle.schema))
+        return pa.table({"bucket": [bucket]})
 
     return gather_group
-
-
-def _payload(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def _answer(name: str, work: Callable[[], Stats]) -> pa.Table:
-    # Refused input is an answer, not a failure of the worker: Ray would wrap it in its own error and print that.
-    try:
-        answer: Mapping[str, Any] = {"stats": work()}
-    except InputError as refusal:
-        answer = {_REFUSED: str(refusal)}
-    return pa.table({"name": [name], "answer": [json.dumps(answer)]})
-
-
-def _results(done: Any) -> Iterator[Result]:  # noqa: ANN401 - ray.data.Dataset
-    for row in done.iter_rows():
-        answer = json.loads(row["answer"])
-        if _REFUSED in answer:
-            raise InputError(answer[_REFUSED])
-        yield row["name"], answer["stats"]
 
 
 def _cores_of_largest_node() -> int:

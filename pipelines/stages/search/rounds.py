@@ -14,7 +14,7 @@ from operators.vectors.nearest import Effort
 from operators.vectors.search import Search
 from pipelines.cache import Cache
 from pipelines.engines import Pool, Stats, Unit
-from pipelines.execution import Completed, Execution, timed
+from pipelines.execution import Completed, Execution, Gathering, timed
 from pipelines.hardware import share_of_cores
 from pipelines.run_directory import StageFolder
 from pipelines.stages.search.shards import OpenShards
@@ -65,29 +65,27 @@ def search_round(
             None where none of them is; all, where nothing is given.
     """
     shards = searching.index.parts("shards")
-    parts = [
-        {"part": q, "queries": path, "only": only[q] if only else None}
-        for q, path in enumerate(queries)
-        if not only or only[q] is not None
-    ]
+    parts = [q for q in range(len(queries)) if not only or only[q] is not None]
     # Shard by shard: a worker that has fetched one streams the query partitions through it.
     units = [
-        Unit(f"{s:05d}-{part['part']:05d}", {"shard": shard["path"], **part})
+        (
+            q,
+            Unit(
+                f"{s:05d}-{q:05d}",
+                {"shard": shard["path"], "part": q, "queries": queries[q], "only": only[q] if only else None},
+            ),
+        )
         for s, shard in enumerate(shards)
-        for part in parts
+        for q in parts
     ]
-    pool = searching.pool
+    pool = searching.pool if searching.pool.stateful else Pool(cpus=share_of_cores(len(units)))
+    merge = MergeShards(execution.folder, searching.queries.folder, queries, k)
     work = partial(SearchShard, execution.folder, searching, k)
-    if not pool.stateful:
-        pool = Pool(cpus=share_of_cores(len(units)))
-    searched = execution.map(f"search-{k}", work, units, pool)
-    paths = [one["path"] for one in searched]
-    units = [Unit(f"{part['part']:05d}", {**part, "found": paths[at :: len(parts)]}) for at, part in enumerate(parts)]
-    merged = execution.map(f"merge-{k}", partial(MergeShards, execution.folder, searching.queries.folder, k), units)
+    merged = execution.map_and_gather((f"search-{k}", f"merge-{k}"), work, units, Gathering(merge, pool))
     execution.folder.remove(f"found-{k}")
     return Found(
-        parts=[{"path": one["path"], "rows": one["rows_out"], "part": one["part"]} for one in merged],
-        bare_seconds=sum(one["bare_seconds"] for one in searched),
+        parts=[{"path": one["path"], "rows": one["rows_out"], "part": q} for q, one in merged.items()],
+        bare_seconds=sum(one["bare_seconds"] for one in merged.values()),
     )
 
 
@@ -115,22 +113,26 @@ class SearchShard:
         return {"path": path, "rows_out": candidates.num_rows, "bare_seconds": seconds}
 
 
+@dataclass(frozen=True)
 class MergeShards:
     """What all shards found for a partition of queries -> its candidates."""
 
-    def __init__(self, folder: StageFolder, queries: StageFolder, k: int) -> None:
-        self.folder, self.queries, self.k, self.merge = folder, queries, k, Merge(k)
+    folder: StageFolder
+    encoded: StageFolder
+    queries: Sequence[str]
+    k: int
 
-    def __call__(self, unit: Unit) -> Stats:
+    def __call__(self, part: int, searched: Sequence[Stats]) -> Stats:
         """Merge one partition, a shard at a time: no more than two of them are in memory."""
-        keys = numbers(self.queries.read_table(unit.args["queries"], ["key"]), "key")
-        first, *others = unit.args["found"]
-        candidates = self.merge(keys, [self.folder.read_table(first)])
-        for path in others:
-            candidates = self.merge(keys, [candidates, self.folder.read_table(path)])
-        path = f"merged-{self.k}/part-{unit.name}.parquet"
+        keys = numbers(self.encoded.read_table(self.queries[part], ["key"]), "key")
+        merge = Merge(self.k)
+        candidates = merge(keys, [self.folder.read_table(searched[0]["path"])])
+        for one in searched[1:]:
+            candidates = merge(keys, [candidates, self.folder.read_table(one["path"])])
+        path = f"merged-{self.k}/part-{part:05d}.parquet"
         self.folder.write_table(path, candidates)
-        return {"path": path, "rows_out": candidates.num_rows, "part": unit.args["part"]}
+        seconds = sum(one["bare_seconds"] for one in searched)
+        return {"path": path, "rows_out": candidates.num_rows, "bare_seconds": seconds}
 
 
 def positives_of(folder: StageFolder, path: str) -> pa.Table:

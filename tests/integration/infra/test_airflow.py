@@ -2,10 +2,7 @@
 
 import json
 import os
-import secrets
 import subprocess
-import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.ray_nodes import RAY, SECONDS_TO_START, Node, ray_cluster, waited_for
 from pipelines.run import run
 from pipelines.span import STAGES
 from tests.integration.conftest import Collection, configuration, dataset
 from tests.integration.infra.conftest import INFRA, ROOT, calls, environment, recorded
-from tests.integration.test_cluster import free_port, tree, waited_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -72,32 +69,15 @@ def test_what_is_refused_is_not_tried_again(run_dag: RunDag, config_file: Path, 
 
 
 @pytest.fixture
-def dashboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address that takes the jobs of a Ray node."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+def jobs_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where a Ray node takes jobs."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    ports = {name: free_port() for name in ("port", "ray-client-server-port", "dashboard-port")}
-    ports |= {name: free_port() for name in ("dashboard-agent-listen-port", "dashboard-agent-grpc-port")}
-    # Not pytest's folder: the path of a Unix socket has 107 characters at most.
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
-        command += ["--num-cpus=1", "--object-store-memory=150000000", f"--temp-dir={folder}"]
-        command += ["--include-dashboard=true", *(f"--{name}={port}" for name, port in ports.items())]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as node:
-            below = []
-            try:
-                address = f"http://127.0.0.1:{ports['dashboard-port']}"
-                assert waited_for(lambda: answers(f"{address}/api/version"), 60)
-                yield address
-            finally:
-                below = tree(node.pid)
-                node.terminate()
-        waited_for(lambda: not any(process.is_running() for process in below), 20)
-        for left in below:
-            if left.is_running():
-                left.kill()
+    monkeypatch.setenv("PATH", f"{RAY.parent}{os.pathsep}{os.environ['PATH']}")
+    with ray_cluster([Node()], dashboard=True) as cluster:
+        for name, value in cluster.environment.items():
+            monkeypatch.setenv(name, value)
+        assert waited_for(lambda: answers(f"{cluster.jobs_address}/api/version"), SECONDS_TO_START)
+        yield cluster.jobs_address
 
 
 def answers(url: str) -> bool:
@@ -113,17 +93,17 @@ def answers(url: str) -> bool:
 
 @pytest.mark.cluster
 def test_stages_are_jobs_where_an_address_is_given(
-    run_dag: RunDag, dashboard: str, config_file: Path, tmp_path: Path
+    run_dag: RunDag, jobs_address: str, config_file: Path, tmp_path: Path
 ) -> None:
     right = config_file.read_text(encoding="utf-8")
     config_file.write_text(right + "no_such_key: 1\n", encoding="utf-8")
-    refused = run_dag(config=str(config_file), command=recorded(tmp_path), address=dashboard)
+    refused = run_dag(config=str(config_file), command=recorded(tmp_path), address=jobs_address)
     assert refused.returncode != 0
     assert len(calls(tmp_path)) == 1, "the exit status of the job is not that of `ray job submit`"
     assert "no_such_key" in refused.stdout + refused.stderr
 
     config_file.write_text(right, encoding="utf-8")
-    done = run_dag(config=str(config_file), command=recorded(tmp_path), address=dashboard)
+    done = run_dag(config=str(config_file), command=recorded(tmp_path), address=jobs_address)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(calls(tmp_path)) == 1 + len(STAGES)
     assert dataset(tmp_path / "run").num_rows

@@ -1,12 +1,18 @@
 """The two verbs of an engine, on each engine."""
 
+import json
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from operators.errors import InputError
 from pipelines.engines import Engine, Pool, Shuffle, Stats, Unit
+from pipelines.engines.beam import BeamEngine
 from pipelines.engines.deferred import DeferredEngine
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.ray_data import RayEngine
@@ -15,22 +21,26 @@ UNITS = [Unit(f"{n:02d}", {"n": n}) for n in range(7)]
 SCHEMA = pa.schema({"n": pa.int64(), "text": pa.string()})
 
 
-@pytest.fixture(params=["local", "ray", "deferred"])
+@pytest.fixture(params=["local", "ray", "beam", "beam on two processes", "deferred"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "ray":
         request.getfixturevalue("ray_session")
         return RayEngine()
+    if request.param.startswith("beam"):
+        return BeamEngine(workers=2 if request.param.endswith("processes") else None)
     return LocalEngine() if request.param == "local" else DeferredEngine("local", LocalEngine)
 
 
 class Square:
-    def __call__(self, unit: Unit) -> Stats:
-        return {"square": unit.args["n"] ** 2}
+    """Says what it was asked and by whom it was made, in a file of its own."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.made = folder, f"{os.getpid()}/{id(self)}"
 
-class Refuse:
     def __call__(self, unit: Unit) -> Stats:
-        raise InputError(f"unit {unit.name} is not to be had")
+        stats = {"square": unit.args["n"] ** 2, "dropped": {"small": 1}, "made": self.made}
+        say(self.folder / unit.name, stats)
+        return stats
 
 
 class ByParity:
@@ -41,27 +51,53 @@ class ByParity:
         yield n % 2, pa.table({"n": [n] * n, "text": [str(n)] * n}, schema=SCHEMA)
 
 
-def total(bucket: int, rows: pa.Table) -> Stats:
-    assert rows.schema == SCHEMA
-    return {"sum": sum(rows.column("n").to_pylist()), "bucket": bucket}
+@dataclass(frozen=True)
+class Total:
+    folder: Path
+
+    def __call__(self, bucket: int, rows: pa.Table) -> Stats:
+        assert rows.schema == SCHEMA
+        stats = {"sum": sum(rows.column("n").to_pylist())}
+        say(self.folder / str(bucket), stats)
+        return stats
+
+
+def say(file: Path, stats: Stats) -> None:
+    with file.open("a") as lines:
+        lines.write(json.dumps(stats) + "\n")
+
+
+def said(folder: Path) -> dict[str, Any]:
+    """What was said in every file; each has one line, as everything was done once."""
+    files = {file.name: file.read_text().splitlines() for file in folder.iterdir()}
+    assert {len(lines) for lines in files.values()} == {1}
+    return {name: json.loads(line) for name, (line,) in files.items()}
 
 
 @pytest.mark.parametrize("pool", [Pool(), Pool(workers=2, stateful=True)])
-def test_map_does_every_unit_once(engine: Engine, pool: Pool) -> None:
-    results = list(engine.map(Square, UNITS, pool))
-    assert len(results) == 7
-    assert dict(results) == {f"{n:02d}": {"square": n * n} for n in range(7)}
+def test_map_does_every_unit_once(engine: Engine, pool: Pool, tmp_path: Path) -> None:
+    engine.map("squares", partial(Square, tmp_path), UNITS, pool)
+    assert {name: stats["square"] for name, stats in said(tmp_path).items()} == {f"{n:02d}": n * n for n in range(7)}
 
 
-def test_shuffle_brings_the_rows_of_a_bucket_together_even_if_there_are_none(engine: Engine) -> None:
-    results = dict(engine.shuffle(Shuffle(ByParity, UNITS, total, range(3), SCHEMA)))
-    assert results == {
-        "00000": {"sum": 4 + 16 + 36, "bucket": 0},
-        "00001": {"sum": 1 + 9 + 25, "bucket": 1},
-        "00002": {"sum": 0, "bucket": 2},
-    }
+def test_what_is_costly_to_make_is_made_once_for_a_worker(engine: Engine, tmp_path: Path) -> None:
+    engine.map("squares", partial(Square, tmp_path), UNITS, Pool(workers=2, stateful=True))
+    makers = {stats["made"] for stats in said(tmp_path).values()}
+    assert len(makers) == len({made.partition("/")[0] for made in makers}) <= 2
 
 
-def test_refused_input_comes_back_as_it_was_said(engine: Engine) -> None:
-    with pytest.raises(InputError, match=r"^unit 00 is not to be had$"):
-        list(engine.map(Refuse, UNITS[:1], Pool()))
+@pytest.mark.parametrize("pool", [Pool(), Pool(workers=2, stateful=True)])
+def test_shuffle_brings_the_rows_of_a_bucket_together_even_if_there_are_none(
+    engine: Engine, pool: Pool, tmp_path: Path
+) -> None:
+    engine.shuffle("sums", Shuffle(ByParity, UNITS, Total(tmp_path), range(3), SCHEMA, pool))
+    assert said(tmp_path) == {"0": {"sum": 4 + 16 + 36}, "1": {"sum": 1 + 9 + 25}, "2": {"sum": 0}}
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_statistics_are_counters_of_beam(workers: int | None, tmp_path: Path) -> None:
+    engine = BeamEngine(workers=workers)
+    engine.map("squares", partial(Square, tmp_path), UNITS, Pool())
+    counters = engine.results[0].metrics().query()["counters"]
+    counted = {one.key.metric.name: one.committed for one in counters if one.key.metric.namespace == "squares"}
+    assert counted == {"square": sum(n * n for n in range(7)), "dropped/small": 7}

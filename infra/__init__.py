@@ -1,0 +1,1 @@
+"""What runs around hardneg: each piece of it started by a test."""

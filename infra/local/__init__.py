@@ -1,0 +1,1 @@
+"""Servers on this machine, for tests and for trying things out."""
