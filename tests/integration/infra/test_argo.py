@@ -56,7 +56,9 @@ def test_the_command_does_one_stage(
 ) -> None:
     container = stage["container"]
     parameters = {one["name"]: one["value"] for one in spec["arguments"]["parameters"]}
-    load(str(ROOT / "configs" / Path(parameters["config"]).name), [f"engine.address={parameters['address']}"])
+    settings = [word.removeprefix("--set=") for word in container["args"] if word.startswith("--set=")]
+    config = load(str(ROOT / "configs" / Path(parameters["config"]).name), settings, "local")
+    assert config.engine.encoder_gpus == "auto", "the pod has no GPU"
 
     def run(name: str) -> "subprocess.CompletedProcess[str]":
         values = {f"workflow.parameters.{key}": value for key, value in parameters.items()}
