@@ -1,5 +1,6 @@
 """A Ray cluster of several nodes on this machine: start them, see what runs on which, and leave nothing of them."""
 
+import json
 import os
 import secrets
 import shutil
@@ -44,9 +45,8 @@ class Node:
 
     def options(self) -> list[str]:
         """Return what tells `ray start` of it."""
-        resources = ", ".join(f'"{name}": {amount}' for name, amount in self.resources.items())
         sizes = [f"--num-cpus={self.cpus}", f"--object-store-memory={self.object_store_bytes}"]
-        return [*sizes, f"--resources={{{resources}}}"]
+        return [*sizes, f"--resources={json.dumps(dict(self.resources))}"]
 
 
 def free_port() -> int:
@@ -58,6 +58,8 @@ def free_port() -> int:
 def new_environment() -> dict[str, str]:
     """Return what the nodes and drivers of one cluster share."""
     return {
+        # As where an environment is activated: what a job runs is found there.
+        "PATH": f"{RAY.parent}{os.pathsep}{os.environ['PATH']}",
         # Ray listens on all addresses of the machine: a token keeps others out.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -135,6 +137,16 @@ class Cluster:
         with open(output, "wb") as out, open(errors, "wb") as err:
             self.drivers.append(subprocess.Popen(command, stdout=out, stderr=err, env=self._environment()))
         return self.drivers[-1]
+
+    def submit_job(self, working_dir: Path, command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+        """Run a command as a job, in a copy of a folder; its output is among what `ray job submit` says.
+
+        Raises:
+            subprocess.TimeoutExpired: it takes longer than that.
+        """
+        submit = [str(RAY), "job", "submit", f"--address={self.jobs_address}", f"--working-dir={working_dir}"]
+        environment, whole = self._environment(), [*submit, "--", *command]
+        return subprocess.run(whole, env=environment, capture_output=True, text=True, check=False, timeout=seconds)
 
     def look(self) -> None:
         """See which processes are below which node."""
