@@ -102,10 +102,13 @@ class Cluster:
         """The address that `ray job submit` takes."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def start_node(self, node: Node | None = None) -> None:
-        """Start one more node; the first is the head. `wait_for_nodes` tells when it is there."""
+    def start_node(self, node: Node | None = None, *options: str) -> None:
+        """Start one more node, with further options of `ray start`; the first is the head.
+
+        `wait_for_nodes` tells when it is there.
+        """
         number = len(self.nodes)
-        command = [str(RAY), "start", "--block", "--disable-usage-stats", *(node or Node()).options()]
+        command = [str(RAY), "start", "--block", "--disable-usage-stats", *(node or Node()).options(), *options]
         # Nodes that share a folder and start at the same moment take the same sockets.
         command += [f"--temp-dir={self.folder / str(number)}", f"--dashboard-agent-listen-port={free_port()}"]
         if self.nodes:

@@ -16,6 +16,7 @@ from operators.errors import InputError
 from operators.schemas import concat
 from pipelines.engines import Pool, Shuffle, Unit, Work, room
 from pipelines.engines.payload import from_bytes, to_bytes
+from pipelines.engines.ray_head import HeadWatch
 
 _EMPTY = "of no unit"
 
@@ -29,6 +30,9 @@ class RayEngine:
         """Join the cluster at an address, or start a local Ray; at most `workers` at a time for each step."""
         self.workers = workers
         self._started = connect(address, workers)
+        import ray
+
+        self._watch = HeadWatch(ray.get_runtime_context().gcs_address)
         from ray.data.context import DataContext, ShuffleStrategy
 
         context = DataContext.get_current()
@@ -59,6 +63,7 @@ class RayEngine:
         """End the local Ray, or leave the cluster."""
         import ray
 
+        self._watch.end()
         if self._started:
             ray.shutdown()
 

@@ -173,6 +173,19 @@ def test_a_node_that_is_killed_costs_no_row(
     finished_without_loss(mining, step, reference)
 
 
+def test_a_cluster_whose_head_is_killed_ends_the_run_with_a_word(
+    start_cluster: Start, collection: Collection, minilm: Path, tmp_path: Path
+) -> None:
+    cluster = start_cluster([SINGLE] * 2)
+    mining = mine(cluster, tmp_path, collection, minilm)
+    mining.wait_for_unit("encode")
+    cluster.kill_node(HEAD)
+    assert mining.driver.wait(SECONDS_TO_RUN) == 1
+    said = [line for line in (tmp_path / "errors").read_text().splitlines() if line.startswith("hardneg: ")]
+    assert len(said) == 1
+    assert "the first node of the Ray cluster" in said[0]
+
+
 def test_every_kind_of_work_is_done_on_the_nodes_that_are_there_for_it(
     start_cluster: Start, collection: Collection, minilm: Path, reference: pa.Table, tmp_path: Path
 ) -> None:
