@@ -1,1 +1,1 @@
-"""What runs hardneg elsewhere: images, jobs, orchestrators, and small stand-ins for them on one machine."""
+"""What runs around hardneg: each piece of it started by a test."""

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operators.errors import InputError
+from pipelines.errors import BusyError, LostLeaseError, StorageError
+from pipelines.span import FIRST, LAST, Span
 
 if TYPE_CHECKING:
     from pipelines.config import Config
 
-# Exit status of refused input; an error of the program itself gives 1.
-REFUSED = 2
+# Exit status of what trying again may mend, of refused input, and of a run directory at which another run works.
+FAILED, REFUSED, BUSY = 1, 2, 3
 
 app = typer.Typer(
     name="hardneg",
@@ -40,7 +42,13 @@ Setting = Annotated[
 ]
 EngineName = Annotated[
     str | None,
-    typer.Option("--engine", metavar="local|ray", help="Where to run. `ray` is the default; `local` is this process."),
+    typer.Option(
+        "--engine", metavar="local|ray|beam", help="Where to run. `ray` is the default; `local` is this process."
+    ),
+]
+BeamOptions = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[-- BEAM OPTIONS]", help="With `--engine beam`: its pipeline options, after `--`."),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object, the last line of standard output.")
@@ -48,20 +56,48 @@ AsJson = Annotated[
 
 
 def _command(stage: str, does: str) -> None:
-    def run(config: ConfigPath, settings: Setting = None, engine: EngineName = None, as_json: AsJson = False) -> None:
-        from pipelines.run import run as run_command
-
-        with redirect_stdout(sys.stderr):  # where a worker dies, Ray prints that; standard output is the result's alone
-            result = run_command(stage, _load(config, settings, engine))
-        if as_json:
-            _print_json(result)
-        else:
-            _print_summary(result)
+    def run(
+        config: ConfigPath,
+        beam_options: BeamOptions = None,
+        settings: Setting = None,
+        engine: EngineName = None,
+        as_json: AsJson = False,
+    ) -> None:
+        _run(Span(last=stage), _load(config, settings, engine, beam_options), as_json)
 
     app.command(stage, help=does)(run)
 
 
-_command("mine", "Mine: from sources to training data and a report. What an earlier run did already is reused.")
+def _run(span: Span, config: "Config", as_json: bool) -> None:
+    from pipelines.run import run
+
+    with redirect_stdout(sys.stderr):  # where a worker dies, Ray prints that; standard output is the result's alone
+        result = run(span, config)
+    if as_json:
+        _print_json(result)
+    else:
+        _print_summary(result)
+
+
+@app.command(
+    "mine", help="Mine: from sources to training data and a report. What an earlier run did already is reused."
+)
+def mine(  # noqa: PLR0913, PLR0917 - the options of a command
+    config: ConfigPath,
+    beam_options: BeamOptions = None,
+    settings: Setting = None,
+    engine: EngineName = None,
+    as_json: AsJson = False,
+    first: Annotated[
+        str,
+        typer.Option("--from", metavar="STAGE", help="Run nothing before this stage; what comes before must be there."),
+    ] = FIRST,
+    last: Annotated[str, typer.Option("--until", metavar="STAGE", help="Run nothing after this stage.")] = LAST,
+) -> None:
+    """Mine, or do some of the stages of it."""
+    _run(Span(first, last), _load(config, settings, engine, beam_options), as_json)
+
+
 _command("prepare", "Read, check and clean corpus, queries and judgements.")
 _command("encode", "Encode the texts into vectors, after preparing them.")
 _command("index", "Build the index, after encoding.")
@@ -108,7 +144,7 @@ def evaluate(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 complete, 2 input refused, 1 anything else."""
+    """Run the command line. Exit status: 0 complete, 2 input refused, 3 another run is at work, 1 anything else."""
     # Read by the libraries when they are imported, here and in the workers.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -118,14 +154,30 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        typer.echo(f"hardneg: {error}", err=True)
-        sys.exit(REFUSED)
+        _end(error, REFUSED)
+    except BusyError as error:
+        _end(error, BUSY)
+    except (LostLeaseError, StorageError) as error:
+        _end(error, FAILED)
 
 
-def _load(config: str, settings: list[str] | None, engine: str | None) -> "Config":
+def _end(error: Exception, status: int) -> None:
+    typer.echo(f"hardneg: {error}", err=True)
+    sys.exit(status)
+
+
+def _load(
+    config: str, settings: list[str] | None, engine: str | None, beam_options: list[str] | None = None
+) -> "Config":
     from pipelines.config import load
 
-    return load(config, settings or [], engine)
+    loaded = load(config, settings or [], engine)
+    if not beam_options:
+        return loaded
+    if loaded.engine.name != "beam":
+        raise InputError(f"{beam_options[0]}: Beam's options, those after `--`, go with `--engine beam`.")
+    options = (*loaded.engine.beam_options, *beam_options)
+    return loaded.model_copy(update={"engine": loaded.engine.model_copy(update={"beam_options": options})})
 
 
 def _print_summary(result: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from operators.documents.read import check
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
+from operators.storage import check_storage
 from operators.vectors.encode import Side, resolve
 from operators.vectors.index import check_enough
 from operators.vectors.model_files import model_folder, weights_digest
@@ -105,6 +106,19 @@ class Pipeline:
                 progress.say(f"warning: {loss}")
         return Outcome(completed, reused)
 
+    def check_complete(self, until: str) -> None:
+        """Check that everything up to a stage is there already.
+
+        Raises:
+            InputError: it is not.
+        """
+        missing = next((one.stage.name for one in self._up_to(until) if one.manifest is None), None)
+        if missing is not None:
+            raise InputError(
+                f"{self.config.run}: {missing} is not complete for this configuration; "
+                f"run `hardneg mine CONFIG --until {until}` first."
+            )
+
     def _check_prepared(self, completed: Mapping[str, Completed]) -> None:
         """Refuse what the prepared input shows cannot work, before the long work starts."""
         corpus, queries = completed["prepare/corpus"].manifest, completed["prepare/queries"].manifest
@@ -152,9 +166,8 @@ class Pipeline:
         root = self.run_directory.path()
         for folder in folders:
             folder.remove()
-            above = folder.path().rpartition("/")[0]
-            while len(above) >= len(root) and folder.fs.isdir(above) and not folder.fs.ls(above, detail=False):
-                folder.fs.rmdir(above)
+            above = folder.path()[len(root) + 1 :].rpartition("/")[0]
+            while self.run_directory.remove_if_empty(above) and above:
                 above = above.rpartition("/")[0]
 
 
@@ -176,8 +189,10 @@ def build(config: Config) -> Pipeline:
     """Wire the stages of a configuration, after a look at every source and the model.
 
     Raises:
-        InputError: a source or the model is not there, or a column is wrong. Nothing has been written.
+        InputError: a source or the model is not there, a column is wrong, or a storage cannot be used. Nothing has
+            been written.
     """
+    check_storage("run", absolute(config.run), config.storage_options)
     corpus, queries, judgements = (config.data.files(kind) for kind in ("corpus", "queries", "judgements"))
     _check_all([*corpus, *queries, *judgements])
     machines = look(config.engine)

@@ -1,42 +1,56 @@
 """Run a command on a configuration: what the command line does, for programs that do without it."""
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from operators.errors import InputError
+from operators.storage import is_of_storage, told
 from pipelines.config import Config, resolved
 from pipelines.engines import Engine
 from pipelines.engines.deferred import DeferredEngine
+from pipelines.errors import StorageError
 from pipelines.hardware import PeakMemory
+from pipelines.lease import Lease, WhileHeld, holding
 from pipelines.pipeline import Outcome, Pipeline, build
 from pipelines.progress import Progress
 from pipelines.publish import publish
 from pipelines.report import dropped, stage_facts, write_report
+from pipelines.span import Span, span_of
 
 
-def run(command: str, config: Config) -> dict[str, Any]:
-    """Run the stages that a command needs; `mine` and `report` run all and write the report.
+def run(command: str | Span, config: Config) -> dict[str, Any]:
+    """Run the stages that a command needs, or those of a span; `mine` and `report` run all and write the report.
 
     Returns:
         `run`, `engine`, `seconds`, `peak_rss_mib` (summed over the processes of this machine), `stages` (name ->
         {rows_in, rows_out, seconds, reused}), `dropped` (reason -> count) and `outputs` (name -> URI).
 
     Raises:
-        InputError: the configuration or the input cannot be worked on; nothing is written then.
+        InputError: the configuration or the input cannot be worked on, or what comes before a span is not complete;
+            nothing is written then.
+        BusyError: another run is at work on the run directory.
+        LostLeaseError: another run took it over, as nothing was heard of this one.
+        StorageError: a storage failed; the same command goes on from there.
     """
     began = time.perf_counter()
     outputs: dict[str, str] = {}
+    span = span_of(command) if isinstance(command, str) else command
     with PeakMemory() as memory:
         pipeline = build(config)
-        everything = command in {"mine", "report"}
-        outcome = _through(pipeline, "export" if everything else command)
-        if everything or command == "export":
-            outputs.update(publish(pipeline.run_directory, config, outcome))
-        if everything:
-            pipeline.run_directory.write_json("config.json", resolved(config))
-            outputs["report"] = write_report(pipeline.run_directory, config, outcome)
-        if "select" in outcome.completed:
-            outputs["suspected"] = f"{outcome.completed['select'].folder.uri}/suspected"
+        if span.before is not None:
+            pipeline.check_complete(span.before)
+        with _at_work(pipeline) as lease:
+            outcome = _through(pipeline, "export" if span.reports else span.last, lease)
+            if span.publishes:
+                outputs.update(publish(pipeline.run_directory, config, outcome))
+            if span.reports:
+                pipeline.run_directory.write_json("config.json", resolved(config))
+                outputs["report"] = write_report(pipeline.run_directory, config, outcome)
+            if "select" in outcome.completed:
+                outputs["suspected"] = f"{outcome.completed['select'].folder.uri}/suspected"
     return {
         "run": config.run,
         "engine": config.engine.name,
@@ -67,22 +81,47 @@ def evaluate(config: Config, split: str | None = None) -> dict[str, Any]:
         config = config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
     elif split is not None:
         raise InputError("--split: only a BEIR folder has splits. Name the judgements to score in data.judgements.")
-    outcome = _through(build(config), "search/all")
-    from pipelines.evaluation import measure  # pandas, for this alone
+    pipeline = build(config)
+    with _at_work(pipeline) as lease:
+        outcome = _through(pipeline, "search/all", lease)
+        from pipelines.evaluation import measure  # pandas, for this alone
 
-    searched, prepared = outcome.completed["search/all"], outcome.completed["prepare/queries"]
-    measures = measure(searched, prepared, config.search.k)
+        searched, prepared = outcome.completed["search/all"], outcome.completed["prepare/queries"]
+        measures = measure(searched, prepared, config.search.k)
     queries = prepared.manifest["rows_out"]
     return {"run": config.run, "split": split, "queries": queries, "seconds": _since(began), "measures": measures}
 
 
-def _through(pipeline: Pipeline, until: str) -> Outcome:
-    """Run the stages up to one, on an engine that is started only if there is anything to do."""
-    engine = DeferredEngine(pipeline.config.engine.name, lambda: _start(pipeline.config))
+@contextmanager
+def _at_work(pipeline: Pipeline) -> Iterator[Lease]:
+    """Hold the run directory, and say it in one line when a storage fails."""
+    config, run = pipeline.config, pipeline.run_directory
     try:
-        return pipeline.run(until, engine, Progress())
+        with holding(run, config.engine.name) as lease:
+            yield lease
+    except InputError:
+        raise
+    except Exception as error:
+        if not is_of_storage(error):
+            raise
+        kinds = ("corpus", "queries", "judgements", "pairs")
+        sources = {kind: source.storage_options for kind in kinds if (source := getattr(config.data, kind)) is not None}
+        options = {"run": run.storage_options, "data": config.data.storage_options, **sources}
+        raise StorageError(
+            f"{run.uri}: a storage failed in the middle of the run ({told(error, options)}). What was done is kept: "
+            f"the same command goes on from there."
+        ) from error
+
+
+def _through(pipeline: Pipeline, until: str, lease: Lease) -> Outcome:
+    """Run the stages up to one, on an engine that is started only if there is anything to do."""
+    engine = WhileHeld(DeferredEngine(pipeline.config.engine.name, lambda: _start(pipeline.config)), lease)
+    try:
+        outcome = pipeline.run(until, engine, Progress())
     finally:
         engine.close()
+    lease.check()
+    return outcome
 
 
 def _start(config: Config) -> Engine:
@@ -92,8 +131,11 @@ def _start(config: Config) -> Engine:
         return LocalEngine()
     workers = None if config.engine.workers == "auto" else config.engine.workers
     if config.engine.name == "beam":
+        # When it is imported, Beam tells what of Google's it does without.
+        logging.disable(logging.WARNING)
         from pipelines.engines.beam import BeamEngine
 
+        logging.disable(logging.NOTSET)
         return BeamEngine(config.engine.beam_options, workers)
     from pipelines.engines.ray_data import RayEngine
 

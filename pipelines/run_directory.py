@@ -6,21 +6,26 @@ import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import SpooledTemporaryFile, TemporaryDirectory
 from typing import IO, Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from operators.storage import open_uri
+
 UNITS = "_units"
 REFUSED = ".refused"
 ARROW = ".arrow"
+
+# What is sent to an object store in one request, and kept in memory until then; longer files go in parts.
+ONE_REQUEST = 16 << 20
+COPIED_AT_ONCE = 16 << 20
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
 FORMAT = 2
@@ -46,8 +51,8 @@ class Folder:
 
     @property
     def fs(self) -> Any:  # noqa: ANN401 - fsspec is untyped
-        """The file system of the folder; fsspec keeps one per process."""
-        return fsspec.core.url_to_fs(self.uri, **self.storage_options)[0]
+        """The file system of the folder; fsspec keeps one per thread."""
+        return open_uri(self.uri, self.storage_options)[0]
 
     @property
     def is_local(self) -> bool:
@@ -56,7 +61,7 @@ class Folder:
 
     def path(self, name: str = "") -> str:
         """Return the path of a file in this folder, as its file system wants it."""
-        root = str(fsspec.core.url_to_fs(self.uri, **self.storage_options)[1]).rstrip("/")
+        root = open_uri(self.uri, self.storage_options)[1].rstrip("/")
         return f"{root}/{name}" if name else root
 
     def exists(self, name: str = "") -> bool:
@@ -66,28 +71,52 @@ class Folder:
     def names(self, name: str = "") -> list[str]:
         """List the names of what lies directly in a folder, sorted; none where there is no such folder."""
         path = self.path(name)
-        self.fs.invalidate_cache(path)
         try:
             found = self.fs.ls(path, detail=False)
         except FileNotFoundError:
             return []
-        return sorted(entry.rstrip("/").rpartition("/")[2] for entry in found)
+        # Some object stores list an empty folder as an object in itself.
+        return sorted(entry.rstrip("/").rpartition("/")[2] for entry in found if entry.rstrip("/") != path)
 
     def remove(self, name: str = "") -> None:
         """Remove a file or folder, if it is there."""
-        if self.exists(name):
+        with suppress(FileNotFoundError):
             self.fs.rm(self.path(name), recursive=True)
+
+    def remove_if_empty(self, name: str = "") -> bool:
+        """Remove a folder with nothing in it; tell whether it is gone. Object stores have no such folders."""
+        if not self.is_local:
+            return not self.names(name)
+        with suppress(OSError):
+            os.rmdir(self.path(name))
+        return not self.exists(name)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[IO[bytes]]:
         """Open a file that takes its name only when it is complete."""
-        path = self.path(name)
-        if not self.is_local:
-            with self.fs.open(path, "wb") as stream:  # object stores show a file once it is closed
+        if self.is_local:
+            with self._unfinished(self.path(name)) as unfinished, open(unfinished, "wb") as stream:
                 yield stream
             return
-        with self._unfinished(path) as unfinished, open(unfinished, "wb") as stream:
-            yield stream
+        with SpooledTemporaryFile(max_size=ONE_REQUEST) as kept:  # nothing is sent before it is complete
+            yield kept
+            self._send(kept, name)
+
+    def _send(self, content: IO[bytes], name: str) -> None:
+        size = content.seek(0, os.SEEK_END)
+        content.seek(0)
+        if size <= ONE_REQUEST:
+            self.fs.pipe_file(self.path(name), content.read())
+            return
+        stream = self.fs.open(self.path(name), "wb")
+        try:
+            shutil.copyfileobj(content, stream, COPIED_AT_ONCE)
+            stream.close()
+        except BaseException:
+            with suppress(Exception):  # the error that led here is the one to tell
+                stream.discard()
+            stream.closed = True  # so that its end does not complete what was sent
+            raise
 
     @staticmethod
     @contextmanager
@@ -109,8 +138,8 @@ class Folder:
             return
         with TemporaryDirectory() as place:
             yield Path(place) / "file"
-            with self.writing(name) as stream, (Path(place) / "file").open("rb") as written:
-                shutil.copyfileobj(written, stream, 1 << 24)
+            with (Path(place) / "file").open("rb") as written:
+                self._send(written, name)
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a whole file."""
@@ -178,8 +207,9 @@ class StageFolder(Folder):
     def done_units(self, step: str, among: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
         """Return the statistics of the units of a step that are done: of all, or of some."""
         names = [name.removesuffix(".json") for name in self.names(f"{UNITS}/{step}") if name.endswith(".json")]
-        wanted = [name for name in names if among is None or name in among]
-        return {name: self.read_json(f"{UNITS}/{step}/{name}.json") for name in wanted}
+        paths = {self.path(f"{UNITS}/{step}/{name}.json"): name for name in names if among is None or name in among}
+        found = self.fs.cat(list(paths)) if paths else {}  # of an object store: many at the same time
+        return {paths[path]: json.loads(content) for path, content in sorted(found.items())}
 
     def refuse_unit(self, step: str, unit: str, why: str) -> None:
         """Say that the input of a unit is refused."""
@@ -195,7 +225,10 @@ class StageFolder(Folder):
 
     def manifest(self) -> dict[str, Any] | None:
         """Return what the stage said when it was complete, or None while it is not."""
-        return self.read_json(self.manifest_name) if self.exists(self.manifest_name) else None
+        try:
+            return dict(self.read_json(self.manifest_name))
+        except FileNotFoundError:
+            return None
 
     def commit(self, manifest: Mapping[str, Any]) -> None:
         """Say that the stage is complete. Written last."""

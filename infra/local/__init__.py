@@ -1,1 +1,1 @@
-"""A Ray cluster and an object store on one machine, for tests and the demo."""
+"""Servers on this machine, for tests and for trying things out."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from operators.documents.sources import CONVENTIONS, OPTIONAL, SourceFile
 from operators.errors import InputError
 from operators.schemas import vectors_column
+from operators.storage import open_uri
 
 ROWS_AT_ONCE = 8192
 LONGEST_ROW = 1 << 24  # bytes, of CSV and TSV
@@ -97,7 +97,8 @@ def resolve_columns(file: SourceFile, names: list[str]) -> dict[str, str]:
 
 def _rows(file: SourceFile) -> Iterator[_Rows]:
     try:
-        with fsspec.open(file.uri, "rb", compression="infer", **file.storage_options) as stream:
+        fs, path = open_uri(file.uri, file.storage_options)
+        with fs.open(path, "rb", compression="infer") as stream:
             if file.format == "jsonl":
                 yield from _json_rows(file, stream)
             elif file.format == "parquet":

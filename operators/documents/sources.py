@@ -8,6 +8,7 @@ from fsspec.utils import infer_compression
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from operators.errors import InputError
+from operators.storage import check_storage, open_uri, refusing
 
 Format = Literal["auto", "jsonl", "parquet", "csv", "tsv"]
 Role = str
@@ -70,14 +71,15 @@ class SourceFile(BaseModel):
     stamp: str
     size: int
     columns: dict[str, str]
-    storage_options: dict[str, Any] = Field(repr=False)
+    storage_options: dict[str, Any] = Field(repr=False, exclude=True)
 
 
 def list_files(kind: str, source: SourceConfig) -> list[SourceFile]:
     """Find the files of a source, in the order of the configuration and then by name.
 
     Raises:
-        InputError: a path that matches nothing, a format that the name does not tell, or an unknown role.
+        InputError: a path that matches nothing, a storage that cannot be used, a format that the name does not tell,
+            or an unknown role.
     """
     known = [*CONVENTIONS[kind], *OPTIONAL[kind]]
     for role in source.columns:
@@ -87,14 +89,14 @@ def list_files(kind: str, source: SourceConfig) -> list[SourceFile]:
 
 
 def _files_at(kind: str, source: SourceConfig, path: str) -> list[SourceFile]:
-    try:
-        fs, root = fsspec.core.url_to_fs(path, **source.storage_options)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"data.{kind}.path: {path} cannot be opened: {error}") from error
-    if fsspec.core.has_magic(root):
-        names = sorted(name for name, info in fs.glob(root, detail=True).items() if info["type"] == "file")
-    else:
-        names = [root] * fs.isfile(root)
+    key = f"data.{kind}.path"
+    check_storage(key, path, source.storage_options)
+    with refusing(key, path, source.storage_options):
+        fs, root = open_uri(path, source.storage_options)
+        if fsspec.core.has_magic(root):
+            names = sorted(name for name, info in fs.glob(root, detail=True).items() if info["type"] == "file")
+        else:
+            names = [root] * fs.isfile(root)
     if not names:
         raise InputError(f"data.{kind}.path: no file at {path}. Check the path; a folder needs a glob such as *.jsonl.")
     return [_file(kind, source, fs, name) for name in names]
@@ -195,7 +197,8 @@ class DataConfig(BaseModel):
     def _beir_source(self, kind: str) -> SourceConfig:
         names = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "judgements": f"qrels/{self.split}.tsv"}
         plain = f"{str(self.beir).rstrip('/')}/{names[kind]}"
-        fs, root = fsspec.core.url_to_fs(plain, **self.storage_options)
+        check_storage("data.beir", plain, self.storage_options)
+        fs, root = open_uri(plain, self.storage_options)
         path = next((plain + ending for ending in ("", ".gz") if fs.exists(root + ending)), None)
         if path is None:
             raise InputError(f"data.beir: {plain} does not exist (nor with .gz). {self._splits()}".rstrip())
@@ -203,7 +206,7 @@ class DataConfig(BaseModel):
         return SourceConfig(path=(path,), columns=columns, storage_options=self.storage_options)
 
     def _splits(self) -> str:
-        fs, root = fsspec.core.url_to_fs(f"{str(self.beir).rstrip('/')}/qrels", **self.storage_options)
+        fs, root = open_uri(f"{str(self.beir).rstrip('/')}/qrels", self.storage_options)
         found = (
             sorted(name.rpartition("/")[2].split(".")[0] for name in fs.ls(root, detail=False))
             if fs.isdir(root)

@@ -85,13 +85,14 @@ class BeamEngine:
                 self._options += ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
         if not any(option.startswith("--default_sdk_harness_log_level") for option in options):
             self._options.append(QUIET_WORKERS)
-        logging.getLogger("apache_beam").setLevel(logging.ERROR)
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors are raised, too
 
     def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
         """Do the work of every unit."""
 
         def wire(pipeline: beam.Pipeline) -> None:
-            _ = pipeline | "units" >> _of(units) | "work" >> beam.ParDo(Do(step, make, pool.stateful))
+            done = pipeline | "units" >> _of(units) | "work" >> beam.ParDo(Do(step, make, pool.stateful))
+            _ = done | "all" >> AllOf(len(units))
 
         self._run(step, wire)
 
@@ -103,7 +104,8 @@ class BeamEngine:
             rows = pipeline | "units" >> _of(shuffle.units) | "route" >> routing
             wanted = pipeline | "buckets" >> beam.Create([(bucket, b"") for bucket in shuffle.buckets])
             joined = {"rows": rows, "wanted": wanted} | "join" >> beam.CoGroupByKey()
-            _ = joined | "gather" >> beam.ParDo(GatherRows(step, shuffle.gather, shuffle.schema))
+            done = joined | "gather" >> beam.ParDo(GatherRows(step, shuffle.gather, shuffle.schema))
+            _ = done | "all" >> AllOf(len(shuffle.buckets))
 
         self._run(step, wire)
 
@@ -127,6 +129,26 @@ class BeamEngine:
 def _of(units: Sequence[Unit]) -> beam.PTransform:
     # Reshuffled, or a runner would do all of them where they were created.
     return beam.Create(list(units), reshuffle=True).with_output_types(Unit)
+
+
+class AllOf(beam.PTransform):  # type: ignore[misc]
+    """Checks how many elements there are.
+
+    It also gives the work something to send on: a runner that waits for no output does not see that its worker died.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def expand(self, elements: beam.PCollection) -> beam.PCollection:
+        """Count."""
+        return elements | "count" >> beam.combiners.Count.Globally() | "check" >> beam.Map(_check, self.count)
+
+
+def _check(found: int, expected: int) -> None:
+    if found != expected:
+        raise RuntimeError(f"{found} of {expected} elements came through.")
 
 
 class OnePerWorker:
@@ -160,11 +182,12 @@ class Do(_Making):
         super().__init__(make, stateful)
         self.step = step
 
-    def process(self, unit: Unit) -> None:
+    def process(self, unit: Unit) -> Iterator[str]:
         """Do one unit."""
         with self.one.lock:
             stats = self.one.made(unit)
         _count(self.step, stats)
+        yield unit.name
 
 
 @beam.typehints.with_output_types(tuple[int, pa.Table])
@@ -186,10 +209,11 @@ class GatherRows(beam.DoFn):  # type: ignore[misc]
     def __init__(self, step: str, gather: Gather, schema: pa.Schema) -> None:
         self.step, self.gather, self.schema = step, gather, schema
 
-    def process(self, group: tuple[int, Mapping[str, Iterable[Any]]]) -> None:
+    def process(self, group: tuple[int, Mapping[str, Iterable[Any]]]) -> Iterator[int]:
         """Gather one bucket."""
         bucket, joined = group
         _count(self.step, self.gather(bucket, concat(list(joined["rows"]), self.schema)))
+        yield bucket
 
 
 def _count(step: str, stats: Stats) -> None:

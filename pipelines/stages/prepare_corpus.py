@@ -47,7 +47,7 @@ class PrepareCorpus(Stage):
     def settings(self) -> Mapping[str, Any]:
         """Return the files as they are now, and how they are cleaned."""
         return {
-            "files": [file.model_dump(exclude={"storage_options"}) for file in self.files],
+            "files": [file.model_dump() for file in self.files],
             "clean": self.clean.model_dump(),
             "partition_rows": self.partition_rows,
         }
@@ -55,8 +55,8 @@ class PrepareCorpus(Stage):
     def run(self, execution: Execution) -> Summary:
         """Read, identify and write."""
         folder = execution.folder
-        reading = partial(ReadDocuments, folder, self.clean, self.partition_rows)
-        units = [Unit(f"{i:05d}", file.model_dump()) for i, file in enumerate(self.files)]
+        reading = partial(ReadDocuments, folder, self)
+        units = [Unit(f"{i:05d}", {"file": i, "uri": file.uri}) for i, file in enumerate(self.files)]
         read_stats = execution.map("read", reading, units)
         parts = [part for stats in read_stats for part in stats["parts"]]
         if not sum(part["rows"] for part in parts):
@@ -108,12 +108,13 @@ def partitions(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
 class ReadDocuments:
     """One source file -> cleaned partitions, still with what repeats in them."""
 
-    def __init__(self, folder: StageFolder, clean: CleanConfig, partition_rows: int) -> None:
-        self.folder, self.clean, self.partition_rows = folder, Clean(clean), partition_rows
+    def __init__(self, folder: StageFolder, stage: PrepareCorpus) -> None:
+        self.folder, self.files, self.partition_rows = folder, stage.files, stage.partition_rows
+        self.clean = Clean(stage.clean)
 
     def __call__(self, unit: Unit) -> Stats:
         """Read one file."""
-        file = SourceFile.model_validate(unit.args)
+        file = self.files[unit.args["file"]]  # by number: units are written and logged, and a file knows credentials
         tables = map(documents_of, read(file)) if file.kind == "pairs" else read(file)
         parts, dropped, dimensions, rows_in = [], [], set[int](), 0
         for number, table in enumerate(partitions(tables, self.partition_rows)):

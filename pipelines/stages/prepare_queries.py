@@ -45,8 +45,8 @@ class PrepareQueries(Stage):
     def settings(self) -> Mapping[str, Any]:
         """Return the files as they are now, and what is kept of them."""
         return {
-            "queries": [file.model_dump(exclude={"storage_options"}) for file in self.queries],
-            "judgements": [file.model_dump(exclude={"storage_options"}) for file in self.judgements],
+            "queries": [file.model_dump() for file in self.queries],
+            "judgements": [file.model_dump() for file in self.judgements],
             "merge": self.clean.exact_duplicates,
             "drop_empty": self.clean.drop_empty,
             "on_dangling": self.on_dangling,
@@ -56,11 +56,7 @@ class PrepareQueries(Stage):
     def run(self, execution: Execution) -> Summary:
         """Read both, find the judged documents in the corpus, and bring them together."""
         folder, corpus = execution.folder, execution.inputs["prepare/corpus"]
-        files = {
-            "queries": [file.model_dump() for file in self.queries],
-            "judgements": [file.model_dump() for file in self.judgements],
-        }
-        (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [Unit("all", files)])
+        (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [Unit("all", {})])
         units = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
         found = execution.map("find", partial(FindJudged, folder, corpus.folder), units)
         join = partial(JoinJudgements, folder, corpus, self)
@@ -85,14 +81,13 @@ class ReadQueries:
 
     def __call__(self, unit: Unit) -> Stats:
         """Read everything."""
-        queries = pa.concat_tables([key_queries(table) for table in self._tables(unit.args["queries"], queries_of)])
+        del unit  # there is one for all, and the stage knows the files
+        queries = pa.concat_tables([key_queries(table) for table in self._tables(self.stage.queries, queries_of)])
         judgements = pa.concat_tables(
-            [with_keys(table) for table in self._tables(unit.args["judgements"], judgements_of)]
+            [with_keys(table) for table in self._tables(self.stage.judgements, judgements_of)]
         )
         if not judgements.num_rows:
-            raise InputError(
-                f"{unit.args['judgements'][0]['uri']}: no judgements. Without positives nothing can be mined."
-            )
+            raise InputError(f"{self.stage.judgements[0].uri}: no judgements. Without positives nothing can be mined.")
         queries = self._once_each(queries)
         unknown = ~np.isin(numbers(judgements, "query_key"), numbers(queries, "query_key"))
         self._refuse_unknown(judgements.filter(pa.array(unknown)))
@@ -116,11 +111,10 @@ class ReadQueries:
         }
 
     @staticmethod
-    def _tables(files: Sequence[Mapping[str, Any]], of_pairs: Any) -> list[pa.Table]:  # noqa: ANN401 - a function
-        opened = [SourceFile.model_validate(file) for file in files]
-        tables = [(file, table) for file in opened for table in read(file)]
+    def _tables(files: Sequence[SourceFile], of_pairs: Any) -> list[pa.Table]:  # noqa: ANN401 - a function
+        tables = [(file, table) for file in files for table in read(file)]
         if not tables:
-            raise InputError(f"{opened[0].uri}: the file has no rows.")
+            raise InputError(f"{files[0].uri}: the file has no rows.")
         return [of_pairs(table) if file.kind == "pairs" else table for file, table in tables]
 
     @staticmethod

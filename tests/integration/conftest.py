@@ -2,6 +2,8 @@
 
 import json
 import sysconfig
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from infra.local.object_store import ObjectStore, temporary_object_store
 from pipelines.config import Config
 from pipelines.quickstart import docstring_pairs
 
@@ -72,6 +75,19 @@ def engine_in_time(request: pytest.FixtureRequest) -> str:
     if request.param == "ray":
         request.getfixturevalue("ray_session")
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """A real S3 server for all tests of the session that want one."""
+    with temporary_object_store() as store:
+        yield store
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStore) -> str:
+    """The URI of an empty bucket."""
+    return object_store.make_bucket(f"test-{uuid.uuid4().hex[:12]}")
 
 
 def configuration(run: Path | str, collection: Collection | None, model: Path | None, **sections: Any) -> Config:  # noqa: ANN401

@@ -1,0 +1,13 @@
+"""What ends a run besides refused input, each with one clear line."""
+
+
+class BusyError(RuntimeError):
+    """Another run is at work on the run directory."""
+
+
+class LostLeaseError(RuntimeError):
+    """Another run took the run directory over while this one was not heard of for too long."""
+
+
+class StorageError(RuntimeError):
+    """A storage failed in the middle of the work. What was done is kept; the same command goes on from there."""

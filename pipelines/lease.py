@@ -1,0 +1,303 @@
+"""One run at a time on a run directory: a lease that is taken by a conditional write and kept alive by a heartbeat.
+
+`<run>/_lease/00001.json` is created only if it is not there: O_EXCL here, `If-None-Match` on object stores. The lease
+with the highest number is the one that counts; whoever takes over a dead one creates the next number, again only if it
+is not there. No clocks are compared: a lease is dead when it did not change while it was watched.
+"""
+
+import errno
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from operators.storage import is_of_storage, refusing
+from pipelines.engines import Engine, Pool, Shuffle, Unit, Work
+from pipelines.errors import BusyError, LostLeaseError
+from pipelines.run_directory import Folder, RunDirectory
+
+LEASES = "_lease"
+SECONDS_BETWEEN_BEATS = 5.0
+BEATS_TO_LIVE = 4
+SECONDS_BETWEEN_LOOKS = 0.5
+# When a process started is told by the clock of the machine, which may be set while it runs.
+SECONDS_OF_CLOCK = 5.0
+_CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Lease:
+    """The right to write into a run directory, from `acquire` to `release`.
+
+    Attributes:
+        run: the run directory.
+        engine: where the run works, for those who find the lease.
+        beat: seconds between two signs of life; four of them without one, and others take over.
+    """
+
+    run: Folder
+    engine: str = "local"
+    beat: float = SECONDS_BETWEEN_BEATS
+    _number: int = field(default=0, init=False)
+    _beats: int = field(default=0, init=False)
+    _lost: str | None = field(default=None, init=False)
+    _token: str = field(default_factory=lambda: uuid.uuid4().hex, init=False)
+    _started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), init=False)
+    _ended: threading.Event = field(default_factory=threading.Event, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+
+    def acquire(self) -> None:
+        """Take the lease; a dead one is taken over, at once where its process ended on this machine.
+
+        Raises:
+            BusyError: another run holds it.
+        """
+        while not self._number:
+            numbers = self._numbers()
+            if numbers:
+                self._watch(numbers[-1])
+            taken = (numbers[-1] if numbers else 0) + 1
+            if self._create(taken):
+                self._number = taken
+                for number in numbers:
+                    self.run.remove(_name(number))
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Stop a run that has lost its lease.
+
+        Raises:
+            LostLeaseError: another run took the lease over.
+        """
+        if self._lost is not None:
+            raise LostLeaseError(self._lost)
+
+    def release(self) -> None:
+        """Give the lease back; nothing of it stays."""
+        self.stop()
+        if self._lost is None:
+            self.run.remove(_name(self._number))
+        self.run.remove_if_empty(LEASES)
+
+    def stop(self, *, wait: bool = True) -> None:
+        """Give no more signs of life; one that is under way is waited for."""
+        self._ended.set()
+        if wait and self._thread is not None:
+            self._thread.join()
+
+    def _numbers(self) -> list[int]:
+        names = [name.removesuffix(".json") for name in self.run.names(LEASES) if name.endswith(".json")]
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _watch(self, number: int) -> None:
+        """Return when the lease is free: its process is dead, it is gone, or it did not change for too long."""
+        first = self._read(number)
+        if first is None or _is_dead(first):
+            return
+        until = time.monotonic() + BEATS_TO_LIVE * self.beat
+        while time.monotonic() < until:
+            time.sleep(min(SECONDS_BETWEEN_LOOKS, self.beat))
+            now = self._read(number)
+            if now is None:
+                return
+            if now != first:
+                raise BusyError(_busy(self.run.uri, now))
+
+    def _read(self, number: int) -> dict[str, Any] | None:
+        try:
+            return dict(self.run.read_json(_name(number)))
+        except FileNotFoundError:
+            return None
+        except json.JSONDecodeError:  # where links are missing, a file is there before its content is
+            return {}
+
+    def _create(self, number: int) -> bool:
+        if not create(self.run, _name(number), self._content()):
+            # A request that is sent again after its answer was lost meets what it wrote the first time.
+            return (self._read(number) or {}).get("token") == self._token
+        return True
+
+    def _content(self) -> bytes:
+        told = {
+            "token": self._token,
+            "host": socket.gethostname(),
+            "machine": _machine(),
+            "pid": os.getpid(),
+            "process_started": psutil.Process().create_time(),
+            "engine": self.engine,
+            "started": self._started,
+            "beats": self._beats,
+        }
+        return (json.dumps(told, indent=1) + "\n").encode()
+
+    def _keep(self) -> None:
+        while not self._ended.wait(self.beat):
+            try:
+                self._lost = self._taken_by()
+                if self._lost is not None:
+                    return
+                self._beats += 1
+                self.run.write_bytes(_name(self._number), self._content())
+            except Exception as error:  # the store may be back at the next beat; if not, the run itself fails
+                log.debug("no sign of life: %s", error)
+
+    def _taken_by(self) -> str | None:
+        """Say who took the lease over, if somebody did."""
+        later, own = self._read(self._number + 1), self._read(self._number)
+        if later is None and own is not None and own.get("token", self._token) == self._token:
+            return None
+        other = later or own or {}
+        who = f"{_who(other)} took it over" if other else "it was taken over"
+        return (
+            f"{self.run.uri}: this run lost the run directory: {who}, as nothing was heard of this run for longer than "
+            f"{BEATS_TO_LIVE * self.beat:.0f} s. Nothing is spoilt; the other run goes on."
+        )
+
+
+@contextmanager
+def holding(run: RunDirectory, engine: str) -> Iterator[Lease]:
+    """Hold the lease of a run directory. A run that ends in an error leaves no folder that was not there before.
+
+    Raises:
+        BusyError: another run holds it.
+        InputError: the run directory cannot be written to.
+    """
+    lease, existed = Lease(run, engine), run.exists()
+    with refusing("run", run.uri, run.storage_options, passing=(BusyError,)):
+        lease.acquire()
+    try:
+        yield lease
+    except Exception as error:
+        if is_of_storage(error):  # giving back needs the store; the next run finds that this one is dead
+            lease.stop(wait=False)
+        else:
+            _release(lease, existed)
+        raise
+    except BaseException:  # an interrupt
+        _release(lease, existed)
+        raise
+    _release(lease, existed)
+
+
+def _release(lease: Lease, existed: bool) -> None:
+    try:
+        lease.release()
+        if not existed:
+            lease.run.remove_if_empty()
+    except Exception as error:  # the work is done; a lease that stays is taken over by the next run
+        log.warning("The lease of %s could not be given back: %s", lease.run.uri, error)
+
+
+class WhileHeld:
+    """An engine whose work stops when the lease is lost."""
+
+    def __init__(self, engine: Engine, lease: Lease) -> None:
+        self.engine, self.lease, self.name = engine, lease, engine.name
+
+    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
+        """Do the work of every unit, if the lease is held."""
+        self.lease.check()
+        self.engine.map(step, make, units, pool)
+        self.lease.check()
+
+    def shuffle(self, step: str, shuffle: Shuffle) -> None:
+        """Shuffle, if the lease is held."""
+        self.lease.check()
+        self.engine.shuffle(step, shuffle)
+        self.lease.check()
+
+    def close(self) -> None:
+        """End the engine."""
+        self.engine.close()
+
+
+def create(folder: Folder, name: str, content: bytes) -> bool:
+    """Write a file unless there is one of that name; tell whether this call wrote it. One of many callers does."""
+    if folder.is_local:
+        return _create_here(folder.path(name), content)
+    try:
+        folder.fs.pipe_file(folder.path(name), content, mode="create")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        response = getattr(error.__cause__, "response", {})
+        if response.get("Error", {}).get("Code") in _CONFLICTS:
+            return False
+        raise
+    return True
+
+
+def _create_here(path: str, content: bytes) -> bool:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    unfinished = Path(f"{path}.{uuid.uuid4().hex}.unfinished")
+    unfinished.write_bytes(content)
+    try:
+        os.link(unfinished, path)  # with its content at once, and only if there is nothing of that name
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}:
+            raise
+        return _create_without_links(path, content)
+    finally:
+        unfinished.unlink()
+    return True
+
+
+def _create_without_links(path: str, content: bytes) -> bool:
+    try:
+        with open(path, "xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _name(number: int) -> str:
+    return f"{LEASES}/{number:05d}.json"
+
+
+def _is_dead(told: dict[str, Any]) -> bool:
+    """Tell whether the process of a lease has ended, where that can be known: it ran on this machine."""
+    if told.get("machine") != _machine():
+        return False
+    try:
+        process = psutil.Process(int(told["pid"]))
+        started = abs(process.create_time() - float(told["process_started"])) < SECONDS_OF_CLOCK
+        return not started or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _machine() -> str:
+    """Name what gives process ids their meaning: the machine since its start, and the container in it."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return "/".join(parts)
+
+
+def _busy(uri: str, told: dict[str, Any]) -> str:
+    return (
+        f"{uri}: another run is at work on this run directory: {_who(told)}, since {told.get('started', 'unknown')}. "
+        f"Wait for it to end, or end it, and give the same command again."
+    )
+
+
+def _who(told: dict[str, Any]) -> str:
+    return f"process {told.get('pid', '?')} on {told.get('host', '?')} (engine {told.get('engine', '?')})"

@@ -1,0 +1,1 @@
+"""The files of infra/: parsed by what reads them, run by what runs them."""
