@@ -4,7 +4,7 @@ import difflib
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,6 +19,10 @@ from operators.vectors.encode import EncoderConfig
 from operators.vectors.index import IndexConfig, check_factory
 from operators.vectors.search import SearchConfig
 
+Amount = Annotated[float, Field(gt=0)]
+# Of these Ray knows by itself how much a node has.
+COUNTED_BY_RAY = {"CPU", "GPU", "memory", "object_store_memory"}
+
 
 class EngineConfig(BaseModel):
     """Where the work runs. Nothing here changes the result.
@@ -31,7 +35,10 @@ class EngineConfig(BaseModel):
         workers: the most workers a step may have; `auto` is one for each core.
         encoder_workers: how many copies of the model; `auto` is one for each GPU, or for every 8 cores of a machine.
         encoder_gpus: GPUs for each copy; `auto` is 1 where there are any, else 0.
+        encoder_resources: custom resources of Ray that each copy takes, such as `{gpu_node: 1}`: it runs on a node that
+            offers them, in a cluster that has several kinds of nodes.
         search_gpus: GPUs for each worker that compares every vector; 0 searches on CPUs.
+        search_resources: custom resources of Ray that each worker takes that opens shards of the index.
         memory_budget: what a worker may take, such as `4GiB`. It decides how large the shards of the index are, so
             another budget builds them anew.
         cache: a folder on each worker's own disk for copies of shards that lie in object storage.
@@ -46,10 +53,22 @@ class EngineConfig(BaseModel):
     workers: Literal["auto"] | int = "auto"
     encoder_workers: Literal["auto"] | int = "auto"
     encoder_gpus: Literal["auto"] | float = "auto"
+    encoder_resources: dict[str, Amount] = {}
     search_gpus: float = Field(default=0, ge=0)
+    search_resources: dict[str, Amount] = {}
     memory_budget: ByteSize = Field(default=ByteSize(4 << 30), ge=512 << 20)
     cache: str = "~/.cache/hardneg"
     cache_size: ByteSize = ByteSize(50 << 30)
+
+    @field_validator("encoder_resources", "search_resources")
+    @classmethod
+    def _are_custom(cls, resources: dict[str, float]) -> dict[str, float]:
+        for name, amount in resources.items():
+            if name in COUNTED_BY_RAY:
+                raise ValueError(f"{name} is no custom resource. Name one that nodes are started with")
+            if amount > 1 and amount % 1:
+                raise ValueError(f"{name}: Ray counts what is more than one in whole numbers")
+        return resources
 
 
 class Config(BaseModel):

@@ -1,33 +1,87 @@
 """What this machine, or the cluster that is named, has: cores and GPUs for the encoders, memory in use."""
 
 import ctypes
+import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psutil
 
+from operators.errors import InputError
 from operators.vectors.encode import Device
-from pipelines.config import EngineConfig
-from pipelines.engines import Pool
+from pipelines.config import COUNTED_BY_RAY, EngineConfig
+from pipelines.engines import Pool, room
+from pipelines.progress import Progress
 
 CORES_PER_ENCODER = 8  # one copy of a small model gains little from more
 SECONDS_BETWEEN_SAMPLES = 0.5
 
 
-def encoder_pool(config: EngineConfig) -> tuple[Pool, Device]:
-    """Decide on the pool of encoders and on the device they use."""
-    joins = config.name == "ray" and (config.address or os.environ.get("RAY_ADDRESS", "local")) != "local"
-    nodes, found = _cluster(config) if joins else ([os.cpu_count() or 1], _gpus_here())
+@dataclass(frozen=True)
+class Machines:
+    """What the work can run on.
+
+    Attributes:
+        nodes: the resources of each, such as `CPU`, `GPU` and custom ones.
+        joined: they are a cluster's; else there is one, this machine.
+        grows: nodes may be added while the work runs. Also where it cannot be told.
+    """
+
+    nodes: Sequence[Mapping[str, float]]
+    joined: bool = False
+    grows: bool = False
+
+    def needed(self, key: str, resources: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the custom resources to ask for, after a look who offers them: none on this machine alone.
+
+        Raises:
+            InputError: no node offers them, and none will.
+        """
+        if not self.joined or not resources:
+            return {}
+        if any(room(node, resources) for node in self.nodes):
+            return resources
+        place = f"engine.{key}: no node of the cluster offers {_listed(resources)}"
+        if self.grows:
+            Progress().say(f"{place} yet. The work that needs it waits for one.")
+            return resources
+        there = [f"{{{_listed(_custom(node))}}}" for node in self.nodes]
+        raise InputError(
+            f"{place}, and none will be added. They offer {', '.join(there)}. Change the key, or start a node with "
+            f"`ray start --resources='{json.dumps(dict(resources))}'`."
+        )
+
+
+def look(config: EngineConfig) -> Machines:
+    """Look at what the work can run on: a cluster where one is named, else this machine."""
+    if config.name == "ray" and (config.address or os.environ.get("RAY_ADDRESS", "local")) != "local":
+        return _cluster(config)
+    return Machines([{"CPU": os.cpu_count() or 1, "GPU": _gpus_here()}])
+
+
+def encoder_pool(config: EngineConfig, machines: Machines) -> tuple[Pool, Device]:
+    """Decide on the pool of encoders and on the device they use.
+
+    Raises:
+        InputError: no node offers what they need.
+    """
+    resources = machines.needed("encoder_resources", config.encoder_resources)
+    nodes = [node for node in machines.nodes if room(node, resources)]
+    found = int(sum(node.get("GPU", 0) for node in nodes))
     gpus = min(found, 1) if config.encoder_gpus == "auto" else config.encoder_gpus
     if gpus:
-        workers = max(int(found / gpus), 1) if config.encoder_workers == "auto" else config.encoder_workers
-        return Pool(workers=workers, gpus=gpus, stateful=True), "cuda"
-    workers = encoders_on(nodes) if config.encoder_workers == "auto" else config.encoder_workers
-    return Pool(workers=workers, cpus=cores_for_each(workers, nodes), stateful=True), "cpu"
+        workers = max(int(sum(room(node, {"GPU": gpus, **resources}) for node in nodes)), 1)
+        workers = workers if config.encoder_workers == "auto" else config.encoder_workers
+        return Pool(workers=workers, gpus=gpus, stateful=True, resources=resources), "cuda"
+    cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1] or [1]
+    workers = int(min(encoders_on(cores), max(sum(room(node, resources) for node in nodes), 1)))
+    workers = workers if config.encoder_workers == "auto" else config.encoder_workers
+    return Pool(workers=workers, cpus=cores_for_each(workers, cores), stateful=True, resources=resources), "cpu"
 
 
 def encoders_on(nodes: Sequence[int]) -> int:
@@ -41,14 +95,18 @@ def cores_for_each(workers: int, nodes: Sequence[int]) -> int:
     return next((each for each in range(most, 1, -1) if sum(cores // each for cores in nodes) >= workers), 1)
 
 
-def search_pool(config: EngineConfig, remote: bool) -> tuple[Pool, Device]:
+def search_pool(config: EngineConfig, machines: Machines, remote: bool) -> tuple[Pool, Device]:
     """Decide on the pool of what searches shards, and on the device that compares every vector.
 
     A shard that lies here is a memory map, opened in milliseconds: only fetched ones are worth keeping a worker for.
+
+    Raises:
+        InputError: no node offers what it needs.
     """
+    resources = machines.needed("search_resources", config.search_resources)
     if config.search_gpus:
-        return Pool(gpus=config.search_gpus, stateful=True), "cuda"
-    return Pool(stateful=remote), "cpu"
+        return Pool(gpus=config.search_gpus, stateful=True, resources=resources), "cuda"
+    return Pool(stateful=remote, resources=resources), "cpu"
 
 
 def share_of_cores(units: int) -> int:
@@ -67,18 +125,34 @@ def _gpus_here() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
-def _cluster(config: EngineConfig) -> tuple[list[int], int]:
-    """Return the cores of every node that has any, and the GPUs of all."""
+def _cluster(config: EngineConfig) -> Machines:
     import ray
 
     from pipelines.engines.ray_data import connect
 
     connected = connect(config.address, None)
-    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    machines = Machines(nodes, joined=True, grows=not _only_watched())
     if connected:  # the engine joins when there is work for it, and leaves after it
         ray.shutdown()
-    cores = [int(one["CPU"]) for one in resources if one.get("CPU", 0) >= 1]
-    return cores or [1], int(sum(one.get("GPU", 0) for one in resources))
+    return machines
+
+
+def _only_watched() -> bool:
+    """Tell whether what watches the cluster adds no nodes: it names each after its id then, and not after a type."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    status = json.loads(_internal_kv_get("__autoscaling_status") or "{}")
+    types = status.get("autoscaler_report", {}).get("node_type_mapping") or {}
+    return bool(types) and all(kind == f"node_{node}" for node, kind in types.items())
+
+
+def _custom(node: Mapping[str, float]) -> Mapping[str, float]:
+    return {name: amount for name, amount in node.items() if name not in COUNTED_BY_RAY and ":" not in name}
+
+
+def _listed(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}: {amount:g}" for name, amount in resources.items())
 
 
 class PeakMemory:

@@ -18,7 +18,7 @@ from pipelines.cache import Cache
 from pipelines.config import Config
 from pipelines.engines import Engine
 from pipelines.execution import Completed, Execution
-from pipelines.hardware import encoder_pool, search_pool
+from pipelines.hardware import Machines, encoder_pool, look, search_pool
 from pipelines.losses import losses
 from pipelines.progress import Progress
 from pipelines.run_directory import PLAN, Folder, RunDirectory, StageFolder, absolute, fingerprint
@@ -200,11 +200,12 @@ def build(config: Config) -> Pipeline:
     check_storage("run", absolute(config.run), config.storage_options)
     corpus, queries, judgements = (config.data.files(kind) for kind in ("corpus", "queries", "judgements"))
     _check_all([*corpus, *queries, *judgements])
+    machines = look(config.engine)
     stages: list[Stage] = [
         PrepareCorpus(corpus, config.clean, config.data.partition_rows),
         PrepareQueries(queries, judgements, config.clean, config.data.on_dangling, config.data.partition_rows),
-        _encoder(config),
-        *_index_and_search(config),
+        _encoder(config, machines),
+        *_index_and_search(config, machines),
         SelectNegatives(config.select),
         ExportDataset(config.export, config.select.num_negatives),
     ]
@@ -217,10 +218,11 @@ def _check_all(files: Sequence[SourceFile]) -> None:
         check(file)
 
 
-def _index_and_search(config: Config) -> list[Stage]:
+def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
     engine = config.engine
     cache = Cache(engine.cache, engine.cache_size)
-    pool, device = search_pool(engine, remote=not Folder(absolute(config.run), config.storage_options).is_local)
+    remote = not Folder(absolute(config.run), config.storage_options).is_local
+    pool, device = search_pool(engine, machines, remote)
     return [
         BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device),
         SearchAll(config.search, pool, device, cache),
@@ -228,13 +230,13 @@ def _index_and_search(config: Config) -> list[Stage]:
     ]
 
 
-def _encoder(config: Config) -> EncodeTexts:
+def _encoder(config: Config, machines: Machines) -> EncodeTexts:
     vectors: dict[Side, bool] = {
         "document": config.data.has_vectors("corpus"),
         "query": config.data.has_vectors("queries"),
     }
     given = frozenset(side for side, came in vectors.items() if came)
-    pool, device = encoder_pool(config.engine)
+    pool, device = encoder_pool(config.engine, machines)
     weights: str | None = None
     encoder = resolve(config.encoder, device)
     if len(given) < len(vectors):

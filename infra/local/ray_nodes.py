@@ -1,5 +1,6 @@
 """A Ray cluster of several nodes on this machine: start them, see what runs on which, and leave nothing of them."""
 
+import json
 import os
 import secrets
 import shutil
@@ -44,9 +45,8 @@ class Node:
 
     def options(self) -> list[str]:
         """Return what tells `ray start` of it."""
-        resources = ", ".join(f'"{name}": {amount}' for name, amount in self.resources.items())
         sizes = [f"--num-cpus={self.cpus}", f"--object-store-memory={self.object_store_bytes}"]
-        return [*sizes, f"--resources={{{resources}}}"]
+        return [*sizes, f"--resources={json.dumps(dict(self.resources))}"]
 
 
 def free_port() -> int:
@@ -58,6 +58,8 @@ def free_port() -> int:
 def new_environment() -> dict[str, str]:
     """Return what the nodes and drivers of one cluster share."""
     return {
+        # As where an environment is activated: what a job runs is found there.
+        "PATH": f"{RAY.parent}{os.pathsep}{os.environ['PATH']}",
         # Ray listens on all addresses of the machine: a token keeps others out.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -100,10 +102,13 @@ class Cluster:
         """The address that `ray job submit` takes."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def start_node(self, node: Node | None = None) -> None:
-        """Start one more node; the first is the head. `wait_for_nodes` tells when it is there."""
+    def start_node(self, node: Node | None = None, *options: str) -> None:
+        """Start one more node, with further options of `ray start`; the first is the head.
+
+        `wait_for_nodes` tells when it is there.
+        """
         number = len(self.nodes)
-        command = [str(RAY), "start", "--block", "--disable-usage-stats", *(node or Node()).options()]
+        command = [str(RAY), "start", "--block", "--disable-usage-stats", *(node or Node()).options(), *options]
         # Nodes that share a folder and start at the same moment take the same sockets.
         command += [f"--temp-dir={self.folder / str(number)}", f"--dashboard-agent-listen-port={free_port()}"]
         if self.nodes:
@@ -135,6 +140,16 @@ class Cluster:
         with open(output, "wb") as out, open(errors, "wb") as err:
             self.drivers.append(subprocess.Popen(command, stdout=out, stderr=err, env=self._environment()))
         return self.drivers[-1]
+
+    def submit_job(self, working_dir: Path, command: Sequence[str], seconds: float) -> subprocess.CompletedProcess[str]:
+        """Run a command as a job, in a copy of a folder; its output is among what `ray job submit` says.
+
+        Raises:
+            subprocess.TimeoutExpired: it takes longer than that.
+        """
+        submit = [str(RAY), "job", "submit", f"--address={self.jobs_address}", f"--working-dir={working_dir}"]
+        environment, whole = self._environment(), [*submit, "--", *command]
+        return subprocess.run(whole, env=environment, capture_output=True, text=True, check=False, timeout=seconds)
 
     def look(self) -> None:
         """See which processes are below which node."""

@@ -1,7 +1,7 @@
 """Engines: where units of work run. An engine schedules; it knows nothing of what the work is."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -31,12 +31,14 @@ class Pool:
         cpus: cores for each worker.
         gpus: GPUs for each worker.
         stateful: making the work is costly (a model, an index): a worker makes it once and keeps it.
+        resources: what else the node of a worker has to offer, by the names that the cluster gives it.
     """
 
     workers: int | None = None
     cpus: int = 1
     gpus: float = 0
     stateful: bool = False
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,8 @@ class Engine(Protocol):
     def close(self) -> None:
         """End what the engine started."""
         ...
+
+
+def room(offered: Mapping[str, float], wanted: Mapping[str, float]) -> float:
+    """Return how many workers that want so much find room in what a node offers; any number, if they want nothing."""
+    return min((int(offered.get(name, 0) / amount + 1e-6) for name, amount in wanted.items()), default=float("inf"))

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import Any
@@ -14,8 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from operators.errors import InputError
 from operators.schemas import concat
-from pipelines.engines import Pool, Shuffle, Unit, Work
+from pipelines.engines import Pool, Shuffle, Unit, Work, room
 from pipelines.engines.payload import from_bytes, to_bytes
+from pipelines.engines.ray_head import HeadWatch
 
 _EMPTY = "of no unit"
 
@@ -29,11 +30,16 @@ class RayEngine:
         """Join the cluster at an address, or start a local Ray; at most `workers` at a time for each step."""
         self.workers = workers
         self._started = connect(address, workers)
+        import ray
+
+        self._watch = HeadWatch(ray.get_runtime_context().gcs_address)
         from ray.data.context import DataContext, ShuffleStrategy
 
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        # A unit may take hours (one trains the quantizers of the index), and so may waiting for a node.
+        context.execution_no_progress_timeout_s = -1
         # Buckets are few and large, and hash aggregators take seconds to start (measured: 4.6 s against 0.6 s).
         context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
         for name in ("ray", "ray.data"):
@@ -57,6 +63,7 @@ class RayEngine:
         """End the local Ray, or leave the cluster."""
         import ray
 
+        self._watch.end()
         if self._started:
             ray.shutdown()
 
@@ -66,10 +73,12 @@ class RayEngine:
 
         rows = [{"name": unit.name, "args": json.dumps(dict(unit.args))} for unit in units]
         dataset = ray.data.from_items(rows, override_num_blocks=max(len(rows), 1))
-        workers = min(pool.workers or self.workers or _cores(), max(len(units), 1))
-        cpus = min(pool.cpus, _cores_of_largest_node())  # more than any node has would be waited for without end
+        workers = min(pool.workers or self.workers or _cores(pool.resources), max(len(units), 1))
+        cpus = min(
+            pool.cpus, _cores_of_largest_node(pool.resources)
+        )  # more than any node has would be waited for without end
         options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
-        options["num_cpus"] = cpus
+        options.update(num_cpus=cpus, resources=dict(pool.resources) or None)
         if pool.stateful:
             options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(what, cpus))
             return dataset.map_batches(doing, **options)
@@ -136,16 +145,20 @@ def _gather_group(shuffle: Shuffle) -> Callable[[pa.Table], pa.Table]:
     return gather_group
 
 
-def _cores_of_largest_node() -> int:
+def _cores_of_largest_node(resources: Mapping[str, float]) -> int:
+    return max(_cores_of_nodes(resources))
+
+
+def _cores(resources: Mapping[str, float]) -> int:
+    return sum(_cores_of_nodes(resources))
+
+
+def _cores_of_nodes(resources: Mapping[str, float]) -> list[int]:
+    """Return the cores of each node that offers some resources; one core, where none does yet."""
     import ray
 
-    return max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
-
-
-def _cores() -> int:
-    import ray
-
-    return max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    offering = [node["Resources"] for node in ray.nodes() if node["Alive"] and room(node["Resources"], resources)]
+    return [int(offered["CPU"]) for offered in offering if offered.get("CPU", 0) >= 1] or [1]
 
 
 @contextmanager

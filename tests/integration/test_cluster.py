@@ -1,11 +1,12 @@
 """A run on a cluster of several Ray nodes spreads over all of them, and outlives a worker or a node that is killed."""
 
 import json
+import re
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from infra.local.ray_nodes import SECONDS_BETWEEN_LOOKS, Cluster, Node, ray_cluster
+from infra.local.ray_nodes import SECONDS_BETWEEN_LOOKS, SECONDS_TO_START, Cluster, Node, ray_cluster, waited_for
 from pipelines.run import run
 from tests.integration.conftest import Collection, configuration, dataset
 
@@ -26,6 +27,9 @@ SECONDS_TO_RUN = 300
 HEAD = 0
 STEPS = ["encode", "search"]
 UNITS_BEFORE_A_KILL = 4
+# One core: where a node ends, there is no room elsewhere for the encoder that it had.
+SINGLE = Node(cpus=1)
+Start = Callable[[Sequence[Node]], Cluster]
 # Many units: 32 + 13 partitions are encoded, and 13 partitions are searched in 16 shards. The encoding is long enough
 # for every encoder to be there before it is over.
 SMALL = {
@@ -36,11 +40,10 @@ SMALL = {
 
 
 @pytest.fixture
-def start_cluster() -> Iterator[Callable[[int], Cluster]]:
-    """Start clusters of so many nodes; in the end nothing of them is left."""
+def start_cluster() -> Iterator[Start]:
+    """Start clusters of nodes; in the end nothing of them is left."""
     with ExitStack() as clusters:
-        # One core: where a node ends, there is no room elsewhere for the encoder that it had.
-        yield lambda nodes: clusters.enter_context(ray_cluster([Node(cpus=1)] * nodes))
+        yield lambda nodes: clusters.enter_context(ray_cluster(nodes))
 
 
 @dataclass
@@ -83,14 +86,23 @@ class Mining:
         return dict(json.loads(line))
 
 
-def mine(cluster: Cluster, folder: Path, collection: Collection, model: Path) -> Mining:
-    """Begin to mine on a cluster, with an encoder on each node."""
+def mine(cluster: Cluster, folder: Path, collection: Collection, model: Path, *settings: str) -> Mining:
+    """Begin to mine on a cluster; with an encoder on each node, unless the settings say otherwise."""
     raw = configuration(folder / "run", collection, model, **SMALL).model_dump(mode="json")
     (folder / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     command = [sys.executable, "-m", "pipelines.cli", "mine", str(folder / "config.yaml"), "--engine", "ray", "--json"]
-    command += ["--set", f"engine.address={cluster.address}"]
-    command += ["--set", f"engine.encoder_workers={len(cluster.nodes)}"]
+    for setting in (
+        f"engine.address={cluster.address}",
+        *(settings or [f"engine.encoder_workers={len(cluster.nodes)}"]),
+    ):
+        command += ["--set", setting]
     return Mining(cluster, folder / "run", cluster.start_driver(command, folder / "output", folder / "errors"))
+
+
+def watched(cluster: Cluster) -> bool:
+    """Tell whether Ray's own watch over the cluster knows of all its nodes."""
+    logs = (cluster.folder / "0").glob("session_*/logs/monitor.log")
+    return any(len(set(re.findall(r"1 node_\w+", log.read_text()))) == len(cluster.nodes) for log in logs)
 
 
 def worker_of(unit: Path) -> int:
@@ -116,14 +128,14 @@ def reference(collection: Collection, minilm: Path, tmp_path_factory: pytest.Tem
 
 @pytest.mark.parametrize("nodes", [2, 3, 4])
 def test_every_node_does_its_share_and_the_rows_are_those_of_local(
-    start_cluster: Callable[[int], Cluster],
+    start_cluster: Start,
     collection: Collection,
     minilm: Path,
     reference: pa.Table,
     tmp_path: Path,
     nodes: int,
 ) -> None:
-    mining = mine(start_cluster(nodes), tmp_path, collection, minilm)
+    mining = mine(start_cluster([SINGLE] * nodes), tmp_path, collection, minilm)
     assert mining.finish()["engine"] == "ray"
     assert dataset(mining.run_directory).equals(reference)
     for step in STEPS:
@@ -133,29 +145,66 @@ def test_every_node_does_its_share_and_the_rows_are_those_of_local(
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_worker_that_is_killed_costs_no_row(
-    start_cluster: Callable[[int], Cluster],
+    start_cluster: Start,
     collection: Collection,
     minilm: Path,
     reference: pa.Table,
     tmp_path: Path,
     step: str,
 ) -> None:
-    mining = mine(start_cluster(3), tmp_path, collection, minilm)
+    mining = mine(start_cluster([SINGLE] * 3), tmp_path, collection, minilm)
     psutil.Process(worker_of(mining.wait_for_unit(step))).kill()
     finished_without_loss(mining, step, reference)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_node_that_is_killed_costs_no_row(
-    start_cluster: Callable[[int], Cluster],
+    start_cluster: Start,
     collection: Collection,
     minilm: Path,
     reference: pa.Table,
     tmp_path: Path,
     step: str,
 ) -> None:
-    cluster = start_cluster(3)
+    cluster = start_cluster([SINGLE] * 3)
     mining = mine(cluster, tmp_path, collection, minilm)
     unit = mining.wait_for_unit(step, lambda unit: mining.node_of(unit) != HEAD)
     cluster.kill_node(mining.node_of(unit))
     finished_without_loss(mining, step, reference)
+
+
+def test_a_cluster_whose_head_is_killed_ends_the_run_with_a_word(
+    start_cluster: Start, collection: Collection, minilm: Path, tmp_path: Path
+) -> None:
+    cluster = start_cluster([SINGLE] * 2)
+    mining = mine(cluster, tmp_path, collection, minilm)
+    mining.wait_for_unit("encode")
+    cluster.kill_node(HEAD)
+    assert mining.driver.wait(SECONDS_TO_RUN) == 1
+    said = [line for line in (tmp_path / "errors").read_text().splitlines() if line.startswith("hardneg: ")]
+    assert len(said) == 1
+    assert "the first node of the Ray cluster" in said[0]
+
+
+def test_every_kind_of_work_is_done_on_the_nodes_that_are_there_for_it(
+    start_cluster: Start, collection: Collection, minilm: Path, reference: pa.Table, tmp_path: Path
+) -> None:
+    kinds = [SINGLE, Node(resources={"encoder": 1}), Node(resources={"memory_rich": 1})]
+    resources = ["engine.encoder_resources={encoder: 1}", "engine.search_resources={memory_rich: 1}"]
+    mining = mine(start_cluster(kinds), tmp_path, collection, minilm, *resources)
+    mining.finish()
+    assert dataset(mining.run_directory).equals(reference)
+    assert {mining.node_of(unit) for unit in mining.units("encode")} == {1}
+    assert {mining.node_of(unit) for unit in mining.units("search")} == {2}
+
+
+def test_a_cluster_that_lacks_a_kind_of_node_is_refused(
+    start_cluster: Start, collection: Collection, minilm: Path, tmp_path: Path
+) -> None:
+    cluster = start_cluster([SINGLE, Node(resources={"encoder": 1})])
+    assert waited_for(lambda: watched(cluster), SECONDS_TO_START)
+    mining = mine(cluster, tmp_path, collection, minilm, "engine.encoder_resources={encoders: 1}")
+    assert mining.driver.wait(SECONDS_TO_RUN) == 2
+    refusal = "engine.encoder_resources: no node of the cluster offers encoders: 1, and none will be added."
+    assert refusal in (tmp_path / "errors").read_text()
+    assert not mining.run_directory.exists()

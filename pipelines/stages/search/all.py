@@ -59,7 +59,7 @@ class SearchAll(Stage):
         encoded, index = execution.inputs["encode"], execution.inputs["index"]
         queries = encoded.parts("queries")
         carried = self._carry(execution, queries)
-        tuned = tuned_effort(execution, self.config, self.cache)
+        tuned = tuned_effort(execution, self.config, self.cache, self.pool)
         if tuned is not None:
             execution.progress.say(f"search: {_line(tuned)}")
         searching = Searching(
@@ -96,7 +96,9 @@ class SearchAll(Stage):
         units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(index.parts("shards"))]
         route = partial(RoutePositives, OpenShards(index.folder, self.cache), prepared)
         gather = WritePositives(execution.folder, prepared, encoded)
-        return execution.shuffle("positives", Shuffle(route, units, gather, range(len(queries)), schema))
+        return execution.shuffle(
+            "positives", Shuffle(route, units, gather, range(len(queries)), schema, Pool(resources=self.pool.resources))
+        )
 
 
 def _line(tuned: Tuned) -> str:

@@ -21,7 +21,7 @@ from pipelines.stages.search.shards import OpenShards
 SAMPLED = "sample/queries.arrow"
 
 
-def tuned_effort(execution: Execution, config: SearchConfig, cache: Cache) -> Tuned | None:
+def tuned_effort(execution: Execution, config: SearchConfig, cache: Cache, pool: Pool) -> Tuned | None:
     """Return the cheapest effort that reaches the recall target; None for an index without codes, which needs none."""
     encoded, index = execution.inputs["encode"], execution.inputs["index"]
     factory = index.manifest["choice"]["factory"]
@@ -31,7 +31,8 @@ def tuned_effort(execution: Execution, config: SearchConfig, cache: Cache) -> Tu
     shards = index.parts("shards")
     units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(shards)]
     trying = partial(TryShard, execution.folder, OpenShards(index.folder, cache), config)
-    tried = execution.map("try", trying, units, Pool(cpus=share_of_cores(len(units))))
+    placed = Pool(cpus=share_of_cores(len(units)), resources=pool.resources)  # where search runs, there is room for it
+    tried = execution.map("try", trying, units, placed)
     space = Space(
         nprobes=nprobes_to_try(config, lists_in(factory)),
         refine_factors=refine_factors_to_try(config),

@@ -1,7 +1,7 @@
 """A round of search: every shard with every partition of queries, each by itself, then all shards merged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -78,7 +78,9 @@ def search_round(
         for s, shard in enumerate(shards)
         for q in parts
     ]
-    pool = searching.pool if searching.pool.stateful else Pool(cpus=share_of_cores(len(units)))
+    pool = searching.pool
+    if not pool.stateful:
+        pool = replace(pool, cpus=share_of_cores(len(units)))
     merge = MergeShards(execution.folder, searching.queries.folder, queries, k)
     work = partial(SearchShard, execution.folder, searching, k)
     merged = execution.map_and_gather((f"search-{k}", f"merge-{k}"), work, units, Gathering(merge, pool))
