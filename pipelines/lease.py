@@ -89,7 +89,7 @@ class Lease:
     def release(self) -> None:
         """Give the lease back; nothing of it stays."""
         self.stop()
-        if self._lost is None:
+        if (self._read(self._number) or {}).get("token") == self._token:
             self.run.remove(_name(self._number))
         self.run.remove_if_empty(LEASES)
 
@@ -112,7 +112,7 @@ class Lease:
         while time.monotonic() < until:
             time.sleep(min(SECONDS_BETWEEN_LOOKS, self.beat))
             now = self._read(number)
-            if now is None:
+            if now is None or _is_dead(now):
                 return
             if now != first:
                 raise BusyError(_busy(self.run.uri, now))

@@ -82,11 +82,13 @@ class Folder:
             self.fs.rm(self.path(name), recursive=True)
 
     def remove_if_empty(self, name: str = "") -> bool:
-        """Remove a folder with nothing in it; tell whether it is gone. Object stores have no such folders."""
-        if not self.is_local:
-            return not self.names(name)
-        with suppress(OSError):
-            os.rmdir(self.path(name))
+        """Remove a folder with nothing in it; tell whether it is gone. What lies in it is never touched."""
+        if self.is_local:
+            with suppress(OSError):
+                os.rmdir(self.path(name))
+        elif not self.names(name) and self.exists(name):  # most object stores have no folders; some keep empty ones
+            with suppress(FileNotFoundError):
+                self.fs.rm_file(self.path(name))
         return not self.exists(name)
 
     @contextmanager
