@@ -28,8 +28,8 @@ from pipelines.errors import BusyError, LostLeaseError
 from pipelines.run_directory import Folder, RunDirectory
 
 LEASES = "_lease"
-SECONDS_BETWEEN_BEATS = 5.0
-BEATS_TO_LIVE = 4
+SECONDS_BETWEEN_BEATS = 3.0  # a write and two small reads each time; a second run is refused within one
+BEATS_TO_LIVE = 8
 SECONDS_BETWEEN_LOOKS = 0.5
 # When a process started is told by the clock of the machine, which may be set while it runs.
 SECONDS_OF_CLOCK = 5.0
@@ -45,7 +45,7 @@ class Lease:
     Attributes:
         run: the run directory.
         engine: where the run works, for those who find the lease.
-        beat: seconds between two signs of life; four of them without one, and others take over.
+        beat: seconds between two signs of life; after eight times as long without one, others take over.
     """
 
     run: Folder

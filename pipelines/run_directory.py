@@ -23,7 +23,6 @@ ARROW = ".arrow"
 
 # What is sent to an object store in one request, and kept in memory until then; longer files go in parts.
 ONE_REQUEST = 16 << 20
-COPIED_AT_ONCE = 16 << 20
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
 FORMAT = 2
@@ -108,9 +107,9 @@ class Folder:
         if size <= ONE_REQUEST:
             self.fs.pipe_file(self.path(name), content.read())
             return
-        stream = self.fs.open(self.path(name), "wb")
+        stream = self.fs.open(self.path(name), "wb", block_size=ONE_REQUEST)
         try:
-            shutil.copyfileobj(content, stream, COPIED_AT_ONCE)
+            shutil.copyfileobj(content, stream, ONE_REQUEST)
             stream.close()
         except BaseException:
             with suppress(Exception):  # the error that led here is the one to tell

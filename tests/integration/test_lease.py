@@ -19,6 +19,7 @@ from pipelines.engines import Pool, Result, Unit
 from pipelines.engines.local import LocalEngine
 from pipelines.errors import BusyError, LostLeaseError
 from pipelines.lease import BEATS_TO_LIVE, LEASES, Lease, WhileHeld, create, holding
+from pipelines.run import run
 from pipelines.run_directory import RunDirectory
 from tests.integration.conftest import Collection, configuration, dataset
 
@@ -248,19 +249,20 @@ def test_of_two_real_runs_at_once_one_mines_and_the_other_says_so(
     environment = {**os.environ, **object_store.environment()}
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     both = [subprocess.Popen(command, **options) for _ in range(2)]
-    ended = [process.communicate(timeout=120) for process in both]
+    try:
+        ended = [process.communicate(timeout=120) for process in both]
+    finally:
+        for process in both:
+            process.kill()
     statuses = [process.returncode for process in both]
     assert sorted(statuses) == [0, 3], ended
     out, err = ended[statuses.index(3)]
     assert not out
     assert err.count("\n") == 1
     winner = both[statuses.index(0)].pid
-    print(ended[statuses.index(0)][0])
     assert f"{bucket}/run: another run is at work on this run directory: process {winner} on " in err
 
     single = configuration(tmp_path / "single", collection, static_model)
-    from pipelines.run import run
-
     run("mine", single)
     copy = tmp_path / "copy"
     object_store.file_system().get(f"{bucket}/run/dataset/triplet/".removeprefix("s3://"), str(copy), recursive=True)
