@@ -336,3 +336,40 @@ def test_a_store_that_dies_in_the_middle_ends_the_run_in_one_line_and_the_next_g
     told = [content for content in own_store.file_system().cat("hardneg/run", recursive=True).values()]
     assert not [secret for secret in secrets_of(own_store) for one in told if secret in one]
     assert mined(own_store.file_system(), "s3://hardneg/run", tmp_path / "mined").equals(reference)
+
+
+def test_credentials_and_endpoint_may_come_from_a_profile(
+    object_store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    profile = [
+        "[profile research]",
+        f"aws_access_key_id = {object_store.admin.key}",
+        f"aws_secret_access_key = {object_store.admin.secret}",
+        f"endpoint_url = {object_store.endpoint}",
+        "region = us-east-1",
+    ]
+    (tmp_path / "config").write_text("\n".join(profile), encoding="utf-8")
+    environment = {**BARE, "AWS_CONFIG_FILE": str(tmp_path / "config")}
+    look = f"from operators.storage import check_storage as c; c('run', '{bucket}/run', %s)"
+    for options, given in (({}, {"AWS_PROFILE": "research"}), ({"profile": "research"}, {})):
+        subprocess.run([sys.executable, "-c", look % options], env={**environment, **given}, check=True)
+
+
+@pytest.mark.slow
+def test_the_server_to_try_it_out_with_says_how_to_reach_it() -> None:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "infra.local.object_store"],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert server.stdout is not None
+    given = dict(server.stdout.readline().strip().removeprefix("export ").split("=", 1) for _ in range(4))
+    assert "s3://hardneg/" in server.stdout.readline()
+    try:
+        write = "import fsspec; fsspec.filesystem('s3').pipe_file('hardneg/one', b'1')"
+        subprocess.run([sys.executable, "-c", write], env={**BARE, **given}, check=True)
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
+    assert server.returncode == 0
