@@ -29,7 +29,6 @@ _WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")
 
 # What is sent to an object store in one request, and kept in memory until then; longer files go in parts.
 ONE_REQUEST = 16 << 20
-COPIED_AT_ONCE = 16 << 20
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
 FORMAT = 2
@@ -102,11 +101,13 @@ class Folder:
             self.fs.rm(self.path(name), recursive=True)
 
     def remove_if_empty(self, name: str = "") -> bool:
-        """Remove a folder with nothing in it; tell whether it is gone. Object stores have no such folders."""
-        if not self.is_local:
-            return not self.names(name)
-        with suppress(OSError):
-            os.rmdir(self.path(name))
+        """Remove a folder with nothing in it; tell whether it is gone. What lies in it is never touched."""
+        if self.is_local:
+            with suppress(OSError):
+                os.rmdir(self.path(name))
+        elif not self.names(name) and self.exists(name):  # most object stores have no folders; some keep empty ones
+            with suppress(FileNotFoundError):
+                self.fs.rm_file(self.path(name))
         return not self.exists(name)
 
     @contextmanager
@@ -126,9 +127,9 @@ class Folder:
         if size <= ONE_REQUEST:
             self.fs.pipe_file(self.path(name), content.read())
             return
-        stream = self.fs.open(self.path(name), "wb")
+        stream = self.fs.open(self.path(name), "wb", block_size=ONE_REQUEST)
         try:
-            shutil.copyfileobj(content, stream, COPIED_AT_ONCE)
+            shutil.copyfileobj(content, stream, ONE_REQUEST)
             stream.close()
         except BaseException:
             with suppress(Exception):  # the error that led here is the one to tell
