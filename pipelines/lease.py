@@ -174,11 +174,13 @@ class Holder:
 
     Attributes:
         who: host/pid.
+        engine: where it works.
         silent: seconds since the last sign of life, by the clock of this machine against that of the storage.
         lives: whether that is not too long, and its process is not known to be dead.
     """
 
     who: str
+    engine: str
     silent: float
     lives: bool
 
@@ -192,7 +194,7 @@ def holder(run: RunDirectory) -> Holder | None:
     told = run.read_json(f"{LEASES}/{latest}")
     silent = max(time.time() - times[latest], 0.0)
     lives = silent < BEATS_TO_LIVE * SECONDS_BETWEEN_BEATS and not _is_dead(told)
-    return Holder(f"{told['host']}/{told['pid']}", silent, lives)
+    return Holder(f"{told['host']}/{told['pid']}", told["engine"], silent, lives)
 
 
 @contextmanager

@@ -85,10 +85,9 @@ class Pipeline:
         """
         completed: dict[str, Completed] = {}
         reused: dict[str, bool] = {}
-        all_planned = self._up_to(until)
-        first = self.run_directory.read_plan() is None
-        self.run_directory.write_plan(engine.name, [(one.stage.name, one.folder) for one in all_planned])
-        for planned in all_planned:
+        everything = self.plan()
+        first = self.run_directory.tell_plan(engine.name, [(one.stage.name, one.folder) for one in everything])
+        for planned in _up_to(until, everything):
             stage, manifest = planned.stage, planned.manifest
             reused[stage.name] = manifest is not None
             try:
@@ -117,7 +116,7 @@ class Pipeline:
         Raises:
             InputError: it is not.
         """
-        missing = next((one.stage.name for one in self._up_to(until) if one.manifest is None), None)
+        missing = next((one.stage.name for one in _up_to(until, self.plan()) if one.manifest is None), None)
         if missing is not None:
             raise InputError(
                 f"{self.config.run}: {missing} is not complete for this configuration; "
@@ -139,11 +138,6 @@ class Pipeline:
         """Return what this run wrote, if that is no more than prepared input: a refusal leaves nothing of it."""
         new = [name for name in completed if not reused[name]]
         return [completed[name].folder for name in new] if all(name.startswith("prepare/") for name in new) else []
-
-    def _up_to(self, until: str) -> list[Planned]:
-        planned = self.plan()
-        last = max(i for i, one in enumerate(planned) if until in {one.stage.name, one.stage.name.partition("/")[0]})
-        return planned[: last + 1]
 
     def _run_stage(
         self, planned: Planned, completed: Mapping[str, Completed], engine: Engine, progress: Progress
@@ -182,6 +176,11 @@ class Outcome:
 
     completed: Mapping[str, Completed]
     reused: Mapping[str, bool]
+
+
+def _up_to(until: str, planned: Sequence[Planned]) -> Sequence[Planned]:
+    last = max(i for i, one in enumerate(planned) if until in {one.stage.name, one.stage.name.partition("/")[0]})
+    return planned[: last + 1]
 
 
 def _line(name: str, manifest: Mapping[str, Any], reused: bool) -> str:

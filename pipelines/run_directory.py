@@ -285,17 +285,20 @@ class RunDirectory(Folder):
         """
         return StageFolder(self._of(name, units), self.storage_options, f"_manifest-{mark}.json")
 
-    def write_plan(self, engine: str, stages: Sequence[tuple[str, StageFolder]]) -> None:
-        """Say which stages a run goes through and where each writes, for whoever looks on."""
-        plan = {
-            "engine": engine,
-            "began": datetime.now(UTC).isoformat(timespec="seconds"),
-            "stages": [
-                {"name": name, "folder": folder.uri[len(self.uri.rstrip("/")) + 1 :], "manifest": folder.manifest_name}
-                for name, folder in stages
-            ],
-        }
-        self.write_json(PLAN, plan)
+    def tell_plan(self, engine: str, stages: Sequence[tuple[str, StageFolder]]) -> bool:
+        """Say which stages there are and where each writes, for whoever looks on; tell whether this run is the first.
+
+        Nothing is written where the latest run said the same.
+        """
+        places = [
+            {"name": name, "folder": folder.uri[len(self.uri.rstrip("/")) + 1 :], "manifest": folder.manifest_name}
+            for name, folder in stages
+        ]
+        before = self.read_plan()
+        if before is None or before["stages"] != places:
+            began = datetime.now(UTC).isoformat(timespec="seconds")
+            self.write_json(PLAN, {"engine": engine, "began": began, "stages": places})
+        return before is None
 
     def read_plan(self) -> dict[str, Any] | None:
         """Return what the latest run said that it goes through, or None where none has begun."""

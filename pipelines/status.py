@@ -40,7 +40,7 @@ def status(run: RunDirectory) -> dict[str, Any]:
     """Look at a run directory.
 
     Returns:
-        `run`, `state` (`complete`, `running` or `stopped`), `engine`, `began`, `holder` (host/pid of who works on it,
+        `run`, `state` (`complete`, `running` or `stopped`), `began`, `engine`, `holder` (host/pid of who works on it,
         or null), `silent` (seconds since it last gave a sign of life, or null) and `stages`: name -> {state, rows_in,
         rows_out, seconds} where it is complete, {state, steps: name -> {units, done, per_second, seconds_left}} where
         it has begun; `waiting` stages have neither.
@@ -61,7 +61,7 @@ def status(run: RunDirectory) -> dict[str, Any]:
     return {
         "run": run.uri,
         "state": state,
-        "engine": plan["engine"],
+        "engine": plan["engine"] if held is None else held.engine,
         "began": plan["began"],
         "holder": None if held is None else held.who,
         "silent": None if held is None else round(held.silent, 1),
