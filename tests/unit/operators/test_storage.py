@@ -89,7 +89,7 @@ def test_a_server_that_never_answers_is_refused_in_time(silent_server: str) -> N
     options = {"key": "k", "secret": "s", "client_kwargs": {"endpoint_url": silent_server, "region_name": "us-east-1"}}
     began = time.monotonic()
     with pytest.raises(
-        InputError, match="s3://bucket/run: the store does not answer .TimeoutError: no answer within 12"
+        InputError, match=r"s3://bucket/run: the store does not answer .TimeoutError: no answer within 12"
     ):
         check_storage("run", "s3://bucket/run", options)
     assert time.monotonic() - began < 15
