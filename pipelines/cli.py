@@ -1,6 +1,7 @@
 """The command line: `hardneg mine CONFIG`, a command for each stage, `plan` and `evaluate`."""
 
 import json
+import logging
 import os
 import sys
 from contextlib import redirect_stdout
@@ -174,6 +175,8 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning on machines without a GPU
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side would write into our standard error
+    # A request that fails is raised where it is waited for; what is left of its connection would be printed as well.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         app()
     except InputError as error:

@@ -333,7 +333,7 @@ def test_a_store_that_dies_in_the_middle_ends_the_run_in_one_line_and_the_next_g
     assert kept
     assert not [name for name, at in kept.items() if name in after and after[name] != at]
     assert [name for name in kept if "/encode/" in name and name in after]
-    told = [content for content in own_store.file_system().cat("hardneg/run", recursive=True).values()]
+    told = own_store.file_system().cat("hardneg/run", recursive=True, on_error="omit").values()  # it has empty folders
     assert not [secret for secret in secrets_of(own_store) for one in told if secret in one]
     assert mined(own_store.file_system(), "s3://hardneg/run", tmp_path / "mined").equals(reference)
 
