@@ -12,7 +12,7 @@ from pathlib import Path
 
 import xxhash
 
-from pipelines.run_directory import Folder
+from pipelines.folder import Folder
 
 COPIES, LOCKS = "copies", "locks"
 

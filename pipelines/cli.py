@@ -130,7 +130,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show the status."""
-    from pipelines.run_directory import RunDirectory, absolute
+    from pipelines.folder import absolute
+    from pipelines.run_directory import RunDirectory
     from pipelines.status import show
     from pipelines.status import status as look
 

@@ -5,7 +5,6 @@ with the highest number is the one that counts; whoever takes over a dead one cr
 is not there. No clocks are compared: a lease is dead when it did not change while it was watched.
 """
 
-import errno
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,9 +22,9 @@ from typing import Any
 import psutil
 
 from operators.storage import is_of_storage, refusing
-from pipelines.engines import Engine, Pool, Shuffle, Unit, Work
 from pipelines.errors import BusyError, LostLeaseError
-from pipelines.run_directory import Folder, RunDirectory
+from pipelines.folder import Folder
+from pipelines.run_directory import RunDirectory
 
 LEASES = "_lease"
 SECONDS_BETWEEN_BEATS = 3.0  # a write and two small reads each time; a second run is refused within one
@@ -33,7 +32,6 @@ BEATS_TO_LIVE = 8
 SECONDS_BETWEEN_LOOKS = 0.5
 # When a process started is told by the clock of the machine, which may be set while it runs.
 SECONDS_OF_CLOCK = 5.0
-_CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict"}
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +124,7 @@ class Lease:
             return {}
 
     def _create(self, number: int) -> bool:
-        if not create(self.run, _name(number), self._content()):
+        if not self.run.create(_name(number), self._content()):
             # A request that is sent again after its answer was lost meets what it wrote the first time.
             return (self._read(number) or {}).get("token") == self._token
         return True
@@ -229,71 +227,6 @@ def _release(lease: Lease, existed: bool) -> None:
             lease.run.remove_if_empty()
     except Exception as error:  # the work is done; a lease that stays is taken over by the next run
         log.warning("The lease of %s could not be given back: %s", lease.run.uri, error)
-
-
-class WhileHeld:
-    """An engine whose work stops when the lease is lost."""
-
-    def __init__(self, engine: Engine, lease: Lease) -> None:
-        self.engine, self.lease, self.name = engine, lease, engine.name
-
-    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
-        """Do the work of every unit, if the lease is held."""
-        self.lease.check()
-        self.engine.map(step, make, units, pool)
-        self.lease.check()
-
-    def shuffle(self, step: str, shuffle: Shuffle) -> None:
-        """Shuffle, if the lease is held."""
-        self.lease.check()
-        self.engine.shuffle(step, shuffle)
-        self.lease.check()
-
-    def close(self) -> None:
-        """End the engine."""
-        self.engine.close()
-
-
-def create(folder: Folder, name: str, content: bytes) -> bool:
-    """Write a file unless there is one of that name; tell whether this call wrote it. One of many callers does."""
-    if folder.is_local:
-        return _create_here(folder.path(name), content)
-    try:
-        folder.fs.pipe_file(folder.path(name), content, mode="create")
-    except FileExistsError:
-        return False
-    except OSError as error:
-        response = getattr(error.__cause__, "response", {})
-        if response.get("Error", {}).get("Code") in _CONFLICTS:
-            return False
-        raise
-    return True
-
-
-def _create_here(path: str, content: bytes) -> bool:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    unfinished = Path(f"{path}.{uuid.uuid4().hex}.unfinished")
-    unfinished.write_bytes(content)
-    try:
-        os.link(unfinished, path)  # with its content at once, and only if there is nothing of that name
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}:
-            raise
-        return _create_without_links(path, content)
-    finally:
-        unfinished.unlink()
-    return True
-
-
-def _create_without_links(path: str, content: bytes) -> bool:
-    try:
-        with open(path, "xb") as file:
-            file.write(content)
-    except FileExistsError:
-        return False
-    return True
 
 
 def _name(number: int) -> str:

@@ -18,10 +18,11 @@ from pipelines.cache import Cache
 from pipelines.config import Config
 from pipelines.engines import Engine
 from pipelines.execution import Completed, Execution
+from pipelines.folder import Folder, absolute
 from pipelines.hardware import Machines, encoder_pool, look, search_pool
 from pipelines.losses import losses
 from pipelines.progress import Progress
-from pipelines.run_directory import PLAN, Folder, RunDirectory, StageFolder, absolute, fingerprint
+from pipelines.run_directory import PLAN, RunDirectory, StageFolder, fingerprint
 from pipelines.stages import Stage
 from pipelines.stages.encode import EncodeTexts
 from pipelines.stages.export import ExportDataset

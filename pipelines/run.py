@@ -10,10 +10,11 @@ from operators.errors import InputError
 from operators.storage import is_of_storage, told
 from pipelines.config import Config, resolved
 from pipelines.engines import Engine
+from pipelines.engines.checked import CheckedEngine
 from pipelines.engines.deferred import DeferredEngine
 from pipelines.errors import StorageError
 from pipelines.hardware import PeakMemory
-from pipelines.lease import Lease, WhileHeld, holding
+from pipelines.lease import Lease, holding
 from pipelines.pipeline import Outcome, Pipeline, build
 from pipelines.progress import Progress
 from pipelines.publish import publish
@@ -115,7 +116,7 @@ def _at_work(pipeline: Pipeline) -> Iterator[Lease]:
 
 def _through(pipeline: Pipeline, until: str, lease: Lease) -> Outcome:
     """Run the stages up to one, on an engine that is started only if there is anything to do."""
-    engine = WhileHeld(DeferredEngine(pipeline.config.engine.name, lambda: _start(pipeline.config)), lease)
+    engine = CheckedEngine(DeferredEngine(pipeline.config.engine.name, lambda: _start(pipeline.config)), lease.check)
     try:
         outcome = pipeline.run(until, engine, Progress())
     finally:

@@ -16,9 +16,10 @@ import pytest
 from infra.local.object_store import ObjectStore
 from operators.errors import InputError
 from pipelines.engines import Pool, Unit
+from pipelines.engines.checked import CheckedEngine
 from pipelines.engines.local import LocalEngine
 from pipelines.errors import BusyError, LostLeaseError
-from pipelines.lease import BEATS_TO_LIVE, LEASES, Lease, WhileHeld, create, holding
+from pipelines.lease import BEATS_TO_LIVE, LEASES, Lease, holding
 from pipelines.run import run
 from pipelines.run_directory import RunDirectory
 from tests.integration.conftest import Collection, configuration, dataset
@@ -89,7 +90,7 @@ def lease_of(place: RunDirectory, **changed: Any) -> Lease:  # noqa: ANN401
     """Write what another holder would, with some of it changed; nobody gives it signs of life."""
     other = Lease(place, "local", beat=BEAT)
     told = {**json.loads(other._content()), **changed}
-    assert create(place, f"{LEASES}/00001.json", json.dumps(told).encode())
+    assert place.create(f"{LEASES}/00001.json", json.dumps(told).encode())
     return other
 
 
@@ -98,7 +99,7 @@ def test_of_many_writers_one_creates_a_file(place: RunDirectory) -> None:
 
     def write(number: int) -> None:
         together.wait()
-        created.append(create(place, "one", f"{number}".encode() * 1000))
+        created.append(place.create("one", f"{number}".encode() * 1000))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -192,11 +193,11 @@ def test_a_run_that_lost_its_lease_stops_at_the_end_of_the_step(place: RunDirect
     def work(unit: Unit) -> dict[str, Any]:
         done.append(unit.name)
         if unit.name == "2":  # another run found no sign of life: this process was stopped for a while
-            assert create(place, f"{LEASES}/00002.json", b'{"pid": 7, "host": "elsewhere", "engine": "ray"}')
+            assert place.create(f"{LEASES}/00002.json", b'{"pid": 7, "host": "elsewhere", "engine": "ray"}')
             time.sleep(5 * BEAT)
         return {}
 
-    engine, units = WhileHeld(LocalEngine(), lease), [Unit(str(n), {}) for n in range(5)]
+    engine, units = CheckedEngine(LocalEngine(), lease.check), [Unit(str(n), {}) for n in range(5)]
     for _ in range(2):
         with pytest.raises(LostLeaseError, match="process 7 on elsewhere"):
             engine.map("step", lambda: work, units, Pool())

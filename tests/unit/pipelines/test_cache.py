@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cache import COPIES, Cache
-from pipelines.run_directory import Folder
+from pipelines.folder import Folder
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.run_directory import RunDirectory, StageFolder, absolute, fingerprint
+from pipelines.folder import absolute
+from pipelines.run_directory import RunDirectory, StageFolder, fingerprint
 
 
 @pytest.mark.parametrize("uri", ["local", "memory://failing"])
