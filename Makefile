@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart test test-slow lint format bench lock clean
+.PHONY: quickstart cluster-demo test test-slow lint format bench lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,9 @@ quickstart: $(VENV)/.installed  ## mine hard negatives from the docs of the Pyth
 	$(BIN)/python -m pipelines.quickstart prepare
 	$(BIN)/hardneg mine configs/quickstart.yaml
 	$(BIN)/python -m pipelines.quickstart show
+
+cluster-demo: $(VENV)/.installed  ## a job on three Ray nodes and an object store on this machine, watched and checked
+	$(BIN)/python -m infra.local.demo
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

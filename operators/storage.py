@@ -1,5 +1,6 @@
 """Say in one line why a storage cannot be used: before the work starts, and when it fails in the middle."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ HIDDEN = "***"
 
 # What the libraries below fsspec raise; their errors may come wrapped, so the whole chain is looked at.
 _LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure", "requests", "httpx"}
+_IN_TEXT = re.compile(rf"^(?:{'|'.join(sorted(_LIBRARIES))})\.[\w.]+: .+$", re.MULTILINE)
 _HTTP = {"http", "https"}
 _SECRET_PARAMETERS = {
     "access_token",
@@ -126,8 +128,14 @@ def refusing(
 def told(error: BaseException, options: Mapping[str, Any]) -> str:
     """Say what an error says, in short, in one line and without the secrets of the options."""
     known = [one for one in _chain(error) if _code(one)]
-    first = known[0] if known else error
-    text = " ".join(f"{_code(first) or type(first).__name__}: {_message(first)}".split()).rstrip(": .")
+    quoted = [text for one in _chain(error) for text in _quoted(one)]
+    if known or not quoted:
+        first = known[0] if known else error
+        text = f"{_code(first) or type(first).__name__}: {_message(first)}"
+    else:
+        name, _, rest = quoted[-1].partition(": ")
+        text = f"{name.rpartition('.')[2]}: {rest}"
+    text = " ".join(text.split()).rstrip(": .")
     for secret in _secrets_in(options):
         text = text.replace(secret, HIDDEN)
     return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
@@ -135,9 +143,10 @@ def told(error: BaseException, options: Mapping[str, Any]) -> str:
 
 def is_of_storage(error: BaseException) -> bool:
     """Tell whether an error comes from a remote storage."""
-    return any(type(one).__module__.partition(".")[0] in _LIBRARIES for one in _chain(error)) or any(
-        type(one).__module__ == "fsspec.exceptions" for one in _chain(error)
-    )
+    modules = {type(one).__module__ for one in _chain(error)}
+    if "fsspec.exceptions" in modules or {module.partition(".")[0] for module in modules} & _LIBRARIES:
+        return True
+    return any(True for one in _chain(error) for _ in _quoted(one))
 
 
 def within(seconds: float, work: Callable[[], Got]) -> Got:
@@ -206,6 +215,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield one
         cause = getattr(one, "cause", None)  # where Ray keeps what a worker raised
         left.extend([one.__context__, one.__cause__, cause if isinstance(cause, BaseException) else None])
+
+
+def _quoted(error: BaseException) -> list[str]:
+    """Find the errors of storage in the text of another: all that engines keep of those that cannot be pickled."""
+    return _IN_TEXT.findall(str(error))
 
 
 def _code(error: BaseException) -> str:

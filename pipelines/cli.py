@@ -1,6 +1,7 @@
 """The command line: `hardneg mine CONFIG`, a command for each stage, `plan` and `evaluate`."""
 
 import json
+import logging
 import os
 import sys
 from contextlib import redirect_stdout
@@ -121,6 +122,29 @@ def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None
         show(described)
 
 
+@app.command("status", help="Show how far a run is: stages, parts, rates, time left. Reads the run directory alone.")
+def status(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="The run directory: a path or an fsspec URI; or a configuration.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show the status."""
+    from pipelines.run_directory import RunDirectory, absolute
+    from pipelines.status import show
+    from pipelines.status import status as look
+
+    directory = RunDirectory(absolute(run))
+    if run.endswith((".yaml", ".yml")):
+        config = _load(run, None, None)
+        directory = RunDirectory(absolute(config.run), config.storage_options)
+    told = look(directory)
+    if as_json:
+        _print_json(told)
+    else:
+        show(told)
+
+
 @app.command("evaluate", help="Print nDCG@10, MRR@10 and recall of the encoder and the index, over judged queries.")
 def evaluate(
     config: ConfigPath,
@@ -151,6 +175,8 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning on machines without a GPU
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side would write into our standard error
+    # A request that fails is raised where it is waited for; what is left of its connection would be printed as well.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         app()
     except InputError as error:

@@ -22,6 +22,8 @@ from operators.vectors.search import SearchConfig
 Amount = Annotated[float, Field(gt=0)]
 # Of these Ray knows by itself how much a node has.
 COUNTED_BY_RAY = {"CPU", "GPU", "memory", "object_store_memory"}
+# What stands under this key may be secret: no message repeats it.
+OPTIONS = "storage_options"
 
 
 class EngineConfig(BaseModel):
@@ -122,6 +124,9 @@ def load(path: str, settings: Sequence[str] = (), engine: str | None = None) -> 
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file. Ready configurations lie in configs/.") from error
+    except yaml.MarkedYAMLError as error:  # its own text quotes the line, with whatever secret stands there
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}, line {line}: not YAML: {error.problem}.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not a YAML file that can be read: {error}") from error
     if not isinstance(raw, dict):
@@ -143,7 +148,8 @@ def load(path: str, settings: Sequence[str] = (), engine: str | None = None) -> 
 def _put(raw: dict[str, Any], setting: str) -> None:
     key, equals, value = setting.partition("=")
     if not equals or not key:
-        raise InputError(f"--set {setting}: `key.path=value` is wanted, such as select.relative_margin=0.05.")
+        shown = OPTIONS if OPTIONS in setting else setting
+        raise InputError(f"--set {shown}: `key.path=value` is wanted, such as select.relative_margin=0.05.")
     place, names = raw, key.split(".")
     for name in names[:-1]:
         inner = place.get(name)
@@ -154,6 +160,8 @@ def _put(raw: dict[str, Any], setting: str) -> None:
     try:
         place[names[-1]] = yaml.safe_load(value)
     except yaml.YAMLError as error:
+        if OPTIONS in names:
+            raise InputError(f"--set {key}: the value is not YAML.") from None
         raise InputError(f"--set {setting}: the value is not YAML ({error}).") from error
 
 
@@ -179,7 +187,7 @@ def _explain(path: str, error: ErrorDetails, settings: Sequence[str]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "model_type":
         message = f"a mapping of keys is wanted: {', '.join(_keys_beside([*steps, '']))}"
-    given = "" if isinstance(error["input"], dict) else f" It is {error['input']!r}."
+    given = "" if isinstance(error["input"], dict) or OPTIONS in steps else f" It is {error['input']!r}."
     return f"{source}: {message.rstrip('.')}.{given}"
 
 

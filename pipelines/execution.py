@@ -155,7 +155,7 @@ class Execution:
     def _do(self, steps: Sequence[Following], doing: Callable[[], None]) -> None:
         """Have an engine do what is left of some steps; afterwards their units are all done, or there is an error."""
         for step in steps:
-            self.folder.begin_step(step.step, len(step.names))
+            self.folder.begin_step(step.step, len(step.names), len(step.done))
         total = sum(len(step.names) for step in steps)
         with self.progress.step(steps[0].step, total, lambda: _seen(steps)):
             try:

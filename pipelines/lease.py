@@ -28,8 +28,8 @@ from pipelines.errors import BusyError, LostLeaseError
 from pipelines.run_directory import Folder, RunDirectory
 
 LEASES = "_lease"
-SECONDS_BETWEEN_BEATS = 5.0
-BEATS_TO_LIVE = 4
+SECONDS_BETWEEN_BEATS = 3.0  # a write and two small reads each time; a second run is refused within one
+BEATS_TO_LIVE = 8
 SECONDS_BETWEEN_LOOKS = 0.5
 # When a process started is told by the clock of the machine, which may be set while it runs.
 SECONDS_OF_CLOCK = 5.0
@@ -45,7 +45,7 @@ class Lease:
     Attributes:
         run: the run directory.
         engine: where the run works, for those who find the lease.
-        beat: seconds between two signs of life; four of them without one, and others take over.
+        beat: seconds between two signs of life; after eight times as long without one, others take over.
     """
 
     run: Folder
@@ -89,7 +89,7 @@ class Lease:
     def release(self) -> None:
         """Give the lease back; nothing of it stays."""
         self.stop()
-        if self._lost is None:
+        if (self._read(self._number) or {}).get("token") == self._token:
             self.run.remove(_name(self._number))
         self.run.remove_if_empty(LEASES)
 
@@ -112,7 +112,7 @@ class Lease:
         while time.monotonic() < until:
             time.sleep(min(SECONDS_BETWEEN_LOOKS, self.beat))
             now = self._read(number)
-            if now is None:
+            if now is None or _is_dead(now):
                 return
             if now != first:
                 raise BusyError(_busy(self.run.uri, now))
@@ -166,6 +166,35 @@ class Lease:
             f"{self.run.uri}: this run lost the run directory: {who}, as nothing was heard of this run for longer than "
             f"{BEATS_TO_LIVE * self.beat:.0f} s. Nothing is spoilt; the other run goes on."
         )
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who works on a run directory.
+
+    Attributes:
+        who: host/pid.
+        engine: where it works.
+        silent: seconds since the last sign of life, by the clock of this machine against that of the storage.
+        lives: whether that is not too long, and its process is not known to be dead.
+    """
+
+    who: str
+    engine: str
+    silent: float
+    lives: bool
+
+
+def holder(run: RunDirectory) -> Holder | None:
+    """Look who holds the lease of a run directory; None where nobody does."""
+    times = run.times(LEASES)
+    if not times:
+        return None
+    latest = max(times)
+    told = run.read_json(f"{LEASES}/{latest}")
+    silent = max(time.time() - times[latest], 0.0)
+    lives = silent < BEATS_TO_LIVE * SECONDS_BETWEEN_BEATS and not _is_dead(told)
+    return Holder(f"{told['host']}/{told['pid']}", told["engine"], silent, lives)
 
 
 @contextmanager

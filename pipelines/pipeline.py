@@ -21,7 +21,7 @@ from pipelines.execution import Completed, Execution
 from pipelines.hardware import Machines, encoder_pool, look, search_pool
 from pipelines.losses import losses
 from pipelines.progress import Progress
-from pipelines.run_directory import Folder, RunDirectory, StageFolder, absolute, fingerprint
+from pipelines.run_directory import PLAN, Folder, RunDirectory, StageFolder, absolute, fingerprint
 from pipelines.stages import Stage
 from pipelines.stages.encode import EncodeTexts
 from pipelines.stages.export import ExportDataset
@@ -85,7 +85,9 @@ class Pipeline:
         """
         completed: dict[str, Completed] = {}
         reused: dict[str, bool] = {}
-        for planned in self._up_to(until):
+        everything = self.plan()
+        first = self.run_directory.tell_plan(engine.name, [(one.stage.name, one.folder) for one in everything])
+        for planned in _up_to(until, everything):
             stage, manifest = planned.stage, planned.manifest
             reused[stage.name] = manifest is not None
             try:
@@ -100,6 +102,8 @@ class Pipeline:
                 growing = stage.unit_settings() is not None  # its units are right, whatever they are part of
                 refused = [] if stage.name in completed or growing else [planned.folder]
                 self._clear([*refused, *self._only_prepared(completed, reused)])
+                if first:
+                    self.run_directory.remove(PLAN)
                 raise
             progress.say(_line(stage.name, manifest, reused[stage.name]))
             for loss in losses(stage.name, manifest):
@@ -112,7 +116,7 @@ class Pipeline:
         Raises:
             InputError: it is not.
         """
-        missing = next((one.stage.name for one in self._up_to(until) if one.manifest is None), None)
+        missing = next((one.stage.name for one in _up_to(until, self.plan()) if one.manifest is None), None)
         if missing is not None:
             raise InputError(
                 f"{self.config.run}: {missing} is not complete for this configuration; "
@@ -134,11 +138,6 @@ class Pipeline:
         """Return what this run wrote, if that is no more than prepared input: a refusal leaves nothing of it."""
         new = [name for name in completed if not reused[name]]
         return [completed[name].folder for name in new] if all(name.startswith("prepare/") for name in new) else []
-
-    def _up_to(self, until: str) -> list[Planned]:
-        planned = self.plan()
-        last = max(i for i, one in enumerate(planned) if until in {one.stage.name, one.stage.name.partition("/")[0]})
-        return planned[: last + 1]
 
     def _run_stage(
         self, planned: Planned, completed: Mapping[str, Completed], engine: Engine, progress: Progress
@@ -177,6 +176,11 @@ class Outcome:
 
     completed: Mapping[str, Completed]
     reused: Mapping[str, bool]
+
+
+def _up_to(until: str, planned: Sequence[Planned]) -> Sequence[Planned]:
+    last = max(i for i, one in enumerate(planned) if until in {one.stage.name, one.stage.name.partition("/")[0]})
+    return planned[: last + 1]
 
 
 def _line(name: str, manifest: Mapping[str, Any], reused: bool) -> str:

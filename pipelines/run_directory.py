@@ -22,10 +22,13 @@ from operators.storage import open_uri
 UNITS = "_units"
 REFUSED = ".refused"
 ARROW = ".arrow"
+PLAN = "_plan.json"
+
+# Under which key each of fsspec's file systems tells when a file was written.
+_WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")
 
 # What is sent to an object store in one request, and kept in memory until then; longer files go in parts.
 ONE_REQUEST = 16 << 20
-COPIED_AT_ONCE = 16 << 20
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
 FORMAT = 2
@@ -78,17 +81,33 @@ class Folder:
         # Some object stores list an empty folder as an object in itself.
         return sorted(entry.rstrip("/").rpartition("/")[2] for entry in found if entry.rstrip("/") != path)
 
+    def times(self, name: str = "") -> dict[str, float]:
+        """Return the name of each file that lies directly in a folder, and when it was written: seconds, its storage's.
+
+        The clock is that of the storage. Object stores tell whole seconds.
+        """
+        try:
+            found = self.fs.ls(self.path(name), detail=True)
+        except FileNotFoundError:
+            return {}
+        # Some object stores list an empty folder as an object in itself.
+        files = [info for info in found if info["type"] == "file" and not info["name"].endswith("/")]
+        files = [info for info in files if info["name"] != self.path(name)]
+        return {info["name"].rpartition("/")[2]: _written_at(info) for info in files}
+
     def remove(self, name: str = "") -> None:
         """Remove a file or folder, if it is there."""
         with suppress(FileNotFoundError):
             self.fs.rm(self.path(name), recursive=True)
 
     def remove_if_empty(self, name: str = "") -> bool:
-        """Remove a folder with nothing in it; tell whether it is gone. Object stores have no such folders."""
-        if not self.is_local:
-            return not self.names(name)
-        with suppress(OSError):
-            os.rmdir(self.path(name))
+        """Remove a folder with nothing in it; tell whether it is gone. What lies in it is never touched."""
+        if self.is_local:
+            with suppress(OSError):
+                os.rmdir(self.path(name))
+        elif not self.names(name) and self.exists(name):  # most object stores have no folders; some keep empty ones
+            with suppress(FileNotFoundError):
+                self.fs.rm_file(self.path(name))
         return not self.exists(name)
 
     @contextmanager
@@ -108,9 +127,9 @@ class Folder:
         if size <= ONE_REQUEST:
             self.fs.pipe_file(self.path(name), content.read())
             return
-        stream = self.fs.open(self.path(name), "wb")
+        stream = self.fs.open(self.path(name), "wb", block_size=ONE_REQUEST)
         try:
-            shutil.copyfileobj(content, stream, COPIED_AT_ONCE)
+            shutil.copyfileobj(content, stream, ONE_REQUEST)
             stream.close()
         except BaseException:
             with suppress(Exception):  # the error that led here is the one to tell
@@ -178,6 +197,11 @@ class Folder:
             return pq.read_table(stream, columns=None if columns is None else list(columns))
 
 
+def _written_at(info: Mapping[str, Any]) -> float:
+    written = next(info[key] for key in _WRITTEN if info.get(key) is not None)
+    return float(written.timestamp() if isinstance(written, datetime) else written)
+
+
 @dataclass(frozen=True)
 class StageFolder(Folder):
     """Where one stage writes. A unit is done once its statistics lie there, the stage once its manifest does.
@@ -188,10 +212,21 @@ class StageFolder(Folder):
 
     manifest_name: str = "_manifest.json"
 
-    def begin_step(self, step: str, units: int) -> None:
-        """Say how many units a step has, for whoever looks on."""
-        began = datetime.now(UTC).isoformat(timespec="seconds")
-        self.write_json(f"{UNITS}/{step}.json", {"units": units, "began": began})
+    def begin_step(self, step: str, units: int, done: int) -> None:
+        """Say how many units a step has, and how many of them had been done before, for whoever looks on."""
+        self.write_json(f"{UNITS}/{step}.json", {"units": units, "done": done})
+
+    def steps(self) -> list[str]:
+        """Return the steps that have begun, in the order in which they did."""
+        times = self.times(UNITS)
+        begun = [name for name in times if name.endswith(".json")]
+        return [name.removesuffix(".json") for name in sorted(begun, key=lambda name: times[name])]
+
+    def step_times(self, step: str) -> tuple[dict[str, Any], float, list[float]]:
+        """Return what was said when a step began, when that was, and when each of its units was done."""
+        times = self.times(f"{UNITS}/{step}")
+        done = [at for name, at in times.items() if name.endswith(".json")]
+        return self.read_json(f"{UNITS}/{step}.json"), self.times(UNITS)[f"{step}.json"], done
 
     def commit_unit(self, step: str, unit: str, stats: Mapping[str, Any]) -> None:
         """Say that a unit of work is done. Written after all that the unit wrote."""
@@ -249,6 +284,28 @@ class RunDirectory(Folder):
         A corpus that grew finds there what was done for it when it was smaller.
         """
         return StageFolder(self._of(name, units), self.storage_options, f"_manifest-{mark}.json")
+
+    def tell_plan(self, engine: str, stages: Sequence[tuple[str, StageFolder]]) -> bool:
+        """Say which stages there are and where each writes, for whoever looks on; tell whether this run is the first.
+
+        Nothing is written where the latest run said the same.
+        """
+        places = [
+            {"name": name, "folder": folder.uri[len(self.uri.rstrip("/")) + 1 :], "manifest": folder.manifest_name}
+            for name, folder in stages
+        ]
+        before = self.read_plan()
+        if before is None or before["stages"] != places:
+            began = datetime.now(UTC).isoformat(timespec="seconds")
+            self.write_json(PLAN, {"engine": engine, "began": began, "stages": places})
+        return before is None
+
+    def read_plan(self) -> dict[str, Any] | None:
+        """Return what the latest run said that it goes through, or None where none has begun."""
+        try:
+            return dict(self.read_json(PLAN))
+        except FileNotFoundError:
+            return None
 
     def _of(self, name: str, mark: str) -> str:
         return f"{self.uri.rstrip('/')}/{name}/{mark}"

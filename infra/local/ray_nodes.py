@@ -190,9 +190,18 @@ class Cluster:
 
 
 @contextmanager
-def ray_cluster(nodes: Sequence[Node], dashboard: bool = False) -> Iterator[Cluster]:
-    """Start nodes, the head first, and wait for them; in the end nothing of them is left."""
+def ray_cluster(
+    nodes: Sequence[Node], dashboard: bool = False, environment: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
+    """Start nodes, the head first, and wait for them; in the end nothing of them is left.
+
+    Args:
+        nodes: what each offers.
+        dashboard: give the head one; `ray job submit` needs it.
+        environment: what the nodes and so the workers on them find in theirs, such as credentials.
+    """
     cluster = Cluster(Path(tempfile.mkdtemp(prefix="ray", dir="/tmp")), dashboard)
+    cluster.environment.update(environment or {})
     try:
         for node in nodes:
             cluster.start_node(node)

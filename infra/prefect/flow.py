@@ -4,13 +4,13 @@ A stage that failed is tried again, and goes on where it was; input or a configu
 """
 
 import json
-import os
 import shlex
 import subprocess
 import sys
 from typing import Any
 
 from prefect import flow, task
+from prefect.tasks import exponential_backoff
 
 STAGES = ("prepare", "encode", "index", "search", "select", "export", "report")
 REFUSED = 2
@@ -27,7 +27,7 @@ def _worth_another_try(_task: object, _run: object, state: Any) -> bool:  # noqa
 @task(
     task_run_name="{stage}",
     retries=3,
-    retry_delay_seconds=float(os.environ.get("HARDNEG_RETRY_SECONDS", "60")),
+    retry_delay_seconds=exponential_backoff(10),
     retry_condition_fn=_worth_another_try,
 )
 def mine(stage: str, config: str, command: str) -> dict[str, Any]:

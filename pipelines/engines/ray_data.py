@@ -74,9 +74,8 @@ class RayEngine:
         rows = [{"name": unit.name, "args": json.dumps(dict(unit.args))} for unit in units]
         dataset = ray.data.from_items(rows, override_num_blocks=max(len(rows), 1))
         workers = min(pool.workers or self.workers or _cores(pool.resources), max(len(units), 1))
-        cpus = min(
-            pool.cpus, _cores_of_largest_node(pool.resources)
-        )  # more than any node has would be waited for without end
+        # More than any node has would be waited for without end.
+        cpus = min(pool.cpus, _cores_of_largest_node(pool.resources))
         options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
         options.update(num_cpus=cpus, resources=dict(pool.resources) or None)
         if pool.stateful:

@@ -81,6 +81,11 @@ def test_every_ready_configuration_is_valid(path: Path) -> None:
     assert config.select.num_negatives > 0
 
 
+def test_the_configurations_of_the_page_on_object_storage_are_valid() -> None:
+    found = [Config.model_validate(yaml.safe_load(text)) for text in blocks("docs/object_storage.md", "yaml")]
+    assert [config.run for config in found] == ["s3://bucket/runs/first"] * 2
+
+
 def test_links_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):

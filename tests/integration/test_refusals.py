@@ -179,6 +179,33 @@ def test_a_wrong_key_in_the_file_is_named_with_the_file(tmp_path: Path) -> None:
         load(str(config))
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "storage_options=hidden-secret",
+        "data.storage_options=hidden-secret",
+        "data.corpus.storage_options=[hidden-secret]",
+        "storage_options.secret=[hidden-secret",
+        "storage_options.secret: [hidden-secret",
+    ],
+)
+def test_what_is_wrong_with_storage_options_is_said_without_repeating_them(setting: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("run: somewhere\ndata: {beir: folder}\nencoder: {model: some/model}\n", encoding="utf-8")
+    with pytest.raises(InputError) as refused:
+        load(str(config), [setting])
+    assert "storage_options" in str(refused.value)
+    assert "hidden-secret" not in str(refused.value)
+
+
+def test_a_file_that_is_no_yaml_is_refused_with_its_line_and_without_quoting_it(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("run: somewhere\nstorage_options: {secret: hidden-secret]\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"config\.yaml, line 2: not YAML: ") as refused:
+        load(str(config))
+    assert "hidden-secret" not in str(refused.value)
+
+
 def test_the_command_line_exits_with_2_and_one_message(collection: Collection, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     raw = {"run": str(tmp_path / "run"), "data": {"beir": str(collection.folder)}, "encoder": {"model": "./nowhere"}}

@@ -45,18 +45,18 @@ def config_file(collection: Collection, static_model: Path, tmp_path: Path) -> P
     return path
 
 
-def environment(name: str, requirement: str, cache: pytest.Cache) -> Path:
+def environment(name: str, requirements: list[str], cache: pytest.Cache) -> Path:
     """The folder of commands of an environment of its own, made once per cache."""
     folder = cache.mkdir(f"environment-{name}")
     complete = folder / "complete"
-    if not (complete.exists() and complete.read_text(encoding="utf-8") == requirement):
+    if not (complete.exists() and complete.read_text(encoding="utf-8").split() == requirements):
         shutil.rmtree(folder / "venv", ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True, capture_output=True)
-        install = [str(folder / "venv" / "bin" / "pip"), "install", "--quiet", requirement]
+        install = [str(folder / "venv" / "bin" / "pip"), "install", "--quiet", *requirements]
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"{requirement} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
-        complete.write_text(requirement, encoding="utf-8")
+            pytest.skip(f"{requirements} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+        complete.write_text(" ".join(requirements), encoding="utf-8")
     return folder / "venv" / "bin"
 
 

@@ -3,11 +3,14 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from infra.local.ray_nodes import RAY, SECONDS_TO_START, Node, ray_cluster, waited_for
 from pipelines.run import run
 from pipelines.span import STAGES
 from tests.integration.conftest import Collection, configuration, dataset
@@ -15,7 +18,7 @@ from tests.integration.infra.conftest import INFRA, ROOT, calls, environment, re
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-AIRFLOW = "apache-airflow==3.3.2"
+AIRFLOW = ["apache-airflow==3.3.2"]
 
 RunDag = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -26,18 +29,18 @@ def run_dag(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     assert request.config.cache is not None
     commands = environment("airflow", AIRFLOW, request.config.cache)
     variables = {
-        **os.environ,
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(INFRA / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
         "PYTHONPATH": str(ROOT),
     }
-    subprocess.run([str(commands / "airflow"), "db", "migrate"], env=variables, check=True, capture_output=True)
+    migrate = [str(commands / "airflow"), "db", "migrate"]
+    subprocess.run(migrate, env={**os.environ, **variables}, check=True, capture_output=True)
 
     def run_once(**params: str) -> "subprocess.CompletedProcess[str]":
         command = [str(commands / "airflow"), "dags", "test", "hardneg", "--conf", json.dumps(params)]
-        return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+        return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
 
     return run_once
 
@@ -63,3 +66,45 @@ def test_what_is_refused_is_not_tried_again(run_dag: RunDag, config_file: Path, 
     assert "no_such_key" in done.stdout + done.stderr
     assert done.returncode != 0
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def jobs_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where a Ray node takes jobs."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PATH", f"{RAY.parent}{os.pathsep}{os.environ['PATH']}")
+    with ray_cluster([Node()], dashboard=True) as cluster:
+        for name, value in cluster.environment.items():
+            monkeypatch.setenv(name, value)
+        assert waited_for(lambda: answers(f"{cluster.jobs_address}/api/version"), SECONDS_TO_START)
+        yield cluster.jobs_address
+
+
+def answers(url: str) -> bool:
+    """Tell whether there is a server: also one that wants a token."""
+    try:
+        urllib.request.urlopen(url, timeout=2)
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.cluster
+def test_stages_are_jobs_where_an_address_is_given(
+    run_dag: RunDag, jobs_address: str, config_file: Path, tmp_path: Path
+) -> None:
+    right = config_file.read_text(encoding="utf-8")
+    config_file.write_text(right + "no_such_key: 1\n", encoding="utf-8")
+    refused = run_dag(config=str(config_file), command=recorded(tmp_path), address=jobs_address)
+    assert refused.returncode != 0
+    assert len(calls(tmp_path)) == 1, "the exit status of the job is not that of `ray job submit`"
+    assert "no_such_key" in refused.stdout + refused.stderr
+
+    config_file.write_text(right, encoding="utf-8")
+    done = run_dag(config=str(config_file), command=recorded(tmp_path), address=jobs_address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(calls(tmp_path)) == 1 + len(STAGES)
+    assert dataset(tmp_path / "run").num_rows
+    assert (tmp_path / "run" / "report" / "report.html").is_file()

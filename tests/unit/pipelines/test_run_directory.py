@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,8 +6,9 @@ import pytest
 from pipelines.run_directory import RunDirectory, StageFolder, absolute, fingerprint
 
 
-def test_a_file_that_fails_while_it_is_written_leaves_what_was_there(tmp_path: Path) -> None:
-    folder = StageFolder(str(tmp_path))
+@pytest.mark.parametrize("uri", ["local", "memory://failing"])
+def test_a_file_that_fails_while_it_is_written_leaves_what_was_there(uri: str, tmp_path: Path) -> None:
+    folder = StageFolder(str(tmp_path) if uri == "local" else uri)
     folder.write_bytes("part", b"whole")
 
     def fail_halfway() -> None:
@@ -19,7 +19,7 @@ def test_a_file_that_fails_while_it_is_written_leaves_what_was_there(tmp_path: P
     with pytest.raises(RuntimeError):
         fail_halfway()
     assert folder.read_bytes("part") == b"whole"
-    assert os.listdir(tmp_path) == ["part"]
+    assert folder.names() == ["part"]
 
 
 @pytest.mark.parametrize("uri", ["local", "memory://stage"])

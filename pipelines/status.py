@@ -1,0 +1,120 @@
+"""The status of a run, from its run directory alone: whoever works on it, and wherever."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from operators.errors import InputError
+from operators.storage import refusing
+from pipelines.lease import holder
+from pipelines.run_directory import RunDirectory, StageFolder
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """How far a step is.
+
+    Attributes:
+        units: how many it has.
+        done: how many of them are done.
+        rate: units a second since the step began, or went on; 0 while none was done.
+    """
+
+    units: int
+    done: int
+    rate: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this rate; None while that cannot be told."""
+        if self.done >= self.units:
+            return 0.0
+        return round((self.units - self.done) / self.rate, 1) if self.rate else None
+
+
+def status(run: RunDirectory) -> dict[str, Any]:
+    """Look at a run directory.
+
+    Returns:
+        `run`, `state` (`complete`, `running` or `stopped`), `began`, `engine`, `holder` (host/pid of who works on it,
+        or null), `silent` (seconds since it last gave a sign of life, or null) and `stages`: name -> {state, rows_in,
+        rows_out, seconds} where it is complete, {state, steps: name -> {units, done, per_second, seconds_left}} where
+        it has begun; `waiting` stages have neither.
+
+    Raises:
+        InputError: nothing has run there, or the storage cannot be read.
+    """
+    with refusing("run", run.uri, run.storage_options):
+        plan = run.read_plan()
+        if plan is None:
+            raise InputError(
+                f"{run.uri}: no run has begun here. Check the URI; `hardneg plan CONFIG` shows what would."
+            )
+        stages = {stage["name"]: _stage(run, stage) for stage in plan["stages"]}
+        held = holder(run)
+    complete = all(one["state"] == "complete" for one in stages.values())
+    state = "running" if held is not None and held.lives else "complete" if complete else "stopped"
+    return {
+        "run": run.uri,
+        "state": state,
+        "engine": plan["engine"] if held is None else held.engine,
+        "began": plan["began"],
+        "holder": None if held is None else held.who,
+        "silent": None if held is None else round(held.silent, 1),
+        "stages": stages,
+    }
+
+
+def _stage(run: RunDirectory, stage: Mapping[str, Any]) -> dict[str, Any]:
+    folder = StageFolder(f"{run.uri.rstrip('/')}/{stage['folder']}", run.storage_options, stage["manifest"])
+    manifest = folder.manifest()
+    if manifest is not None:
+        return {"state": "complete", **{key: manifest[key] for key in ("rows_in", "rows_out", "seconds")}}
+    steps = {name: _step(folder, name) for name in folder.steps()}
+    return (
+        {"state": "begun", "steps": {name: _facts(one) for name, one in steps.items()}}
+        if steps
+        else {"state": "waiting"}
+    )
+
+
+def _step(folder: StageFolder, step: str) -> StepStatus:
+    told, began, times = folder.step_times(step)
+    since = [at for at in times if at >= began]
+    done = min(told["done"] + len(since), told["units"])
+    seconds = max(since, default=began) - began
+    # Stores tell times in whole seconds: of what was done within the first one there is no rate yet.
+    return StepStatus(told["units"], done, len(since) / seconds if seconds else 0.0)
+
+
+def _facts(step: StepStatus) -> dict[str, Any]:
+    return {
+        "units": step.units,
+        "done": step.done,
+        "per_second": round(step.rate, 3),
+        "seconds_left": step.seconds_left,
+    }
+
+
+def show(told: Mapping[str, Any]) -> None:
+    """Print a status as a table."""
+    by = f" by {told['holder']}, last heard of {told['silent']:.0f} s ago" if told["holder"] else ""
+    console = Console(width=120, highlight=False)
+    console.print(f"{told['run']}: {told['state']} on {told['engine']}, begun {told['began']}{by}", soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage", "state", "rows", "step", "parts", "rate", "left"):
+        table.add_column(name, justify="right" if name in {"rows", "parts", "rate", "left"} else "left")
+    for name, one in told["stages"].items():
+        rows = f"{one['rows_out']:,}" if "rows_out" in one else ""
+        rate = f"{one['rows_out'] / max(one['seconds'], 1e-3):,.0f} rows/s" if "rows_out" in one else ""
+        steps = {step: facts for step, facts in one.get("steps", {}).items() if facts["done"] < facts["units"]}
+        table.add_row(name, one["state"], rows, "", "", rate, "")
+        for step, facts in steps.items():
+            left = "?" if facts["seconds_left"] is None else str(timedelta(seconds=round(facts["seconds_left"])))
+            parts = f"{facts['done']:,} of {facts['units']:,}"
+            table.add_row("", "", "", step, parts, f"{facts['per_second']:,.2f} parts/s", left)
+    console.print(table)

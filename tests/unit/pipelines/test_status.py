@@ -1,0 +1,64 @@
+"""What is told of a run from its directory alone, against a directory whose times are known."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from operators.errors import InputError
+from pipelines.lease import holding
+from pipelines.run_directory import RunDirectory, StageFolder
+from pipelines.status import status
+
+BEGAN = 1_700_000_000
+
+
+def begun(folder: StageFolder, units: int, done_before: int, done_at: list[float]) -> None:
+    """A step that began at BEGAN, with a unit for every second after it; those done before it are older."""
+    folder.begin_step("step", units, done_before)
+    os.utime(folder.path("_units/step.json"), (BEGAN, BEGAN))
+    for number, at in enumerate([-5.0] * done_before + done_at):
+        folder.commit_unit("step", str(number), {"rows_out": 1})
+        os.utime(folder.path(f"_units/step/{number}.json"), (BEGAN + at, BEGAN + at))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    run = RunDirectory(str(tmp_path))
+    first, second, third = (run.stage(name, "0123") for name in ("prepare/corpus", "encode", "select"))
+    run.tell_plan("local", [("prepare/corpus", first), ("encode", second), ("select", third)])
+    first.commit({"rows_in": 8, "rows_out": 7, "seconds": 2.0})
+    begun(second, units=20, done_before=3, done_at=[1.0, 2.0, 3.0, 4.0])
+    return run
+
+
+def test_rates_and_the_time_left_are_those_since_the_step_went_on(directory: RunDirectory) -> None:
+    told = status(directory)
+    assert told["stages"] == {
+        "prepare/corpus": {"state": "complete", "rows_in": 8, "rows_out": 7, "seconds": 2.0},
+        "encode": {
+            "state": "begun",
+            "steps": {"step": {"units": 20, "done": 7, "per_second": 1.0, "seconds_left": 13}},
+        },
+        "select": {"state": "waiting"},
+    }
+    assert (told["state"], told["engine"], told["holder"]) == ("stopped", "local", None)
+
+
+def test_whoever_holds_the_run_directory_is_named(directory: RunDirectory) -> None:
+    with holding(directory, "local"):
+        told = status(directory)
+    assert told["state"] == "running"
+    assert told["holder"].endswith(f"/{os.getpid()}")
+    assert 0 <= told["silent"] < 5
+
+
+def test_a_run_with_every_manifest_is_complete(directory: RunDirectory) -> None:
+    for name in ("encode", "select"):
+        directory.stage(name, "0123").commit({"rows_in": 7, "rows_out": 7, "seconds": 1.0})
+    assert status(directory)["state"] == "complete"
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no run has begun here"):
+        status(RunDirectory(str(tmp_path / "nowhere")))
