@@ -33,7 +33,8 @@ def job(cluster: Cluster, *command: str) -> tuple[int, str]:
 
 
 def written(folder: Path, collection: Collection, model: Path, **sections: Any) -> str:  # noqa: ANN401
-    raw = configuration(folder / "run", collection, model, engine={"name": "ray"}, **sections).model_dump(mode="json")
+    engine = {"name": "ray", "address": "auto"}
+    raw = configuration(folder / "run", collection, model, engine=engine, **sections).model_dump(mode="json")
     (folder / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
     return str(folder / "config.yaml")
 
