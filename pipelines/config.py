@@ -40,7 +40,7 @@ class EngineConfig(BaseModel):
         encoder_resources: custom resources of Ray that each copy takes, such as `{gpu_node: 1}`: it runs on a node that
             offers them, in a cluster that has several kinds of nodes.
         search_gpus: GPUs for each worker that compares every vector; 0 searches on CPUs.
-        search_resources: custom resources of Ray that each worker takes that opens shards of the index.
+        search_resources: custom resources of Ray that each worker takes that builds or opens shards of the index.
         memory_budget: what a worker may take, such as `4GiB`. It decides how large the shards of the index are, so
             another budget builds them anew.
         cache: a folder on each worker's own disk for copies of shards that lie in object storage.

@@ -224,7 +224,7 @@ def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
     remote = not Folder(absolute(config.run), config.storage_options).is_local
     pool, device = search_pool(engine, machines, remote)
     return [
-        BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device),
+        BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources),
         SearchAll(config.search, pool, device, cache),
         SearchShort(config.search, config.select, pool, device, cache),
     ]

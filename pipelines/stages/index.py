@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -39,11 +39,14 @@ class BuildIndex(Stage):
         config: which index.
         shard_bytes: what a shard may take, where its rows are left to `auto`.
         device: on which exact search would run.
+        resources: custom resources that a worker needs: those of the search, as a shard takes most memory when it is
+            built.
     """
 
     config: IndexConfig
     shard_bytes: int
     device: Device
+    resources: Mapping[str, float] = field(default_factory=dict)
 
     name = "index"
     inputs: tuple[str, ...] = ("encode",)
@@ -77,7 +80,8 @@ class BuildIndex(Stage):
             Unit(_digest(trained["name"], *(part["digest"] for part in shard)), {"parts": shard}) for shard in shards
         ]
         build = partial(BuildShard, execution.folder, encoded.folder, trained)
-        stats = execution.map("build", build, units, Pool(cpus=share_of_cores(len(units))))
+        pool = Pool(cpus=share_of_cores(len(units)), resources=self.resources)
+        stats = execution.map("build", build, units, pool)
         return {
             "rows_in": task.documents,
             "rows_out": sum(one["rows_out"] for one in stats),
@@ -107,7 +111,8 @@ class BuildIndex(Stage):
                 return before, 0.0
         unit = Unit(_digest(choice.factory, *digests), {"parts": list(parts)})
         training = partial(Train, execution.folder, execution.inputs["encode"].folder, choice)
-        (stats,) = execution.map("train", training, [unit], Pool(cpus=share_of_cores(1)))
+        pool = Pool(cpus=share_of_cores(1), resources=self.resources)
+        (stats,) = execution.map("train", training, [unit], pool)
         return stats, stats["bare_seconds"]
 
 

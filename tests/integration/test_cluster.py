@@ -25,7 +25,15 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SECONDS_TO_RUN = 300
 HEAD = 0
-STEPS = ["encode", "search"]
+# Where the statistics of a stage's units lie.
+STEPS = {
+    "encode": "encode/*/_units/encode",
+    "index": "index/*/_units/build",
+    "search": "search/all/*/_units/search-*",
+    "export": "export/*/_units/write",
+}
+SPREAD = ["encode", "search"]
+KILLED = ["encode", "search", "export"]
 UNITS_BEFORE_A_KILL = 4
 # One core: where a node ends, there is no room elsewhere for the encoder that it had.
 SINGLE = Node(cpus=1)
@@ -60,7 +68,7 @@ class Mining:
 
     def units(self, step: str) -> list[Path]:
         """The units of a step that are committed, in the order in which they were."""
-        found = self.run_directory.glob(f"{step}/**/_units/{step}*/*.json")
+        found = self.run_directory.glob(f"{STEPS[step]}/*.json")
         return sorted(found, key=lambda path: path.stat().st_mtime_ns)
 
     def wait_for_unit(self, step: str, wanted: Callable[[Path], bool] = bool) -> Path:
@@ -138,12 +146,12 @@ def test_every_node_does_its_share_and_the_rows_are_those_of_local(
     mining = mine(start_cluster([SINGLE] * nodes), tmp_path, collection, minilm)
     assert mining.finish()["engine"] == "ray"
     assert dataset(mining.run_directory).equals(reference)
-    for step in STEPS:
+    for step in SPREAD:
         share = Counter(map(mining.node_of, mining.units(step)))
         assert set(share) == set(range(nodes)), f"{step}: {share}"
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", KILLED)
 def test_a_worker_that_is_killed_costs_no_row(
     start_cluster: Start,
     collection: Collection,
@@ -157,7 +165,7 @@ def test_a_worker_that_is_killed_costs_no_row(
     finished_without_loss(mining, step, reference)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", KILLED)
 def test_a_node_that_is_killed_costs_no_row(
     start_cluster: Start,
     collection: Collection,
@@ -195,6 +203,7 @@ def test_every_kind_of_work_is_done_on_the_nodes_that_are_there_for_it(
     mining.finish()
     assert dataset(mining.run_directory).equals(reference)
     assert {mining.node_of(unit) for unit in mining.units("encode")} == {1}
+    assert {mining.node_of(unit) for unit in mining.units("index")} == {2}
     assert {mining.node_of(unit) for unit in mining.units("search")} == {2}
 
 
