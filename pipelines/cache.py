@@ -37,15 +37,17 @@ class Cache:
             return
         key = xxhash.xxh3_128_hexdigest(f"{source.uri}/{name}".encode())
         copy = self._place(COPIES) / key
-        with self._lock(key, fcntl.LOCK_EX):
-            if not copy.exists():
-                self._fetch(source, name, copy)
-            os.utime(copy, ns=(time.time_ns(), time.time_ns()))  # finer than the clock of the file system
-        with self._lock(key, fcntl.LOCK_SH):
-            if not copy.exists():  # removed between the two locks
-                self._fetch(source, name, copy)
-            self._make_room(key)
-            yield copy
+        while True:
+            with self._lock(key, fcntl.LOCK_SH):
+                if copy.exists():
+                    os.utime(copy, ns=(time.time_ns(), time.time_ns()))  # finer than the clock of the file system
+                    self._make_room(key)
+                    yield copy
+                    return
+            # Only where there is no copy: whoever holds one would have to be waited for.
+            with self._lock(key, fcntl.LOCK_EX):
+                if not copy.exists():
+                    self._fetch(source, name, copy)
 
     def _fetch(self, source: Folder, name: str, copy: Path) -> None:
         unfinished = self.folder_path / f"{uuid.uuid4().hex}.unfinished"

@@ -51,6 +51,13 @@ def test_what_is_in_use_stays_though_there_is_no_room(remote: Folder, tmp_path: 
         assert copies(tmp_path) == 1
 
 
+@pytest.mark.timeout(30)
+def test_a_copy_is_held_by_several_at_a_time(remote: Folder, tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), 1 << 20)
+    with cache.holding(remote, "one") as first, Cache(str(tmp_path), 1 << 20).holding(remote, "one") as second:
+        assert first == second
+
+
 def test_a_local_folder_is_not_copied(tmp_path: Path) -> None:
     here = Folder(str(tmp_path / "here"))
     here.write_bytes("shard/file", b"x")
