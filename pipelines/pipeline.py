@@ -30,6 +30,7 @@ from pipelines.stages.index import BuildIndex
 from pipelines.stages.prepare_corpus import PrepareCorpus
 from pipelines.stages.prepare_queries import PrepareQueries
 from pipelines.stages.search.all import SearchAll
+from pipelines.stages.search.shards import Searchers
 from pipelines.stages.search.short import SearchShort
 from pipelines.stages.select import SelectNegatives
 
@@ -223,10 +224,11 @@ def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
     cache = Cache(engine.cache, engine.cache_size)
     remote = not Folder(absolute(config.run), config.storage_options).is_local
     pool, device = search_pool(engine, machines, remote)
+    searchers = Searchers(pool, device, cache)
     return [
         BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources),
-        SearchAll(config.search, pool, device, cache),
-        SearchShort(config.search, config.select, pool, device, cache),
+        SearchAll(config.search, searchers),
+        SearchShort(config.search, config.select, searchers),
     ]
 
 

@@ -10,10 +10,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def servers() -> set[int]:
+    names = {"raylet", "gcs_server", "weed"}
+    return {process.pid for process in psutil.process_iter(["name"]) if process.info["name"] in names}
+
+
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_demo_submits_watches_checks_and_takes_everything_down() -> None:
+    before = servers()
     make = ["make", "-o", ".venv/.installed", f"BIN={Path(sys.executable).parent}", "cluster-demo"]
     done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -21,9 +27,4 @@ def test_the_demo_submits_watches_checks_and_takes_everything_down() -> None:
     assert "s3://hardneg/run: running on ray" in done.stdout
     assert "s3://hardneg/run: complete on ray" in done.stdout
     assert "the same from the cluster and from one process" in done.stdout
-    left = [
-        one.info["name"]
-        for one in psutil.process_iter(["name"])
-        if one.info["name"] in {"raylet", "gcs_server", "weed"}
-    ]
-    assert not left
+    assert not servers() - before

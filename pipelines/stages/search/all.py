@@ -1,7 +1,7 @@
 """Search: carry the positives' vectors to their queries, tune the effort, search every shard, and merge."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,14 +16,13 @@ from operators.vectors.precision import multiplies_bfloat16
 from operators.vectors.search import SearchConfig
 from operators.vectors.similarity import score_pairs
 from operators.vectors.tune import Tuned
-from pipelines.cache import Cache
 from pipelines.engines import Pool, Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary, part_name
 from pipelines.stages.search.effort import tuned_effort
 from pipelines.stages.search.rounds import Searching, search_round
-from pipelines.stages.search.shards import OpenShards
+from pipelines.stages.search.shards import OpenShards, Searchers
 
 # Loading torch takes seconds, as this many floating-point operations in float32 do on two cores.
 MUCH_WORK = 1e12
@@ -37,15 +36,11 @@ class SearchAll(Stage):
 
     Attributes:
         config: how deep, and how well.
-        pool: the workers that search.
-        device: on which every vector is compared, where that is done.
-        cache: of shards that lie elsewhere.
+        searchers: who searches.
     """
 
     config: SearchConfig
-    pool: Pool
-    device: str
-    cache: Cache
+    searchers: Searchers
 
     name = "search/all"
     inputs: tuple[str, ...] = ("prepare/queries", "encode", "index")
@@ -59,7 +54,7 @@ class SearchAll(Stage):
         encoded, index = execution.inputs["encode"], execution.inputs["index"]
         queries = encoded.parts("queries")
         carried = self._carry(execution, queries)
-        tuned = tuned_effort(execution, self.config, self.cache, self.pool)
+        tuned = tuned_effort(execution, self.config, self.searchers)
         if tuned is not None:
             execution.progress.say(f"search: {_line(tuned)}")
         searching = Searching(
@@ -67,9 +62,7 @@ class SearchAll(Stage):
             queries=encoded,
             positives=(execution.folder, carried),
             effort=Effort(exact=True) if tuned is None else tuned.effort,
-            pool=self.pool,
-            device=self._device(sum(part["rows"] for part in queries), index),
-            cache=self.cache,
+            searchers=replace(self.searchers, device=self._device(sum(part["rows"] for part in queries), index)),
         )
         found = search_round(execution, searching, self.config.k, [part["path"] for part in queries])
         return {
@@ -88,16 +81,21 @@ class SearchAll(Stage):
     def _device(self, queries: int, index: Completed) -> str:
         """Return the device that compares every vector: for much work torch's, where it has bfloat16 in hardware."""
         products = queries * index.manifest["rows_out"] * 2 * index.manifest["dimension"]
-        return "cpu:0" if self.device == "cpu" and products > MUCH_WORK and multiplies_bfloat16() else self.device
+        return (
+            "cpu:0"
+            if self.searchers.device == "cpu" and products > MUCH_WORK and multiplies_bfloat16()
+            else self.searchers.device
+        )
 
     def _carry(self, execution: Execution, queries: Sequence[Mapping[str, Any]]) -> list[Stats]:
         prepared, encoded, index = (execution.inputs[name] for name in self.inputs)
         schema = positive_vectors_schema(encoded.manifest["dimension"], encoded.manifest["vector_dtype"])
         units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(index.parts("shards"))]
-        route = partial(RoutePositives, OpenShards(index.folder, self.cache), prepared)
+        route = partial(RoutePositives, OpenShards(index.folder, self.searchers.cache), prepared)
         gather = WritePositives(execution.folder, prepared, encoded)
         return execution.shuffle(
-            "positives", Shuffle(route, units, gather, range(len(queries)), schema, Pool(resources=self.pool.resources))
+            "positives",
+            Shuffle(route, units, gather, range(len(queries)), schema, Pool(resources=self.searchers.pool.resources)),
         )
 
 

@@ -11,17 +11,16 @@ from operators.vectors.index import EXACT, lists_in
 from operators.vectors.precision import in_float32
 from operators.vectors.search import SearchConfig, depth_for
 from operators.vectors.tune import SAMPLE, Space, Tuned, nprobes_to_try, refine_factors_to_try, trial, tune
-from pipelines.cache import Cache
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.hardware import share_of_cores
 from pipelines.run_directory import StageFolder
-from pipelines.stages.search.shards import OpenShards
+from pipelines.stages.search.shards import OpenShards, Searchers
 
 SAMPLED = "sample/queries.arrow"
 
 
-def tuned_effort(execution: Execution, config: SearchConfig, cache: Cache, pool: Pool) -> Tuned | None:
+def tuned_effort(execution: Execution, config: SearchConfig, searchers: Searchers) -> Tuned | None:
     """Return the cheapest effort that reaches the recall target; None for an index without codes, which needs none."""
     encoded, index = execution.inputs["encode"], execution.inputs["index"]
     factory = index.manifest["choice"]["factory"]
@@ -30,8 +29,10 @@ def tuned_effort(execution: Execution, config: SearchConfig, cache: Cache, pool:
     sample = execution.map("sample", partial(SampleQueries, execution.folder, encoded), [Unit("all", {})])
     shards = index.parts("shards")
     units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(shards)]
-    trying = partial(TryShard, execution.folder, OpenShards(index.folder, cache), config)
-    placed = Pool(cpus=share_of_cores(len(units)), resources=pool.resources)  # where search runs, there is room for it
+    trying = partial(TryShard, execution.folder, OpenShards(index.folder, searchers.cache), config)
+    placed = Pool(
+        cpus=share_of_cores(len(units)), resources=searchers.pool.resources
+    )  # where search runs, there is room for it
     tried = execution.map("try", trying, units, placed)
     space = Space(
         nprobes=nprobes_to_try(config, lists_in(factory)),

@@ -12,12 +12,11 @@ from operators.schemas import POSITIVES, numbers
 from operators.vectors.merge import Merge
 from operators.vectors.nearest import Effort
 from operators.vectors.search import Search
-from pipelines.cache import Cache
-from pipelines.engines import Pool, Stats, Unit
+from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution, Gathering, timed
 from pipelines.hardware import share_of_cores
 from pipelines.run_directory import StageFolder
-from pipelines.stages.search.shards import OpenShards
+from pipelines.stages.search.shards import OpenShards, Searchers
 
 
 @dataclass(frozen=True)
@@ -29,18 +28,14 @@ class Searching:
         queries: the encoded queries.
         positives: the stage's folder in which they lie, and the statistics of each partition.
         effort: for every shard.
-        pool: the workers.
-        device: on which every vector is compared, where that is done.
-        cache: of shards that lie elsewhere.
+        searchers: who searches.
     """
 
     index: Completed
     queries: Completed
     positives: tuple[StageFolder, Sequence[Stats]]
     effort: Effort
-    pool: Pool
-    device: str
-    cache: Cache
+    searchers: Searchers
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ def search_round(
         for s, shard in enumerate(shards)
         for q in parts
     ]
-    pool = searching.pool
+    pool = searching.searchers.pool
     if not pool.stateful:
         pool = replace(pool, cpus=share_of_cores(len(units)))
     merge = MergeShards(execution.folder, searching.queries.folder, queries, k)
@@ -96,7 +91,7 @@ class SearchShard:
 
     def __init__(self, folder: StageFolder, searching: Searching, k: int) -> None:
         self.folder, self.searching, self.k = folder, searching, k
-        self.shards = OpenShards(searching.index.folder, searching.cache)
+        self.shards = OpenShards(searching.index.folder, searching.searchers.cache)
 
     def __call__(self, unit: Unit) -> Stats:
         """Search one shard with one partition."""
@@ -108,7 +103,7 @@ class SearchShard:
             queries = queries.filter(pa.array(np.isin(numbers(queries, "key"), asked)))
             judged = judged.filter(pa.array(np.isin(numbers(judged, "query_key"), asked)))
         shard = self.shards.open(unit.args["shard"])
-        search = Search(self.k, shard, self.searching.effort, self.searching.device)
+        search = Search(self.k, shard, self.searching.effort, self.searching.searchers.device)
         candidates, seconds = timed(search, queries, judged)
         path = f"found-{self.k}/{unit.name}.arrow"
         self.folder.write_table(path, candidates)

@@ -5,7 +5,23 @@ from dataclasses import dataclass, field
 
 from operators.vectors.shard import Shard, open_shard
 from pipelines.cache import Cache
+from pipelines.engines import Pool
 from pipelines.run_directory import StageFolder
+
+
+@dataclass(frozen=True)
+class Searchers:
+    """Who searches the shards.
+
+    Attributes:
+        pool: the workers.
+        device: on which every vector is compared, where that is done.
+        cache: of shards that lie elsewhere.
+    """
+
+    pool: Pool
+    device: str
+    cache: Cache
 
 
 @dataclass

@@ -12,12 +12,12 @@ from operators.candidates.select import Select, SelectConfig
 from operators.schemas import CANDIDATES, concat, numbers
 from operators.vectors.nearest import Effort
 from operators.vectors.search import SearchConfig
-from pipelines.cache import Cache
-from pipelines.engines import Pool, Stats, Unit
+from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary
 from pipelines.stages.search.rounds import Searching, positives_of, search_round
+from pipelines.stages.search.shards import Searchers
 
 # Of the selection, what does not decide how many candidates have to pass.
 NOT_DECIDING = {"range_max", "sampling_strategy", "seed"}
@@ -30,16 +30,12 @@ class SearchShort(Stage):
     Attributes:
         config: to what depth.
         select: the filters, and how many candidates have to pass them.
-        pool: the workers that search.
-        device: on which every vector is compared, where that is done.
-        cache: of shards that lie elsewhere.
+        searchers: who searches.
     """
 
     config: SearchConfig
     select: SelectConfig
-    pool: Pool
-    device: str
-    cache: Cache
+    searchers: Searchers
 
     name = "search/short"
     inputs: tuple[str, ...] = ("encode", "index", "search/all")
@@ -57,9 +53,7 @@ class SearchShort(Stage):
             queries=execution.inputs["encode"],
             positives=(searched.folder, searched.parts("positives")),
             effort=Effort(**searched.manifest["effort"]),
-            pool=self.pool,
-            device=self.device,
-            cache=self.cache,
+            searchers=self.searchers,
         )
         folder, parts = searched.folder, searched.parts("candidates")
         k, seconds, rounds, short_at_first = self.config.k, 0.0, [], 0
