@@ -19,6 +19,8 @@ from pipelines.engines.payload import from_bytes, to_bytes
 from pipelines.engines.ray_head import HeadWatch
 
 _EMPTY = "of no unit"
+# For each worker. So many tasks would make the work so many times; an actor that makes it once starts in a second.
+_MANY_UNITS = 64
 
 
 class RayEngine:
@@ -78,7 +80,7 @@ class RayEngine:
         cpus = min(pool.cpus, _cores_of_largest_node(pool.resources))
         options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
         options.update(num_cpus=cpus, resources=dict(pool.resources) or None)
-        if pool.stateful:
+        if pool.stateful or len(units) > _MANY_UNITS * workers:
             options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(what, cpus))
             return dataset.map_batches(doing, **options)
         options.update(compute=ray.data.TaskPoolStrategy(size=workers))

@@ -81,11 +81,8 @@ class SearchAll(Stage):
     def _device(self, queries: int, index: Completed) -> str:
         """Return the device that compares every vector: for much work torch's, where it has bfloat16 in hardware."""
         products = queries * index.manifest["rows_out"] * 2 * index.manifest["dimension"]
-        return (
-            "cpu:0"
-            if self.searchers.device == "cpu" and products > MUCH_WORK and multiplies_bfloat16()
-            else self.searchers.device
-        )
+        device = self.searchers.device
+        return "cpu:0" if device == "cpu" and products > MUCH_WORK and multiplies_bfloat16() else device
 
     def _carry(self, execution: Execution, queries: Sequence[Mapping[str, Any]]) -> list[Stats]:
         prepared, encoded, index = (execution.inputs[name] for name in self.inputs)

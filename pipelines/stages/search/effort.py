@@ -30,9 +30,8 @@ def tuned_effort(execution: Execution, config: SearchConfig, searchers: Searcher
     shards = index.parts("shards")
     units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(shards)]
     trying = partial(TryShard, execution.folder, OpenShards(index.folder, searchers.cache), config)
-    placed = Pool(
-        cpus=share_of_cores(len(units)), resources=searchers.pool.resources
-    )  # where search runs, there is room for it
+    # Where search runs, there is room for it.
+    placed = Pool(cpus=share_of_cores(len(units)), resources=searchers.pool.resources)
     tried = execution.map("try", trying, units, placed)
     space = Space(
         nprobes=nprobes_to_try(config, lists_in(factory)),

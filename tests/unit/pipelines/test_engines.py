@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,7 @@ class Square:
     """Says what it was asked and by whom it was made, in a file of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.made = folder, f"{os.getpid()}/{id(self)}"
+        self.folder, self.made = folder, f"{os.getpid()}/{uuid.uuid4().hex}"
 
     def __call__(self, unit: Unit) -> Stats:
         stats = {"square": unit.args["n"] ** 2, "dropped": {"small": 1}, "made": self.made}
@@ -84,6 +85,13 @@ def test_what_is_costly_to_make_is_made_once_for_a_worker(engine: Engine, tmp_pa
     engine.map("squares", partial(Square, tmp_path), UNITS, Pool(workers=2, stateful=True))
     makers = {stats["made"] for stats in said(tmp_path).values()}
     assert len(makers) == len({made.partition("/")[0] for made in makers}) <= 2
+
+
+def test_many_units_make_the_work_once_for_a_worker_of_ray(ray_session: None, tmp_path: Path) -> None:
+    units = [Unit(f"{n:03d}", {"n": n}) for n in range(150)]
+    RayEngine(workers=2).map("squares", partial(Square, tmp_path), units, Pool())
+    assert len({stats["made"] for stats in said(tmp_path).values()}) <= 2
+    assert len(said(tmp_path)) == 150
 
 
 @pytest.mark.parametrize("pool", [Pool(), Pool(workers=2, stateful=True)])
