@@ -130,10 +130,10 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show the status."""
-    from pipelines.folder import absolute
-    from pipelines.run_directory import RunDirectory
     from pipelines.status import show
     from pipelines.status import status as look
+    from pipelines.storage.folder import absolute
+    from pipelines.storage.run_directory import RunDirectory
 
     directory = RunDirectory(absolute(run))
     if run.endswith((".yaml", ".yml")):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from operators.errors import InputError
 from pipelines.engines import Engine, Gather, Pool, Route, Shuffle, Stats, Unit, Work
 from pipelines.progress import Progress
-from pipelines.run_directory import StageFolder
+from pipelines.storage.run_directory import StageFolder
 
 Timed = TypeVar("Timed")
 GatherStats = Callable[[int, Sequence[Stats]], Stats]

@@ -14,15 +14,12 @@ from operators.storage import check_storage
 from operators.vectors.encode import Side, resolve
 from operators.vectors.index import check_enough
 from operators.vectors.model_files import model_folder, weights_digest
-from pipelines.cache import Cache
 from pipelines.config import Config
 from pipelines.engines import Engine
 from pipelines.execution import Completed, Execution
-from pipelines.folder import Folder, absolute
 from pipelines.hardware import Machines, encoder_pool, look, search_pool
 from pipelines.losses import losses
 from pipelines.progress import Progress
-from pipelines.run_directory import PLAN, RunDirectory, StageFolder, fingerprint
 from pipelines.stages import Stage
 from pipelines.stages.encode import EncodeTexts
 from pipelines.stages.export import ExportDataset
@@ -33,6 +30,9 @@ from pipelines.stages.search.all import SearchAll
 from pipelines.stages.search.shards import Searchers
 from pipelines.stages.search.short import SearchShort
 from pipelines.stages.select import SelectNegatives
+from pipelines.storage.cache import Cache
+from pipelines.storage.folder import Folder, absolute
+from pipelines.storage.run_directory import PLAN, RunDirectory, StageFolder, fingerprint
 
 # Behind this stage begins the work that takes hours.
 LAST_OF_PREPARE = "prepare/queries"

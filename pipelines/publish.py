@@ -7,7 +7,7 @@ from operators.datasets.card import CardFacts, card
 from operators.datasets.formats import JSONL_ONLY
 from pipelines.config import Config, resolved
 from pipelines.pipeline import Outcome
-from pipelines.run_directory import RunDirectory
+from pipelines.storage.run_directory import RunDirectory
 
 DATASET = "dataset"
 _PUBLISHED = "published.json"

@@ -16,7 +16,7 @@ from pipelines.config import Config, resolved
 from pipelines.execution import Completed
 from pipelines.losses import losses
 from pipelines.pipeline import Outcome
-from pipelines.run_directory import RunDirectory
+from pipelines.storage.run_directory import RunDirectory
 
 REPORT = "report"
 BINS = 60

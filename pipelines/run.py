@@ -14,12 +14,12 @@ from pipelines.engines.checked import CheckedEngine
 from pipelines.engines.deferred import DeferredEngine
 from pipelines.errors import StorageError
 from pipelines.hardware import PeakMemory
-from pipelines.lease import Lease, holding
 from pipelines.pipeline import Outcome, Pipeline, build
 from pipelines.progress import Progress
 from pipelines.publish import publish
 from pipelines.report import dropped, stage_facts, write_report
 from pipelines.span import Span, span_of
+from pipelines.storage.lease import Lease, holding
 
 
 def run(command: str | Span, config: Config) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from operators.errors import InputError
 from operators.storage import refusing
-from pipelines.lease import holder
-from pipelines.run_directory import RunDirectory, StageFolder
+from pipelines.storage.lease import holder
+from pipelines.storage.run_directory import RunDirectory, StageFolder
 
 
 @dataclass(frozen=True)

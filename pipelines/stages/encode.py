@@ -16,8 +16,8 @@ from operators.vectors.precision import in_float32, in_precision
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution, timed
 from pipelines.hardware import give_back_memory
-from pipelines.run_directory import StageFolder
 from pipelines.stages import Summary
+from pipelines.storage.run_directory import StageFolder
 
 SIDES: tuple[Side, ...] = ("document", "query")
 _PREPARED: Mapping[Side, str] = {"document": "prepare/corpus", "query": "prepare/queries"}

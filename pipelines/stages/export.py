@@ -14,8 +14,8 @@ from operators.schemas import TEXTS, numbers
 from operators.segments import groups_of, product_within
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
-from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary
+from pipelines.storage.run_directory import StageFolder
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from operators.vectors.index import EXACT, IndexChoice, IndexConfig, Task, build
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution, timed
 from pipelines.hardware import give_back_memory, share_of_cores
-from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary
+from pipelines.storage.run_directory import StageFolder
 
 Part = Mapping[str, Any]
 

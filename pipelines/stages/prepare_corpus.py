@@ -20,8 +20,8 @@ from operators.schemas import DROPPED, concat, numbers
 from operators.segments import groups_of
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Execution, added
-from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary, part_name
+from pipelines.storage.run_directory import StageFolder
 
 # Two identities of about 80 bytes for each document: a bucket stays near 40 MB.
 DOCUMENTS_PER_BUCKET = 250_000

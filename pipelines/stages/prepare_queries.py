@@ -19,9 +19,9 @@ from operators.schemas import DROPPED, concat, numbers
 from operators.segments import in_sorted, row_of
 from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution, added
-from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary, part_name
 from pipelines.stages.prepare_corpus import counts_of, dimensions_in, encoded_digest, one_dimension
+from pipelines.storage.run_directory import StageFolder
 
 FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64(), "doc_id": pa.string()})
 

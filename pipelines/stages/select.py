@@ -8,10 +8,10 @@ from typing import Any
 from operators.candidates.select import Select, SelectConfig
 from pipelines.engines import Stats, Unit
 from pipelines.execution import Execution, added
-from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary
 from pipelines.stages.search.rounds import positives_of
 from pipelines.stages.search.short import replaced
+from pipelines.storage.run_directory import StageFolder
 
 
 @dataclass(frozen=True)

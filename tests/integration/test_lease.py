@@ -19,9 +19,9 @@ from pipelines.engines import Pool, Unit
 from pipelines.engines.checked import CheckedEngine
 from pipelines.engines.local import LocalEngine
 from pipelines.errors import BusyError, LostLeaseError
-from pipelines.lease import BEATS_TO_LIVE, LEASES, Lease, holding
 from pipelines.run import run
-from pipelines.run_directory import RunDirectory
+from pipelines.storage.lease import BEATS_TO_LIVE, LEASES, Lease, holding
+from pipelines.storage.run_directory import RunDirectory
 from tests.integration.conftest import Collection, configuration, dataset
 
 BEAT = 0.2
@@ -30,8 +30,8 @@ BEAT = 0.2
 HOLDER = """
 import sys
 from pipelines.errors import BusyError
-from pipelines.lease import Lease
-from pipelines.run_directory import RunDirectory
+from pipelines.storage.lease import Lease
+from pipelines.storage.run_directory import RunDirectory
 lease = Lease(RunDirectory(sys.argv[1]), "local", beat=0.2)
 print("ready", flush=True)
 sys.stdin.readline()

@@ -17,9 +17,9 @@ import pytest
 from infra.local.object_store import ObjectStore, temporary_object_store
 from operators.errors import InputError
 from pipelines.config import load
-from pipelines.folder import ONE_REQUEST, Folder
 from pipelines.run import run
-from pipelines.run_directory import StageFolder
+from pipelines.storage.folder import ONE_REQUEST, Folder
+from pipelines.storage.run_directory import StageFolder
 from tests.integration.conftest import Collection, configuration, dataset
 
 SECONDS_TO_REFUSE = 45  # of which most is the start of Python with its libraries on a busy machine

@@ -18,11 +18,11 @@ from operators.vectors.similarity import score_pairs
 from operators.vectors.tune import Tuned
 from pipelines.engines import Pool, Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
-from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary, part_name
 from pipelines.stages.search.effort import tuned_effort
 from pipelines.stages.search.rounds import Searching, search_round
 from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.storage.run_directory import StageFolder
 
 # Loading torch takes seconds, as this many floating-point operations in float32 do on two cores.
 MUCH_WORK = 1e12

@@ -14,8 +14,8 @@ from operators.vectors.tune import SAMPLE, Space, Tuned, nprobes_to_try, refine_
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.hardware import share_of_cores
-from pipelines.run_directory import StageFolder
 from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.storage.run_directory import StageFolder
 
 SAMPLED = "sample/queries.arrow"
 

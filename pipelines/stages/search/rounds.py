@@ -15,8 +15,8 @@ from operators.vectors.search import Search
 from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution, Gathering, timed
 from pipelines.hardware import share_of_cores
-from pipelines.run_directory import StageFolder
 from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.storage.run_directory import StageFolder
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from operators.vectors.shard import Shard, open_shard
-from pipelines.cache import Cache
 from pipelines.engines import Pool
-from pipelines.run_directory import StageFolder
+from pipelines.storage.cache import Cache
+from pipelines.storage.run_directory import StageFolder
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from operators.vectors.nearest import Effort
 from operators.vectors.search import SearchConfig
 from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution
-from pipelines.run_directory import StageFolder
 from pipelines.stages import Stage, Summary
 from pipelines.stages.search.rounds import Searching, positives_of, search_round
 from pipelines.stages.search.shards import Searchers
+from pipelines.storage.run_directory import StageFolder
 
 # Of the selection, what does not decide how many candidates have to pass.
 NOT_DECIDING = {"range_max", "sampling_strategy", "seed"}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from operators.errors import InputError
-from pipelines.lease import holding
-from pipelines.run_directory import RunDirectory, StageFolder
 from pipelines.status import status
+from pipelines.storage.lease import holding
+from pipelines.storage.run_directory import RunDirectory, StageFolder
 
 BEGAN = 1_700_000_000
 

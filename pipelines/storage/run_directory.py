@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.folder import Folder
+from pipelines.storage.folder import Folder
 
 UNITS = "_units"
 REFUSED = ".refused"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cache import COPIES, Cache
-from pipelines.folder import Folder
+from pipelines.storage.cache import COPIES, Cache
+from pipelines.storage.folder import Folder
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ import psutil
 
 from operators.storage import is_of_storage, refusing
 from pipelines.errors import BusyError, LostLeaseError
-from pipelines.folder import Folder
-from pipelines.run_directory import RunDirectory
+from pipelines.storage.folder import Folder
+from pipelines.storage.run_directory import RunDirectory
 
 LEASES = "_lease"
 SECONDS_BETWEEN_BEATS = 3.0  # a write and two small reads each time; a second run is refused within one

@@ -3,8 +3,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.folder import absolute
-from pipelines.run_directory import RunDirectory, StageFolder, fingerprint
+from pipelines.storage.folder import absolute
+from pipelines.storage.run_directory import RunDirectory, StageFolder, fingerprint
 
 
 @pytest.mark.parametrize("uri", ["local", "memory://failing"])

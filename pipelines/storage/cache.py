@@ -12,7 +12,7 @@ from pathlib import Path
 
 import xxhash
 
-from pipelines.folder import Folder
+from pipelines.storage.folder import Folder
 
 COPIES, LOCKS = "copies", "locks"
 
