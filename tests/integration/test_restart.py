@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -49,7 +50,8 @@ def kill_within(process: subprocess.Popen[bytes], run_directory: Path, stage: st
     process.wait()
     _, alive = psutil.wait_procs(below, timeout=1)
     for left in alive:  # Ray's agents notice the end of their node after more than a minute
-        left.kill()
+        with suppress(psutil.NoSuchProcess):
+            left.kill()
     return not list(run_directory.glob(f"{stage}/*/_manifest*.json"))
 
 
