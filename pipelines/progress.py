@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from operators.storage import is_of_storage
+
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_BARS = 1.0
 
@@ -71,6 +73,8 @@ def _watch(look: Look, show: Show, ended: threading.Event, seconds: float) -> No
     while not ended.wait(seconds):
         try:
             done, rows = look()
-        except OSError:  # of the storage: who works there will say so, or it answers the next time
-            continue
+        except Exception as error:  # libraries of storages share no class of errors
+            if not is_of_storage(error):
+                raise
+            continue  # who works there will say so, or it answers the next time
         show(done, f"{rows / (time.perf_counter() - began):,.0f} rows/s")
