@@ -283,7 +283,9 @@ def own_store() -> Iterator[ObjectStore]:
 def units(store: ObjectStore) -> dict[str, Any]:
     """The committed units, each with the time at which it was."""
     found = store.file_system().find("s3://hardneg/run", detail=True)
-    return {name: info["LastModified"] for name, info in found.items() if "/_units/" in name}
+    return {
+        name: info["LastModified"] for name, info in found.items() if re.search(r"/_units/[^/]+/[^/]+\.json$", name)
+    }
 
 
 def wait_for_units(process: subprocess.Popen[str], store: ObjectStore, stage: str) -> None:
