@@ -139,9 +139,9 @@ class Execution:
                 Unit(unit.name, {"bucket": bucket, "args": unit.args}) for bucket, unit in units if bucket in wanted
             ]
             route = partial(RouteSaid, make, self.folder, first)
-            said = Shuffle(route, todo, GatherSaid(gathering.gather), missing, SAID, gathering.pool)
+            gather = CommittedGather(GatherSaid(gathering.gather), self.folder, second)
+            needed = Shuffle(route, todo, gather, missing, SAID, gathering.pool)
             followed = [self._following(first, [unit.name for unit in todo]), gathered]
-            needed = replace(said, gather=CommittedGather(said.gather, self.folder, second))
             self._do(followed, lambda: self.engine.shuffle(f"{self.stage}/{first}", needed))
         return {bucket: gathered.done[bucket_name(bucket)] for bucket in buckets}
 

@@ -74,7 +74,7 @@ def _stage(run: RunDirectory, stage: Mapping[str, Any]) -> dict[str, Any]:
     manifest = folder.manifest()
     if manifest is not None:
         return {"state": "complete", **{key: manifest[key] for key in ("rows_in", "rows_out", "seconds")}}
-    steps = {name: _step(folder, name) for name in folder.steps()}
+    steps = {name: _step(folder, name, began) for name, began in folder.steps().items()}
     return (
         {"state": "begun", "steps": {name: _facts(one) for name, one in steps.items()}}
         if steps
@@ -82,8 +82,8 @@ def _stage(run: RunDirectory, stage: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _step(folder: StageFolder, step: str) -> StepStatus:
-    told, began, times = folder.step_times(step)
+def _step(folder: StageFolder, step: str, began: float) -> StepStatus:
+    told, times = folder.step_times(step)
     since = [at for at in times if at >= began]
     done = min(told["done"] + len(since), told["units"])
     seconds = max(since, default=began) - began

@@ -37,17 +37,15 @@ class StageFolder(Folder):
         """Say how many units a step has, and how many of them had been done before, for whoever looks on."""
         self.write_json(f"{UNITS}/{step}.json", {"units": units, "done": done})
 
-    def steps(self) -> list[str]:
-        """Return the steps that have begun, in the order in which they did."""
-        times = self.times(UNITS)
-        begun = [name for name in times if name.endswith(".json")]
-        return [name.removesuffix(".json") for name in sorted(begun, key=lambda name: times[name])]
+    def steps(self) -> dict[str, float]:
+        """Return when each step began, or went on, in the order in which they did."""
+        begun = {name.removesuffix(".json"): at for name, at in self.times(UNITS).items() if name.endswith(".json")}
+        return dict(sorted(begun.items(), key=lambda step: step[1]))
 
-    def step_times(self, step: str) -> tuple[dict[str, Any], float, list[float]]:
-        """Return what was said when a step began, when that was, and when each of its units was done."""
-        times = self.times(f"{UNITS}/{step}")
-        done = [at for name, at in times.items() if name.endswith(".json")]
-        return self.read_json(f"{UNITS}/{step}.json"), self.times(UNITS)[f"{step}.json"], done
+    def step_times(self, step: str) -> tuple[dict[str, Any], list[float]]:
+        """Return what was said when a step began, and when each of its units was done."""
+        done = [at for name, at in self.times(f"{UNITS}/{step}").items() if name.endswith(".json")]
+        return self.read_json(f"{UNITS}/{step}.json"), done
 
     def commit_unit(self, step: str, unit: str, stats: Mapping[str, Any]) -> None:
         """Say that a unit of work is done. Written after all that the unit wrote."""

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from infra.local.object_store import ObjectStore, temporary_object_store
 from pipelines.config import Config
@@ -103,6 +104,19 @@ def configuration(run: Path | str, collection: Collection | None, model: Path | 
         **sections,
     }
     return Config.model_validate(raw)
+
+
+def write_configuration(folder: Path, config: Config) -> Path:
+    """Write a configuration for the command line, `config.yaml`."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def config_file(collection: Collection, static_model: Path, tmp_path: Path) -> Path:
+    """A small configuration for the local engine; its run directory is `run` beside it."""
+    return write_configuration(tmp_path, configuration(tmp_path / "run", collection, static_model))
 
 
 def dataset(run: Path, layout: str = "triplet") -> pa.Table:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from infra.local.ray_nodes import Cluster, Node
 from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, write_configuration
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -78,8 +77,7 @@ def test_a_cluster_without_an_encoder_gets_one(
     run("mine", configuration(tmp_path / "local", collection, static_model, **SMALL))
     engine = {"name": "ray", "address": growing.address, "encoder_resources": {"encoder": 1}, "encoder_workers": 2}
     config = configuration(tmp_path / "run", collection, static_model, engine=engine, **SMALL)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
-    command = [sys.executable, "-m", "pipelines.cli", "mine", str(tmp_path / "config.yaml")]
+    command = [sys.executable, "-m", "pipelines.cli", "mine", str(write_configuration(tmp_path, config))]
     driver = growing.start_driver(command, tmp_path / "output", tmp_path / "errors")
     assert driver.wait(SECONDS_TO_RUN) == 0, (tmp_path / "errors").read_text()
     errors = (tmp_path / "errors").read_text()

@@ -10,10 +10,9 @@ from typing import Any
 import psutil
 import pyarrow as pa
 import pytest
-import yaml
 
 from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, write_configuration
 
 SECONDS_TO_WAIT = 120
 # Many units, so that a kill finds a step under way.
@@ -29,9 +28,8 @@ def reference(collection: Collection, static_model: Path, tmp_path_factory: pyte
 
 
 def command(folder: Path, collection: Collection, model: Path) -> list[str]:
-    raw = configuration(folder / "run", collection, model, **SMALL).model_dump(mode="json")
-    (folder / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-    return [sys.executable, "-m", "pipelines.cli", "mine", str(folder / "config.yaml"), *WORKERS, "--json"]
+    config = write_configuration(folder, configuration(folder / "run", collection, model, **SMALL))
+    return [sys.executable, "-m", "pipelines.cli", "mine", str(config), *WORKERS, "--json"]
 
 
 def units(run_directory: Path, step: str) -> list[Path]:

@@ -15,11 +15,10 @@ from typing import Any
 import psutil
 import pyarrow as pa
 import pytest
-import yaml
 
 from infra.local.ray_nodes import SECONDS_BETWEEN_LOOKS, SECONDS_TO_START, Cluster, Node, ray_cluster, waited_for
 from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, write_configuration
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -96,9 +95,8 @@ class Mining:
 
 def mine(cluster: Cluster, folder: Path, collection: Collection, model: Path, *settings: str) -> Mining:
     """Begin to mine on a cluster; with an encoder on each node, unless the settings say otherwise."""
-    raw = configuration(folder / "run", collection, model, **SMALL).model_dump(mode="json")
-    (folder / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-    command = [sys.executable, "-m", "pipelines.cli", "mine", str(folder / "config.yaml"), "--engine", "ray", "--json"]
+    config = write_configuration(folder, configuration(folder / "run", collection, model, **SMALL))
+    command = [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", "ray", "--json"]
     for setting in (
         f"engine.address={cluster.address}",
         *(settings or [f"engine.encoder_workers={len(cluster.nodes)}"]),

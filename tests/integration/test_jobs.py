@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from infra.local.ray_nodes import Cluster, Node, ray_cluster
 from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, write_configuration
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -34,9 +33,8 @@ def job(cluster: Cluster, *command: str) -> tuple[int, str]:
 
 def written(folder: Path, collection: Collection, model: Path, **sections: Any) -> str:  # noqa: ANN401
     engine = {"name": "ray", "address": "auto"}
-    raw = configuration(folder / "run", collection, model, engine=engine, **sections).model_dump(mode="json")
-    (folder / "config.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
-    return str(folder / "config.yaml")
+    config = configuration(folder / "run", collection, model, engine=engine, **sections)
+    return str(write_configuration(folder, config))
 
 
 def test_a_job_mines_the_rows_of_local(

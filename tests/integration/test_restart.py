@@ -11,10 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 from pipelines.run import run
-from tests.integration.conftest import ENGINES, Collection, configuration, dataset
+from tests.integration.conftest import ENGINES, Collection, configuration, dataset, write_configuration
 
 STAGES = (
     "prepare/corpus",
@@ -64,9 +63,7 @@ def test_a_run_killed_in_every_stage_finishes_with_the_same_result(
     run("mine", configuration(tmp_path / "reference", collection, static_model, **options))
 
     run_directory = tmp_path / "killed"
-    raw = configuration(run_directory, collection, static_model, **options).model_dump(mode="json")
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    config = write_configuration(tmp_path, configuration(run_directory, collection, static_model, **options))
     committed: dict[Path, int] = {}
     caught = []
     for stage in STAGES:

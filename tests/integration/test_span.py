@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from operators.errors import InputError
 from pipelines.run import run
@@ -58,14 +57,6 @@ def test_report_publishes_an_export_that_is_not(collection: Collection, static_m
     assert dataset(tmp_path).equals(published)
     run(Span("export", "report"), again)
     assert not dataset(tmp_path).equals(published)
-
-
-@pytest.fixture
-def config_file(collection: Collection, static_model: Path, tmp_path: Path) -> Path:
-    raw = configuration(tmp_path / "run", collection, static_model).model_dump(mode="json")
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    return path
 
 
 def mine(config: Path, *options: str) -> "subprocess.CompletedProcess[str]":

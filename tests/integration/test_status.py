@@ -9,10 +9,9 @@ from typing import Any
 
 import fsspec
 import pytest
-import yaml
 
 from infra.local.object_store import ObjectStore
-from tests.integration.conftest import Collection, configuration
+from tests.integration.conftest import Collection, configuration, write_configuration
 
 SECONDS_TO_WAIT = 60
 
@@ -38,9 +37,7 @@ def test_a_run_is_watched_from_outside(
     for name, value in object_store.environment().items():
         monkeypatch.setenv(name, value)
     run = f"{bucket}/run"
-    raw = configuration(run, collection, static_model, data={"partition_rows": 8}).model_dump(mode="json")
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    config = write_configuration(tmp_path, configuration(run, collection, static_model, data={"partition_rows": 8}))
 
     working = subprocess.Popen(hardneg("mine", str(config), "--engine", "local"), stderr=subprocess.DEVNULL)
     fs, root = fsspec.core.url_to_fs(run, use_listings_cache=False)

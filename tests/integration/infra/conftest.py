@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.conftest import Collection, configuration
-
 ROOT = Path(__file__).parents[3]
 INFRA = ROOT / "infra"
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, f'build_{sys.argv[1]}')(sys.argv[2])"
@@ -34,15 +32,6 @@ def package(kind: str, tree: Path, target: Path) -> Path:
 def modules(root: Path) -> set[str]:
     """The modules of the project, as paths below the root."""
     return {str(path.relative_to(root)) for room in ("operators", "pipelines") for path in (root / room).rglob("*.py")}
-
-
-@pytest.fixture
-def config_file(collection: Collection, static_model: Path, tmp_path: Path) -> Path:
-    """A small configuration for the local engine; its run directory is `run` beside it."""
-    raw = configuration(tmp_path / "run", collection, static_model).model_dump(mode="json")
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    return path
 
 
 def environment(name: str, requirements: list[str], cache: pytest.Cache) -> Path:
