@@ -7,6 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: quickstart cluster-demo test test-slow lint format bench lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
+	@echo "Installing into $(VENV): a few minutes without a word"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

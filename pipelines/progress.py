@@ -40,7 +40,7 @@ class Progress:
             (self._bars, SECONDS_BETWEEN_BARS) if self.console.is_terminal else (self._lines, SECONDS_BETWEEN_LINES)
         )
         ended = threading.Event()
-        with show_as(f"{self.stage}: {name}", total) as show:
+        with show_as(self.stage if name == self.stage else f"{self.stage}: {name}", total) as show:
             watching = threading.Thread(target=_watch, args=(look, show, ended, seconds), daemon=True)
             watching.start()
             try:
