@@ -1,19 +1,55 @@
-"""The one error that bad input raises: it names the place and the way out."""
+"""The errors that end a run with one clear line: refused input, and failures that may pass when tried again."""
 
+import re
 from collections.abc import Sequence
 
 NAMED_AT_MOST = 5
+LONGEST_MESSAGE = 400
+LONGEST_VALUE = 80
+LONGEST_NAME = 40
+# Of a message that is too long the middle goes: the place stands at its beginning, the remedy at its end.
+_KEPT_AT_END = 150
+_CUT = " ... "
+_NOT_PRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\ud7ff\uf900-\ufffc\U00010000-\U0010ffff]")
 
 
 class InputError(ValueError):
-    """Input or configuration that cannot be worked on.
+    """Input or configuration that cannot be worked on, until the user changes it. Exit status 2.
 
-    The message is for the person who gave the input: it names the file, the row or the key, and what to do. Programs
-    that meet it stop before they have written any output.
+    The message names the file, the row or the key, what was found there, and what to do. It is made one line of at
+    most 400 printable characters. Programs that meet it stop before they have written any output.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+class TransientError(RuntimeError):
+    """A failure that may pass when the same command is tried again, such as too little memory. Exit status 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """Return a text as one line of printable characters, without its middle where it is longer than `longest`."""
+    line = _NOT_PRINTABLE.sub(_escaped, " ".join(text.split()))
+    if len(line) <= longest:
+        return line
+    end = min(_KEPT_AT_END, longest // 3)
+    return line[: longest - end - len(_CUT)] + _CUT + line[-end:]
+
+
+def shown(value: object, longest: int = LONGEST_VALUE) -> str:
+    """Return a value as it stands in a message: its `repr`, cut where it is long."""
+    return one_line(repr(value), longest)
 
 
 def listed(names: Sequence[str]) -> str:
     """Name the first few of what is wrong, for a message that has to stay short."""
     more = ", ..." if len(names) > NAMED_AT_MOST else ""
-    return ", ".join(map(repr, names[:NAMED_AT_MOST])) + more
+    return ", ".join(shown(name, LONGEST_NAME) for name in names[:NAMED_AT_MOST]) + more
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match.group().encode("unicode_escape").decode("ascii")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operators.errors import InputError
+from operators.errors import InputError, TransientError, one_line
 from pipelines.errors import BusyError, LostLeaseError, StorageError
 from pipelines.span import FIRST, LAST, Span
 
@@ -184,12 +184,12 @@ def main() -> None:
         _end(error, REFUSED)
     except BusyError as error:
         _end(error, BUSY)
-    except (LostLeaseError, StorageError) as error:
+    except (LostLeaseError, StorageError, TransientError) as error:
         _end(error, FAILED)
 
 
 def _end(error: Exception, status: int) -> None:
-    typer.echo(f"hardneg: {error}", err=True)
+    typer.echo(f"hardneg: {one_line(str(error))}", err=True)
     sys.exit(status)
 
 
