@@ -121,7 +121,7 @@ def _sampled(stage: Completed, kind: str) -> Scores:
     parts = stage.parts(kind)
     count = sum(part["rows"] for part in parts)
     step = math.ceil(count / SCORES_AT_MOST) or 1
-    taken = [numbers(stage.folder.read_table(part["path"], ["score"]), "score")[::step] for part in parts]
+    taken = [numbers(stage.folder.read_table(part, ["score"]), "score")[::step] for part in parts]
     return Scores(count, np.concatenate(taken).astype(np.float32))
 
 

@@ -15,6 +15,7 @@ from operators.segments import groups_of, product_within
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.stages import Stage, Summary
+from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
 
@@ -46,7 +47,7 @@ class ExportDataset(Stage):
             "dropped": {},
             "rows": {layout: sum(one["rows"][layout] for one in stats) for layout in self.config.formats},
             "parts": {
-                layout: [{"path": one["paths"][layout], "rows": one["rows"][layout]} for one in stats]
+                layout: [{**one["files"][layout], "rows": one["rows"][layout]} for one in stats]
                 for layout in self.config.formats
             },
         }
@@ -59,7 +60,7 @@ class RouteTexts:
         self.corpus = corpus
         wanted = []
         for one in negatives:
-            table = selected.read_table(one["path"], ["positive_key", "doc_key"])
+            table = selected.read_table(one, ["positive_key", "doc_key"])
             wanted.append(np.union1d(numbers(table, "positive_key"), numbers(table, "doc_key")))
         part = np.repeat(np.arange(len(wanted)), [len(keys) for keys in wanted])
         key = np.concatenate(wanted)
@@ -69,7 +70,7 @@ class RouteTexts:
 
     def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
         """Route one partition."""
-        documents = self.corpus.read_table(unit.args["path"], TEXTS.names)
+        documents = self.corpus.read_table(unit.args, TEXTS.names)
         row, at = product_within(numbers(documents, "doc_key"), self.key)
         for part, places in groups_of(self.part[at]):
             yield part, documents.take(pa.array(row[places]))
@@ -87,24 +88,20 @@ class WriteFormats:
     def __call__(self, bucket: int, texts: pa.Table) -> Stats:
         """Write one partition."""
         mined = Mined(
-            negatives=self.selected.folder.read_table(self.selected.parts("negatives")[bucket]["path"]),
-            queries=self.queries.folder.read_table(self.queries.parts("queries")[bucket]["path"]),
+            negatives=self.selected.folder.read_table(self.selected.parts("negatives")[bucket]),
+            queries=self.queries.folder.read_table(self.queries.parts("queries")[bucket]),
             texts=texts.sort_by("doc_key"),
             num_negatives=self.stage.num_negatives,
         )
-        rows, paths = {}, {}
+        rows, files = {}, {}
         for layout in self.stage.config.formats:
             table = LAYOUTS[layout](mined)
-            rows[layout], paths[layout] = table.num_rows, self._write(layout, bucket, table)
-        return {"rows_out": mined.negatives.num_rows, "rows": rows, "paths": paths}
+            rows[layout], files[layout] = table.num_rows, self._write(layout, bucket, table)
+        return {"rows_out": mined.negatives.num_rows, "rows": rows, "files": files}
 
-    def _write(self, layout: str, bucket: int, table: pa.Table) -> str:
+    def _write(self, layout: str, bucket: int, table: pa.Table) -> Record:
         number = f"train-{bucket:05d}-of-{len(self.selected.parts('negatives')):05d}"
         if layout in JSONL_ONLY or self.stage.config.file_format == "jsonl":
-            path = f"{layout}/{number}.jsonl"
             lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
-            self.folder.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
-        else:
-            path = f"{layout}/{number}.parquet"
-            self.folder.write_table(path, table)
-        return path
+            return self.folder.write_bytes(f"{layout}/{number}.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        return self.folder.write_table(f"{layout}/{number}.parquet", table)
