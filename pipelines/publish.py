@@ -1,5 +1,6 @@
 """Publish an export: `<run>/dataset` is switched to it in one step, and `<run>/dataset.json` lists its files."""
 
+import io
 import os
 import re
 import uuid
@@ -14,6 +15,7 @@ from operators.errors import InputError
 from pipelines.config import Config, resolved
 from pipelines.pipeline import Outcome
 from pipelines.storage.folder import Folder
+from pipelines.storage.records import record_of
 from pipelines.storage.run_directory import RunDirectory
 
 DATASET = "dataset"
@@ -65,6 +67,8 @@ def _write_card(folder: Folder, layout: Format, facts: CardFacts) -> dict[str, A
     """Write the card of a format. A card that somebody edited is kept beside it."""
     name, text = f"{layout}/{CARD}", card(facts).encode()
     there = folder.read_bytes(name) if folder.exists(name) else b""
+    if there == text:
+        return record_of(name, io.BytesIO(text))
     if there and not text.startswith(there):
         folder.write_bytes(f"{layout}/{EDITED_CARD}", there)
     return folder.write_bytes(name, text)

@@ -2,7 +2,7 @@
 
 `<run>/_lease/00001.json` is created only if it is not there: O_EXCL here, `If-None-Match` on object stores. The lease
 with the highest number is the one that counts; whoever takes over a dead one creates the next number, again only if it
-is not there. Whoever created one looks again: where there is a lease that it did not find dead before, it steps back, so
+is not there. Whoever created one looks again: where there is a lease that it did not find dead, it steps back, so
 of several that come at the same time at most one goes on. No clocks are compared: a lease is dead when it did not
 change while it was watched.
 """

@@ -124,3 +124,12 @@ def dataset(run: Path, layout: str = "triplet") -> pa.Table:
     files = sorted((run / "dataset" / layout).glob("*.parquet"))
     assert files, f"no training data in {run}"
     return pq.read_table(files)
+
+
+def stored_dataset(fs: Any, run: str, place: Path) -> pa.Table:  # noqa: ANN401 - fsspec is untyped
+    """Copy the training data of a run in a store, as its record lists it, and read it."""
+    folder = place / "dataset" / "triplet"
+    folder.mkdir(parents=True)
+    for file in json.loads(fs.cat_file(f"{run}/dataset.json"))["files"]:
+        fs.get_file(f"{run}/{file['path']}", str(folder / Path(file["path"]).name))
+    return dataset(place)

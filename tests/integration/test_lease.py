@@ -22,7 +22,7 @@ from pipelines.errors import BusyError, LostLeaseError
 from pipelines.run import run
 from pipelines.storage.lease import BEATS_TO_LIVE, LEASES, Lease, holding
 from pipelines.storage.run_directory import RunDirectory
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, stored_dataset
 
 BEAT = 0.2
 
@@ -209,7 +209,7 @@ def test_a_run_that_lost_its_lease_stops_at_the_end_of_the_step(place: RunDirect
 def test_a_lease_that_was_removed_is_lost(place: RunDirectory) -> None:
     lease = Lease(place, beat=BEAT)
     lease.acquire()
-    place.remove(LEASES)
+    place.fs.rm(place.path(LEASES), recursive=True)
     time.sleep(5 * BEAT)
     with pytest.raises(LostLeaseError):
         lease.check()
@@ -234,7 +234,7 @@ def test_a_run_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> No
         with holding(RunDirectory(str(tmp_path / "file" / "run")), "local"):
             pass
 
-    with pytest.raises(InputError, match=r"run: .*file/run: .*NotADirectoryError"):
+    with pytest.raises(InputError, match=r"/file: a file is where hardneg writes .*file/run/_lease"):
         take()
 
 
@@ -264,9 +264,5 @@ def test_of_two_real_runs_at_once_one_mines_and_the_other_says_so(
 
     single = configuration(tmp_path / "single", collection, static_model)
     run("mine", single)
-    copy = tmp_path / "copy"
-    object_store.file_system().get(f"{bucket}/run/dataset/triplet/".removeprefix("s3://"), str(copy), recursive=True)
-    mined = tmp_path / "copied" / "dataset" / "triplet"
-    mined.parent.mkdir(parents=True)
-    copy.rename(mined)
-    assert dataset(tmp_path / "copied").equals(dataset(tmp_path / "single"))
+    mined = stored_dataset(object_store.file_system(), f"{bucket}/run", tmp_path / "copied")
+    assert mined.equals(dataset(tmp_path / "single"))

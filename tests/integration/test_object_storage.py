@@ -21,7 +21,7 @@ from pipelines.run import run
 from pipelines.storage.folder import ONE_REQUEST, Folder
 from pipelines.storage.records import DamagedError
 from pipelines.storage.run_directory import StageFolder
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, stored_dataset
 
 SECONDS_TO_REFUSE = 45  # of which most is the start of Python with its libraries on a busy machine
 MIB = 1 << 20
@@ -139,15 +139,6 @@ def command(config: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", "local", *more]
 
 
-def mined(fs: Any, run_directory: str, place: Path) -> pa.Table:  # noqa: ANN401
-    """The training data of a run in a store, as its record lists it."""
-    (place / "dataset" / "triplet").mkdir(parents=True)
-    published = json.loads(fs.cat_file(f"{run_directory}/dataset.json"))
-    for file in published["files"]:
-        fs.get_file(f"{run_directory}/{file['path']}", str(place / "dataset" / "triplet" / Path(file["path"]).name))
-    return dataset(place)
-
-
 def secrets_of(store: ObjectStore) -> list[bytes]:
     return [part.encode() for one in (store.admin, store.reader) for part in (one.key, one.secret)]
 
@@ -186,7 +177,7 @@ def test_a_run_in_an_object_store_gives_the_same_and_writes_no_key_anywhere(
     assert re.fullmatch(rf"{bucket}/run/export/[0-9a-f]{{16}}/triplet", result["outputs"]["triplet"])
 
     fs = object_store.file_system()
-    assert mined(fs, f"{bucket}/run", tmp_path / "mined").equals(reference)
+    assert stored_dataset(fs, f"{bucket}/run", tmp_path / "mined").equals(reference)
     assert not [name for name in fs.find(f"{bucket}/run") if "_lease" in name]
     again = subprocess.run(command(config, "--json"), capture_output=True, env=environment, check=True)
     assert all(stage["reused"] for stage in json.loads(again.stdout.splitlines()[-1])["stages"].values())
