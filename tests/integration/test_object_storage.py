@@ -344,7 +344,7 @@ def test_a_store_that_dies_in_the_middle_ends_the_run_in_one_line_and_the_next_g
     assert [name for name in kept if "/encode/" in name and name in after]
     told = own_store.file_system().cat("hardneg/run", recursive=True, on_error="omit").values()  # it has empty folders
     assert not [secret for secret in secrets_of(own_store) for one in told if secret in one]
-    assert mined(own_store.file_system(), "s3://hardneg/run", tmp_path / "mined").equals(reference)
+    assert stored_dataset(own_store.file_system(), "s3://hardneg/run", tmp_path / "mined").equals(reference)
 
 
 def test_credentials_and_endpoint_may_come_from_a_profile(

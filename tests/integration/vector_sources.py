@@ -1,0 +1,52 @@
+"""A small collection with vectors, so that a run takes a fraction of a second and needs no model."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.config import Config
+
+DOCUMENTS, QUERIES, DIMENSION = 120, 24, 8
+
+
+def vector_sources(folder: Path, seed: int = 0) -> dict[str, Any]:
+    """Write a corpus, queries and judgements with vectors, and return the `data` section for them."""
+    generator = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = {
+        "doc_id": [f"d{n}" for n in range(DOCUMENTS)],
+        "text": [f"document {n // 2 if n % 10 == 1 else n}" for n in range(DOCUMENTS)],
+        "vector": list(generator.standard_normal((DOCUMENTS, DIMENSION)).astype(np.float32)),
+    }
+    queries = {
+        "query_id": [f"q{n}" for n in range(QUERIES)],
+        "text": [f"question {n}" for n in range(QUERIES)],
+        "vector": list(generator.standard_normal((QUERIES, DIMENSION)).astype(np.float32)),
+    }
+    judged = {"query_id": [f"q{n}" for n in range(QUERIES)], "doc_id": [f"d{2 * n}" for n in range(QUERIES)]}
+    for name, table in (("corpus", corpus), ("queries", queries), ("judgements", judged)):
+        pq.write_table(pa.table(table), folder / f"{name}.parquet")
+    columns = {"columns": {"vector": "vector"}}
+    return {
+        "corpus": {"path": str(folder / "corpus.parquet"), **columns},
+        "queries": {"path": str(folder / "queries.parquet"), **columns},
+        "judgements": str(folder / "judgements.parquet"),
+        "partition_rows": 16,
+    }
+
+
+def vector_config(run: Path | str, data: dict[str, Any], **sections: Any) -> Config:  # noqa: ANN401 - of Config
+    """A configuration for the local engine in which every stage has several units."""
+    raw: dict[str, Any] = {
+        "run": str(run),
+        "data": data,
+        "index": {"factory": "exact", "shard_rows": 50},
+        "search": {"k": 20},
+        "select": {"range_max": 20, "num_negatives": 3, "max_score": 0.9, **sections.pop("select", {})},
+        "engine": {"name": "local"},
+        **sections,
+    }
+    return Config.model_validate(raw)
