@@ -74,12 +74,14 @@ def _state_of(path: str, record: Record) -> int:
 
 def create_here(path: str, content: bytes) -> bool:
     """Write a file unless there is one of that name; tell whether this call wrote it."""
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise _in_the_way(path) from error
     unfinished = Path(f"{path}.{uuid.uuid4().hex}.unfinished")
-    unfinished.write_bytes(content)
+    while not unfinished.exists():
+        try:
+            os.makedirs(unfinished.parent, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise _in_the_way(path) from error
+        with suppress(FileNotFoundError):  # another removed the folder while it was empty
+            unfinished.write_bytes(content)
     try:
         os.link(unfinished, path)  # with its content at once, and only if there is nothing of that name
     except FileExistsError:

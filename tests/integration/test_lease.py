@@ -206,6 +206,35 @@ def test_a_run_that_lost_its_lease_stops_at_the_end_of_the_step(place: RunDirect
     assert place.names(LEASES) == ["00002.json"]
 
 
+def test_at_most_one_of_many_holds_the_lease_at_any_time(tmp_path: Path) -> None:
+    """Threads take the lease and give it back as fast as they can; the lists that they make are often out of date."""
+    place, inside, held = RunDirectory(str(tmp_path / "run")), threading.Lock(), []
+    until = time.monotonic() + 5
+
+    def take_and_give_back() -> None:
+        while time.monotonic() < until:
+            lease = Lease(place, beat=0.2)
+            try:
+                lease.acquire()
+            except BusyError:
+                continue
+            alone = inside.acquire(blocking=False)
+            held.append(alone)
+            time.sleep(0.001)
+            if alone:
+                inside.release()
+            lease.release()
+
+    threads = [threading.Thread(target=take_and_give_back) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) > 20
+    assert all(held)
+    assert place.names(LEASES) == []
+
+
 def test_a_lease_that_was_removed_is_lost(place: RunDirectory) -> None:
     lease = Lease(place, beat=BEAT)
     lease.acquire()

@@ -66,6 +66,7 @@ class SearchAll(Stage):
         )
         found = search_round(execution, searching, self.config.k, queries)
         return {
+            "temporary": ["sample", "tried"],
             "rows_in": sum(part["rows"] for part in queries),
             "rows_out": sum(part["rows"] for part in found.parts),
             "bare_seconds": found.bare_seconds,

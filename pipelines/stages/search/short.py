@@ -71,7 +71,9 @@ class SearchShort(Stage):
             seconds += found.bare_seconds
             rounds.append(found.parts)
         together = self._together(execution, len(queries), rounds)
+        depths = [self.config.k, *self.config.deeper()]
         return {
+            "temporary": [f"{kind}-{depth}" for kind in ("short", "merged") for depth in depths],
             "rows_in": short_at_first,
             "rows_out": sum(one["rows_out"] for one in together),
             "bare_seconds": seconds,

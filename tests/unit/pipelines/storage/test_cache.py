@@ -1,14 +1,16 @@
 """Copies of remote folders: fetched once, shared, and removed when there is no room, but never while in use."""
 
 import io
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
 import pytest
 
-from pipelines.storage.cache import COPIES, Cache
+from pipelines.storage.cache import COPIES, UNFINISHED, Cache
 from pipelines.storage.folder import Folder
-from pipelines.storage.records import Record, record_of
+from pipelines.storage.records import DamagedError, Record, record_of
 
 
 @pytest.fixture
@@ -81,3 +83,55 @@ def test_a_local_folder_is_not_copied(tmp_path: Path) -> None:
     with Cache(str(tmp_path / "cache"), 1).holding(here, "shard", files_of("shard")) as path:
         assert path == tmp_path / "here" / "shard"
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_damaged_copy_is_fetched_again(remote: Folder, tmp_path: Path) -> None:
+    cache = Cache(str(tmp_path), 1 << 20)
+    with cache.holding(remote, "one", files_of("one")) as copy:
+        (copy / "file").write_bytes(b"x" * len(content_of("one")))
+    with cache.holding(remote, "one", files_of("one")) as copy:
+        assert (copy / "file").read_bytes() == content_of("one")
+
+
+def test_a_damaged_source_is_named_and_leaves_no_copy(remote: Folder, tmp_path: Path) -> None:
+    remote.write_bytes("one/file", b"x" * len(content_of("one")))
+    with (
+        pytest.raises(DamagedError, match="one/file: the content"),
+        Cache(str(tmp_path), 1 << 20).holding(remote, "one", files_of("one")),
+    ):
+        pass
+    assert copies(tmp_path) == 0
+
+
+# Holds folders of a remote place in turn; the place is a folder that counts as remote.
+HOLDER = """
+import io, random, sys
+from pathlib import Path
+from pipelines.storage.cache import Cache
+from pipelines.storage.folder import Folder
+from pipelines.storage.records import record_of
+
+class Remote(Folder):
+    is_local = False
+
+source, cache, seed = Remote(sys.argv[1]), Cache(sys.argv[2], 900), random.Random(sys.argv[3])
+for _ in range(300):
+    name = seed.choice(["one", "two", "three", "four", "five"])
+    record = record_of(f"{name}/file", io.BytesIO(name.encode() * 100))
+    with cache.holding(source, name, [record]) as copy:
+        assert (copy / "file").read_bytes() == name.encode() * 100
+"""
+
+
+def test_processes_that_need_more_than_there_is_space_for_do_not_disturb_each_other(tmp_path: Path) -> None:
+    place = Folder(str(tmp_path / "source"))
+    for name in ("one", "two", "three", "four", "five"):
+        place.write_bytes(f"{name}/file", content_of(name))
+    cache = tmp_path / "cache"
+    abandoned = cache / COPIES / f"{'0' * 32}{UNFINISHED}"  # of a process that was killed while it fetched
+    abandoned.mkdir(parents=True)
+    (abandoned / "file").write_bytes(bytes(1000))
+    command = [sys.executable, "-c", HOLDER, str(place.path()), str(cache)]
+    holders = [subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE, text=True) for seed in range(4)]
+    assert [(holder.communicate()[1], holder.returncode) for holder in holders] == [("", 0)] * 4
+    assert not abandoned.exists()
