@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field
 
-from operators.schemas import numbers
+from operators.schemas import QUERIES, SELECTED, TEXTS, numbers
 from operators.segments import row_of, starts_of
 from operators.settings import Settings
 
@@ -251,6 +251,12 @@ LAYOUTS: Mapping[Format, Callable[[Mined], pa.Table]] = {
     "flagembedding": flagembedding,
     "tevatron": tevatron,
 }
+
+
+def schema_of(layout: Format, num_negatives: int) -> pa.Schema:
+    """Return the columns of a format, and their types, as every one of its files has them."""
+    nothing = Mined(SELECTED.empty_table(), QUERIES.empty_table(), TEXTS.empty_table(), num_negatives)
+    return LAYOUTS[layout](nothing).schema
 
 
 def training_columns(layout: Format, num_negatives: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Export: bring the texts to the negatives, and write the training data with its card."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from operators.datasets.formats import JSONL_ONLY, LAYOUTS, ExportConfig, Mined
+from operators.datasets.order import spread
 from operators.schemas import TEXTS, numbers
 from operators.segments import groups_of, product_within
 from pipelines.engines import Shuffle, Stats, Unit
@@ -94,7 +97,7 @@ class WriteFormats:
         )
         rows, paths = {}, {}
         for layout in self.stage.config.formats:
-            table = LAYOUTS[layout](mined)
+            table = spread(LAYOUTS[layout](mined))
             rows[layout], paths[layout] = table.num_rows, self._write(layout, bucket, table)
         return {"rows_out": mined.negatives.num_rows, "rows": rows, "paths": paths}
 
@@ -106,5 +109,14 @@ class WriteFormats:
             self.folder.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
         else:
             path = f"{layout}/{number}.parquet"
-            self.folder.write_table(path, table)
+            self._write_parquet(path, table)
         return path
+
+    def _write_parquet(self, path: str, table: pa.Table) -> None:
+        if table.num_rows:
+            self.folder.write_table(path, table)
+            return
+        # A file without row groups: `load_dataset` reads one that has a row group without rows as damaged.
+        buffer = io.BytesIO()
+        pq.ParquetWriter(buffer, table.schema).close()
+        self.folder.write_bytes(path, buffer.getvalue())
