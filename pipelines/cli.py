@@ -12,9 +12,11 @@ import typer
 from operators.errors import InputError, TransientError, one_line
 from pipelines.errors import BusyError, LostLeaseError, StorageError
 from pipelines.span import FIRST, LAST, Span
+from pipelines.storage.records import DamagedError
 
 if TYPE_CHECKING:
     from pipelines.config import Config
+    from pipelines.storage.run_directory import RunDirectory
 
 # Exit status of what trying again may mend, of refused input, and of a run directory at which another run works.
 FAILED, REFUSED, BUSY = 1, 2, 3
@@ -50,6 +52,9 @@ EngineName = Annotated[
 BeamOptions = Annotated[
     list[str] | None,
     typer.Argument(metavar="[-- BEAM OPTIONS]", help="With `--engine beam`: its pipeline options, after `--`."),
+]
+RunPath = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run directory: a path or an fsspec URI; or a configuration.")
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object, the last line of standard output.")
@@ -123,27 +128,32 @@ def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None
 
 
 @app.command("status", help="Show how far a run is: stages, parts, rates, time left. Reads the run directory alone.")
-def status(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="The run directory: a path or an fsspec URI; or a configuration.")
-    ],
-    as_json: AsJson = False,
-) -> None:
+def status(run: RunPath, as_json: AsJson = False) -> None:
     """Show the status."""
     from pipelines.status import show
     from pipelines.status import status as look
-    from pipelines.storage.folder import absolute
-    from pipelines.storage.run_directory import RunDirectory
 
-    directory = RunDirectory(absolute(run))
-    if run.endswith((".yaml", ".yml")):
-        config = _load(run, None, None)
-        directory = RunDirectory(absolute(config.run), config.storage_options)
-    told = look(directory)
+    told = look(_run_directory(run))
     if as_json:
         _print_json(told)
     else:
         show(told)
+
+
+@app.command("verify", help="Compare every file of a run with its size and checksum. Exit status 1: some are damaged.")
+def verify(run: RunPath, as_json: AsJson = False) -> None:
+    """Verify a run directory."""
+    from pipelines.verify import show
+    from pipelines.verify import verify as compare
+
+    result = compare(_run_directory(run))
+    if as_json:
+        _print_json(result)
+    else:
+        for line in show(result):
+            typer.echo(line)
+    if result["state"] != "whole":
+        sys.exit(FAILED)
 
 
 @app.command("evaluate", help="Print nDCG@10, MRR@10 and recall of the encoder and the index, over judged queries.")
@@ -184,7 +194,7 @@ def main() -> None:
         _end(error, REFUSED)
     except BusyError as error:
         _end(error, BUSY)
-    except (LostLeaseError, StorageError, TransientError) as error:
+    except (DamagedError, LostLeaseError, StorageError, TransientError) as error:
         _end(error, FAILED)
 
 
@@ -205,6 +215,16 @@ def _load(
         raise InputError(f"{beam_options[0]}: Beam's options, those after `--`, go with `--engine beam`.")
     options = (*loaded.engine.beam_options, *beam_options)
     return loaded.model_copy(update={"engine": loaded.engine.model_copy(update={"beam_options": options})})
+
+
+def _run_directory(run: str) -> "RunDirectory":
+    from pipelines.storage.folder import absolute
+    from pipelines.storage.run_directory import RunDirectory
+
+    if run.endswith((".yaml", ".yml")):
+        config = _load(run, None, None)
+        return RunDirectory(absolute(config.run), config.storage_options)
+    return RunDirectory(absolute(run))
 
 
 def _print_summary(result: dict[str, Any]) -> None:

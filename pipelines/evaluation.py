@@ -44,4 +44,4 @@ def measure(searched: Completed, prepared: Completed, k: int) -> dict[str, float
 
 
 def _together(stage: Completed, kind: str, columns: Sequence[str]) -> pa.Table:
-    return pa.concat_tables([stage.folder.read_table(part["path"], columns) for part in stage.parts(kind)])
+    return pa.concat_tables([stage.folder.read_table(part, columns) for part in stage.parts(kind)])

@@ -1,20 +1,17 @@
 """Run the steps of a stage on an engine: skip the units that are done, commit each that is, and show the progress."""
 
 import json
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from operators.errors import InputError
 from pipelines.engines import Engine, Gather, Pool, Route, Shuffle, Stats, Unit, Work
 from pipelines.progress import Progress
+from pipelines.steps import Step, StepProgress
 from pipelines.storage.run_directory import StageFolder
 
 Timed = TypeVar("Timed")
@@ -49,31 +46,6 @@ class Gathering:
     pool: Pool
 
 
-@dataclass
-class Following:
-    """A step as its folder shows it: which of its units are done, whoever did them.
-
-    Attributes:
-        folder: of the stage.
-        step: its name.
-        names: of its units.
-        done: what those say that are done.
-        rows: how many rows those wrote that this run did.
-    """
-
-    folder: StageFolder
-    step: str
-    names: frozenset[str]
-    done: dict[str, Stats] = field(default_factory=dict)
-    rows: int = 0
-
-    def look(self) -> None:
-        """See which units have been done since the last look."""
-        new = self.folder.done_units(self.step, self.names - self.done.keys())
-        self.rows += sum(int(stats.get("rows_out", 0)) for stats in new.values())
-        self.done.update({name: {**stats, "found": False} for name, stats in new.items()})
-
-
 @dataclass(frozen=True)
 class Execution:
     """What a stage gets to run with.
@@ -100,7 +72,7 @@ class Execution:
         following = self._following(step, [unit.name for unit in units])
         todo = [unit for unit in units if unit.name not in following.done]
         if todo:
-            work = partial(CommittedWork, make, self.folder, step)
+            work = partial(CommittedWork, make, following.step)
             self._do([following], lambda: self.engine.map(f"{self.stage}/{step}", work, todo, pool))
         return [following.done[unit.name] for unit in units]
 
@@ -111,8 +83,8 @@ class Execution:
         if missing:
             needed = replace(
                 shuffle,
-                make_route=partial(RouteToMissing, shuffle.make_route, frozenset(missing)),
-                gather=CommittedGather(shuffle.gather, self.folder, step),
+                make_route=partial(RouteToMissing, shuffle.make_route, following.step, frozenset(missing)),
+                gather=CommittedGather(shuffle.gather, following.step),
                 buckets=missing,
             )
             self._do([following], lambda: self.engine.shuffle(f"{self.stage}/{step}", needed))
@@ -138,42 +110,39 @@ class Execution:
             todo = [
                 Unit(unit.name, {"bucket": bucket, "args": unit.args}) for bucket, unit in units if bucket in wanted
             ]
-            route = partial(RouteSaid, make, self.folder, first)
-            gather = CommittedGather(GatherSaid(gathering.gather), self.folder, second)
+            mapped = self._following(first, [unit.name for unit in todo])
+            route = partial(RouteSaid, make, mapped.step)
+            gather = CommittedGather(GatherSaid(gathering.gather), gathered.step)
             needed = Shuffle(route, todo, gather, missing, SAID, gathering.pool)
-            followed = [self._following(first, [unit.name for unit in todo]), gathered]
+            followed = [mapped, gathered]
             self._do(followed, lambda: self.engine.shuffle(f"{self.stage}/{first}", needed))
         return {bucket: gathered.done[bucket_name(bucket)] for bucket in buckets}
 
-    def _following(self, step: str, names: Sequence[str]) -> Following:
-        following = Following(self.folder, step, frozenset(names))
-        following.look()
-        for stats in following.done.values():
-            stats["found"] = True
-        return following
+    def _following(self, step: str, names: Sequence[str]) -> StepProgress:
+        return StepProgress(Step(self.folder, step), frozenset(names))
 
-    def _do(self, steps: Sequence[Following], doing: Callable[[], None]) -> None:
+    def _do(self, steps: Sequence[StepProgress], doing: Callable[[], None]) -> None:
         """Have an engine do what is left of some steps; afterwards their units are all done, or there is an error."""
         for step in steps:
-            self.folder.begin_step(step.step, len(step.names), len(step.done))
+            self.folder.begin_step(step.step.name, len(step.names), len(step.done))
         total = sum(len(step.names) for step in steps)
-        with self.progress.step(steps[0].step, total, lambda: _seen(steps)):
+        with self.progress.step(steps[0].step.name, total, lambda: _seen(steps)):
             try:
                 doing()
             except Exception as error:
-                for step in steps:  # an engine wraps the errors of its workers, or has only their text
-                    refusal = self.folder.take_refusal(step.step)
-                    if refusal is not None:
-                        raise InputError(refusal) from error
+                for step in steps:
+                    failure = step.step.take_failure()
+                    if failure is not None:
+                        raise failure from error
                 raise
         for step in steps:
             step.look()
             lost = step.names - step.done.keys()
             if lost:
-                raise RuntimeError(f"The engine lost {len(lost)} of {len(step.names)} units of {step.step}.")
+                raise RuntimeError(f"The engine lost {len(lost)} of {len(step.names)} units of {step.step.name}.")
 
 
-def _seen(steps: Sequence[Following]) -> tuple[int, int]:
+def _seen(steps: Sequence[StepProgress]) -> tuple[int, int]:
     """Look at steps; return how many units are done, and how many rows they wrote."""
     for step in steps:
         step.look()
@@ -183,32 +152,35 @@ def _seen(steps: Sequence[Following]) -> tuple[int, int]:
 class CommittedWork:
     """Work that commits each unit when it is done, on the worker that did it."""
 
-    def __init__(self, make: Callable[[], Work], folder: StageFolder, step: str) -> None:
-        self.folder, self.step = folder, step
-        with refusing(folder, step, "making"):
+    def __init__(self, make: Callable[[], Work], step: Step) -> None:
+        self.step = step
+        with step.failing("making"):
             self.work = make()
 
     def __call__(self, unit: Unit) -> Stats:
         """Do one unit and commit it."""
-        return _committed(self.folder, self.step, unit.name, lambda: self.work(unit))
+        return self.step.committed(unit.name, lambda: self.work(unit))
 
 
 class RouteToMissing:
     """Routing to the buckets that are not gathered yet; the others were, before the run was interrupted."""
 
-    def __init__(self, make: Callable[[], Route], missing: frozenset[int]) -> None:
-        self.route, self.missing = make(), missing
+    def __init__(self, make: Callable[[], Route], step: Step, missing: frozenset[int]) -> None:
+        self.step, self.missing = step, missing
+        with step.failing("making"):
+            self.route = make()
 
     def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
         """Route one unit."""
-        return ((bucket, table) for bucket, table in self.route(unit) if bucket in self.missing)
+        with self.step.failing(f"routing-{unit.name}"):
+            yield from ((bucket, table) for bucket, table in self.route(unit) if bucket in self.missing)
 
 
 class RouteSaid:
     """Doing units, and routing what they say to their bucket."""
 
-    def __init__(self, make: Callable[[], Work], folder: StageFolder, step: str) -> None:
-        self.work = CommittedWork(make, folder, step)
+    def __init__(self, make: Callable[[], Work], step: Step) -> None:
+        self.work = CommittedWork(make, step)
 
     def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
         """Do one unit."""
@@ -232,39 +204,16 @@ class CommittedGather:
     """Gathering that commits each bucket when it is done."""
 
     gather: Gather
-    folder: StageFolder
-    step: str
+    step: Step
 
     def __call__(self, bucket: int, table: pa.Table) -> Stats:
         """Gather one bucket and commit it."""
-        return _committed(self.folder, self.step, bucket_name(bucket), lambda: self.gather(bucket, table))
+        return self.step.committed(bucket_name(bucket), lambda: self.gather(bucket, table))
 
 
 def bucket_name(bucket: int) -> str:
     """Return the name under which a bucket is committed."""
     return f"{bucket:05d}"
-
-
-def _committed(folder: StageFolder, step: str, name: str, work: Callable[[], Stats]) -> Stats:
-    done = folder.done_unit(step, name)
-    if done is not None:  # by a worker that died, or was thought dead, before its engine knew
-        return done
-    began = time.perf_counter()
-    with refusing(folder, step, name):
-        stats = {**work(), "seconds": round(time.perf_counter() - began, 4)}
-    stats["worker"] = f"{socket.gethostname()}/{os.getpid()}"
-    folder.commit_unit(step, name, stats)
-    return stats
-
-
-@contextmanager
-def refusing(folder: StageFolder, step: str, name: str) -> Iterator[None]:
-    """Leave a word of input that is refused where the command finds it: engines do not carry errors as they are."""
-    try:
-        yield
-    except InputError as refusal:
-        folder.refuse_unit(step, name, str(refusal))
-        raise
 
 
 def timed(work: Callable[..., Timed], *args: Any) -> tuple[Timed, float]:  # noqa: ANN401 - what the work takes

@@ -32,23 +32,35 @@ from pipelines.stages.search.short import SearchShort
 from pipelines.stages.select import SelectNegatives
 from pipelines.storage.cache import Cache
 from pipelines.storage.folder import Folder, absolute
+from pipelines.storage.records import files_in
 from pipelines.storage.run_directory import PLAN, RunDirectory, StageFolder, fingerprint
 
 # Behind this stage begins the work that takes hours.
 LAST_OF_PREPARE = "prepare/queries"
 # While a shard is built, its vectors, its codes and FAISS' own copies of either are in memory.
 SHARDS_OF_BUDGET = 5
+SHOWN_DAMAGES = 5
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage, where it would write, and whether that is there already."""
+    """A stage, where it would write, and whether that is there already.
+
+    Attributes:
+        stage: what would run.
+        folder: where it would write.
+        mark: its fingerprint.
+        manifest: of the complete stage; None where it has to run.
+        started: whether some of it is there.
+        damaged: what is wrong with its files, where it was complete.
+    """
 
     stage: Stage
     folder: StageFolder
     mark: str
     manifest: Mapping[str, Any] | None
     started: bool
+    damaged: Sequence[str] = ()
 
 
 @dataclass
@@ -58,6 +70,7 @@ class Pipeline:
     config: Config
     stages: Sequence[Stage]
     run_directory: RunDirectory = field(init=False)
+    _ran: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self.run_directory = RunDirectory(absolute(self.config.run), self.config.storage_options)
@@ -76,25 +89,38 @@ class Pipeline:
                 units = fingerprint(stage.name, unit_settings, [])
                 folder = self.run_directory.growing_stage(stage.name, units, mark)
             manifest = folder.manifest()
-            planned.append(Planned(stage, folder, mark, manifest, started=manifest is None and folder.exists()))
+            damaged = [] if manifest is None else folder.differing(list(files_in(manifest["parts"])))
+            if damaged:
+                manifest = None
+            found = [f"{folder.uri}/{record['path']}: {what}" for record, what in damaged]
+            started = manifest is None and folder.exists()
+            planned.append(Planned(stage, folder, mark, manifest, started, found))
         return planned
 
-    def run(self, until: str, engine: Engine, progress: Progress) -> "Outcome":
+    def run(self, until: str, engine: Engine, progress: Progress, *, recorded: bool = True) -> "Outcome":
         """Run the stages up to one of them, or to the last of the group it names (`search` is both of its rounds).
 
         What is complete is reused. Input that is refused leaves nothing of its stage behind, and nothing at all where
-        this run had only prepared it.
+        this run had only prepared it. `recorded`: the status of the run directory is that of these stages.
+
+        Raises:
+            InputError: the input is refused.
+            DamagedError: a file of a stage that was reused is damaged.
         """
         completed: dict[str, Completed] = {}
         reused: dict[str, bool] = {}
         everything = self.plan()
-        first = self.run_directory.tell_plan(engine.name, [(one.stage.name, one.folder) for one in everything])
+        stages = [(one.stage.name, one.folder) for one in everything]
+        first = recorded and self.run_directory.write_plan(engine.name, stages)
         for planned in _up_to(until, everything):
             stage, manifest = planned.stage, planned.manifest
-            reused[stage.name] = manifest is not None
+            reused[stage.name] = manifest is not None and stage.name not in self._ran
             try:
                 if manifest is None:
+                    self._ran.add(stage.name)
                     progress.stage = stage.name
+                    for line in planned.damaged[:SHOWN_DAMAGES]:
+                        progress.say(f"warning: {line}. It is written again.")
                     progress.say(f"{stage.name}: {'going on' if planned.started else 'starting'}")
                     manifest = self._run_stage(planned, completed, engine, progress)
                 completed[stage.name] = Completed(planned.folder, manifest)
@@ -148,6 +174,7 @@ class Pipeline:
         began = time.perf_counter()
         inputs = {name: completed[name] for name in stage.inputs}
         summary = stage.run(Execution(stage.name, folder, inputs, engine, progress))
+        temporary = summary.pop("temporary", [])
         manifest = {
             "stage": stage.name,
             "fingerprint": planned.mark,
@@ -160,13 +187,15 @@ class Pipeline:
             **summary,
         }
         folder.commit(manifest)
+        for name in temporary:
+            folder.clear(name)
         return manifest
 
     def _clear(self, folders: Sequence[StageFolder]) -> None:
         """Remove what was written for input that was refused, and the folders above it that are empty then."""
         root = self.run_directory.path()
         for folder in folders:
-            folder.remove()
+            folder.clear()
             above = folder.path()[len(root) + 1 :].rpartition("/")[0]
             while self.run_directory.remove_if_empty(above) and above:
                 above = above.rpartition("/")[0]

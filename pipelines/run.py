@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from operators.errors import InputError
 from operators.storage import is_of_storage, told
@@ -16,10 +16,14 @@ from pipelines.errors import StorageError
 from pipelines.hardware import PeakMemory
 from pipelines.pipeline import Outcome, Pipeline, build
 from pipelines.progress import Progress
-from pipelines.publish import publish
+from pipelines.publish import check_published, publish
 from pipelines.report import dropped, stage_facts, write_report
 from pipelines.span import Span, span_of
+from pipelines.storage.folder import Folder
 from pipelines.storage.lease import Lease, holding
+from pipelines.storage.records import DamagedError
+
+Done = TypeVar("Done")
 
 
 def run(command: str | Span, config: Config) -> dict[str, Any]:
@@ -37,21 +41,15 @@ def run(command: str | Span, config: Config) -> dict[str, Any]:
         StorageError: a storage failed; the same command goes on from there.
     """
     began = time.perf_counter()
-    outputs: dict[str, str] = {}
     span = span_of(command) if isinstance(command, str) else command
     with PeakMemory() as memory:
         pipeline = build(config)
         if span.before is not None:
             pipeline.check_complete(span.before)
-        with _at_work(pipeline) as lease:
-            outcome = _through(pipeline, "export" if span.reports else span.last, lease)
-            if span.publishes:
-                outputs.update(publish(pipeline.run_directory, config, outcome))
-            if span.reports:
-                pipeline.run_directory.write_json("config.json", resolved(config))
-                outputs["report"] = write_report(pipeline.run_directory, config, outcome)
-            if "select" in outcome.completed:
-                outputs["suspected"] = f"{outcome.completed['select'].folder.uri}/suspected"
+        check_published(pipeline.run_directory)
+        with _at_work(pipeline) as lease, _engine(config, lease) as engine:
+            outcome, outputs = _repaired(pipeline, lambda: _mined(pipeline, span, engine))
+            lease.check()
     return {
         "run": config.run,
         "engine": config.engine.name,
@@ -83,13 +81,16 @@ def evaluate(config: Config, split: str | None = None) -> dict[str, Any]:
     elif split is not None:
         raise InputError("--split: only a BEIR folder has splits. Name the judgements to score in data.judgements.")
     pipeline = build(config)
-    with _at_work(pipeline) as lease:
-        outcome = _through(pipeline, "search/all", lease)
-        from pipelines.evaluation import measure  # pandas, for this alone
+    from pipelines.evaluation import measure  # pandas, for this alone
 
+    def measured(engine: Engine) -> tuple[dict[str, float], int]:
+        outcome = pipeline.run("search/all", engine, Progress(), recorded=False)
         searched, prepared = outcome.completed["search/all"], outcome.completed["prepare/queries"]
-        measures = measure(searched, prepared, config.search.k)
-    queries = prepared.manifest["rows_out"]
+        return measure(searched, prepared, config.search.k), prepared.manifest["rows_out"]
+
+    with _at_work(pipeline) as lease, _engine(config, lease) as engine:
+        measures, queries = _repaired(pipeline, lambda: measured(engine))
+        lease.check()
     return {"run": config.run, "split": split, "queries": queries, "seconds": _since(began), "measures": measures}
 
 
@@ -114,15 +115,47 @@ def _at_work(pipeline: Pipeline) -> Iterator[Lease]:
         ) from error
 
 
-def _through(pipeline: Pipeline, until: str, lease: Lease) -> Outcome:
-    """Run the stages up to one, on an engine that is started only if there is anything to do."""
-    engine = CheckedEngine(DeferredEngine(pipeline.config.engine.name, lambda: _start(pipeline.config)), lease.check)
+def _mined(pipeline: Pipeline, span: Span, engine: Engine) -> tuple[Outcome, dict[str, str]]:
+    config, directory = pipeline.config, pipeline.run_directory
+    outputs: dict[str, str] = {}
+    outcome = pipeline.run("export" if span.reports else span.last, engine, Progress())
+    if span.publishes:
+        outputs.update(publish(directory, config, outcome))
+    if span.reports:
+        directory.write_json("config.json", resolved(config))
+        outputs["report"] = write_report(directory, config, outcome)
+    if "select" in outcome.completed:
+        outputs["suspected"] = f"{outcome.completed['select'].folder.uri}/suspected"
+    return outcome, outputs
+
+
+def _repaired(pipeline: Pipeline, work: Callable[[], Done]) -> Done:
+    """Do something. A file that turns out to be damaged is removed, and the stage that wrote it writes it again.
+
+    Raises:
+        DamagedError: the same file is damaged again.
+    """
+    seen: set[tuple[str, str]] = set()
+    while True:
+        try:
+            return work()
+        except DamagedError as damage:
+            if (damage.uri, damage.path) in seen:
+                raise
+            seen.add((damage.uri, damage.path))
+            Progress().say(f"warning: {damage}. It is written again.")
+            with suppress(IsADirectoryError):  # refused when the file is written
+                Folder(damage.uri, pipeline.config.storage_options).remove(damage.path)
+
+
+@contextmanager
+def _engine(config: Config, lease: Lease) -> Iterator[Engine]:
+    """Give an engine that is started only if there is anything to do."""
+    engine = CheckedEngine(DeferredEngine(config.engine.name, lambda: _start(config)), lease.check)
     try:
-        outcome = pipeline.run(until, engine, Progress())
+        yield engine
     finally:
         engine.close()
-    lease.check()
-    return outcome
 
 
 def _start(config: Config) -> Engine:

@@ -83,7 +83,8 @@ def _stage(run: RunDirectory, stage: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _step(folder: StageFolder, step: str, began: float) -> StepStatus:
-    told, times = folder.step_times(step)
+    record, times = folder.step_times(step)
+    told = record or {"units": len(times), "done": 0}  # the record is damaged
     since = [at for at in times if at >= began]
     done = min(told["done"] + len(since), told["units"])
     seconds = max(since, default=began) - began

@@ -5,6 +5,7 @@ It starts SeaweedFS and three Ray nodes on this machine, puts the pairs of the q
 all of it down.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -85,7 +86,8 @@ def hardneg(store: ObjectStore, *arguments: str) -> None:
 
 def triplets(run: str, fs: Any) -> pa.Table:  # noqa: ANN401 - fsspec is untyped
     """Read the rows of a run."""
-    files = sorted(fs.glob(f"{run}/dataset/triplet/*.parquet"))
+    published = json.loads(fs.cat_file(f"{run}/dataset.json"))
+    files = [f"{run}/{file['path']}" for file in published["files"] if file["path"].endswith(".parquet")]
     return pa.concat_tables([pq.read_table(fs.open(file)) for file in files])
 
 

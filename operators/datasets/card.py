@@ -37,13 +37,10 @@ class CardFacts:
     configuration: Mapping[str, Any]
 
 
-def filled(pairs: int, short: int, empty: int, num_negatives: int) -> str:
+def filled(pairs: int, short: int, empty: int) -> str:
     """Say how many (query, positive) pairs got all their negatives, how many some, and how many none."""
-    wanted = f"all {num_negatives} negatives" if num_negatives > 1 else "their negative"
-    return (
-        f"{pairs:,} (query, positive) {'pair' if pairs == 1 else 'pairs'}: {pairs - short - empty:,} with {wanted}, "
-        f"{short:,} with fewer, {empty:,} with none"
-    )
+    named = f"{pairs:,} (query, positive) {'pair' if pairs == 1 else 'pairs'}"
+    return f"{named}: {pairs - short - empty:,} with all negatives, {short:,} with fewer, {empty:,} with none"
 
 
 def card(facts: CardFacts) -> str:
@@ -55,15 +52,15 @@ def card(facts: CardFacts) -> str:
     header = {"tags": ["sentence-transformers", "hard-negatives", "hardneg"], **_configs(facts, columns)}
     told = {key: facts.configuration[key] for key in ("clean", "encoder", "index", "search", "select", "export")}
     rows = "\n".join(f"| {reason} | {count:,} |" for reason, count in facts.counts.items())
-    pairs = filled(facts.pairs["all"], facts.pairs["short"], facts.pairs["empty"], facts.num_negatives)
+    pairs = filled(facts.pairs["all"], facts.pairs["short"], facts.pairs["empty"])
     return f"""---
 {yaml.safe_dump(header, sort_keys=False).strip()}
 ---
 
 # Hard negatives: {facts.layout}
 
-{facts.rows:,} rows, mined with hardneg from {pairs}.
-{_left_out(facts)}
+{facts.rows:,} rows, mined with hardneg for up to {facts.num_negatives} negatives each from
+{pairs}. {_left_out(facts)}
 
 ## Use
 

@@ -40,7 +40,11 @@ class Stage(Protocol):
         return None
 
     def run(self, execution: Execution) -> Summary:
-        """Do the work. The summary has `parts` (kind -> [{path, rows}]), `rows_in`, `rows_out` and `dropped`."""
+        """Do the work.
+
+        The summary has `parts` (kind -> [{path, bytes, xxh3, rows}]: every file that the stage leaves), `rows_in`,
+        `rows_out`, `dropped`, and maybe `temporary`: folders to clear when the stage is committed.
+        """
         ...
 
 

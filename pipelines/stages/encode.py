@@ -76,7 +76,7 @@ class EncodeTexts:
             raise InputError(f"The vectors of the corpus and of the queries have lengths {sorted(dimensions)}.")
         parts = {
             _KIND[side]: [
-                {"path": done[unit.name]["path"], "rows": done[unit.name]["rows_out"], "digest": unit.name}
+                {**done[unit.name]["file"], "rows": done[unit.name]["rows_out"], "digest": unit.name}
                 for unit in units[side]
             ]
             for side in SIDES
@@ -101,7 +101,7 @@ class EncodeTexts:
         for part in execution.inputs[_PREPARED[side]].parts(_KIND[side]):
             identity = f"{self.unit_settings()} {side} {self._prompt(side)} {side in self.given} {part['digest']}"
             name = xxhash.xxh3_128_hexdigest(identity.encode())
-            units[name] = Unit(name, {"path": part["path"], "side": side})
+            units[name] = Unit(name, {"texts": part, "side": side})
         return list(units.values())
 
     def _prompt(self, side: Side) -> str:
@@ -126,7 +126,7 @@ class EncodePart:
     def __call__(self, unit: Unit) -> Stats:
         """Encode one partition."""
         side: Side = unit.args["side"]
-        batch = self.texts[side].read_table(unit.args["path"], [_KEY[side], "text_key", "text"])
+        batch = self.texts[side].read_table(unit.args["texts"], [_KEY[side], "text_key", "text"])
         vectors, seconds = timed(self.encode[side], batch.rename_columns(["key", "text_key", "text"]))
         give_back_memory()
         return {**_write(self.folder, unit, vectors), "bare_seconds": seconds}
@@ -141,7 +141,7 @@ class TakeVectors:
     def __call__(self, unit: Unit) -> Stats:
         """Take the vectors of one partition."""
         side: Side = unit.args["side"]
-        batch = self.texts[side].read_table(unit.args["path"], [_KEY[side], "text_key", "vector"])
+        batch = self.texts[side].read_table(unit.args["texts"], [_KEY[side], "text_key", "vector"])
         given = in_float32(matrix_of(batch.column("vector")))
         dtype = self.config.vector_dtype
         matrix = in_precision(normalise(given) if self.config.similarity == "cosine" else given, dtype)
@@ -153,6 +153,5 @@ class TakeVectors:
 
 
 def _write(folder: StageFolder, unit: Unit, vectors: pa.Table) -> Stats:
-    path = f"vectors/{unit.name}.arrow"
-    folder.write_table(path, vectors)
-    return {"path": path, "rows_out": vectors.num_rows, "dimension": vectors.schema.field("vector").type.list_size}
+    file = folder.write_table(f"vectors/{unit.name}.arrow", vectors)
+    return {"file": file, "rows_out": vectors.num_rows, "dimension": vectors.schema.field("vector").type.list_size}

@@ -18,6 +18,7 @@ from operators.segments import groups_of, product_within
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.stages import Stage, Summary
+from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
 
@@ -49,7 +50,7 @@ class ExportDataset(Stage):
             "dropped": {},
             "rows": {layout: sum(one["rows"][layout] for one in stats) for layout in self.config.formats},
             "parts": {
-                layout: [{"path": one["paths"][layout], "rows": one["rows"][layout]} for one in stats]
+                layout: [{**one["files"][layout], "rows": one["rows"][layout]} for one in stats]
                 for layout in self.config.formats
             },
         }
@@ -62,7 +63,7 @@ class RouteTexts:
         self.corpus = corpus
         wanted = []
         for one in negatives:
-            table = selected.read_table(one["path"], ["positive_key", "doc_key"])
+            table = selected.read_table(one, ["positive_key", "doc_key"])
             wanted.append(np.union1d(numbers(table, "positive_key"), numbers(table, "doc_key")))
         part = np.repeat(np.arange(len(wanted)), [len(keys) for keys in wanted])
         key = np.concatenate(wanted)
@@ -72,7 +73,7 @@ class RouteTexts:
 
     def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
         """Route one partition."""
-        documents = self.corpus.read_table(unit.args["path"], TEXTS.names)
+        documents = self.corpus.read_table(unit.args, TEXTS.names)
         row, at = product_within(numbers(documents, "doc_key"), self.key)
         for part, places in groups_of(self.part[at]):
             yield part, documents.take(pa.array(row[places]))
@@ -90,33 +91,26 @@ class WriteFormats:
     def __call__(self, bucket: int, texts: pa.Table) -> Stats:
         """Write one partition."""
         mined = Mined(
-            negatives=self.selected.folder.read_table(self.selected.parts("negatives")[bucket]["path"]),
-            queries=self.queries.folder.read_table(self.queries.parts("queries")[bucket]["path"]),
+            negatives=self.selected.folder.read_table(self.selected.parts("negatives")[bucket]),
+            queries=self.queries.folder.read_table(self.queries.parts("queries")[bucket]),
             texts=texts.sort_by("doc_key"),
             num_negatives=self.stage.num_negatives,
         )
-        rows, paths = {}, {}
+        rows, files = {}, {}
         for layout in self.stage.config.formats:
             table = spread(LAYOUTS[layout](mined))
-            rows[layout], paths[layout] = table.num_rows, self._write(layout, bucket, table)
-        return {"rows_out": mined.negatives.num_rows, "rows": rows, "paths": paths}
+            rows[layout], files[layout] = table.num_rows, self._write(layout, bucket, table)
+        return {"rows_out": mined.negatives.num_rows, "rows": rows, "files": files}
 
-    def _write(self, layout: str, bucket: int, table: pa.Table) -> str:
+    def _write(self, layout: str, bucket: int, table: pa.Table) -> Record:
         number = f"train-{bucket:05d}-of-{len(self.selected.parts('negatives')):05d}"
         if layout in JSONL_ONLY or self.stage.config.file_format == "jsonl":
-            path = f"{layout}/{number}.jsonl"
             lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
-            self.folder.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
-        else:
-            path = f"{layout}/{number}.parquet"
-            self._write_parquet(path, table)
-        return path
-
-    def _write_parquet(self, path: str, table: pa.Table) -> None:
+            return self.folder.write_bytes(f"{layout}/{number}.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        path = f"{layout}/{number}.parquet"
         if table.num_rows:
-            self.folder.write_table(path, table)
-            return
-        # A file without row groups: `load_dataset` reads one that has a row group without rows as damaged.
+            return self.folder.write_table(path, table)
+        # Without a row group: `load_dataset` takes a file with a row group of no rows for a damaged one.
         buffer = io.BytesIO()
         pq.ParquetWriter(buffer, table.schema).close()
-        self.folder.write_bytes(path, buffer.getvalue())
+        return self.folder.write_bytes(path, buffer.getvalue())

@@ -91,7 +91,10 @@ class BuildIndex(Stage):
             "dropped": {},
             "dimension": dimension,
             "choice": {**choice.model_dump(), "factory": trained["factory"], "shard_rows": shard_rows},
-            "parts": {"shards": [{"path": one["path"], "rows": one["rows_out"]} for one in stats]},
+            "parts": {
+                "shards": [{"folder": one["folder"], "files": one["files"], "rows": one["rows_out"]} for one in stats],
+                "trained": [] if trained["file"] is None else [trained["file"]],
+            },
         }
 
     def _shard_rows(self, dimension: int, dtype: str) -> int:
@@ -103,7 +106,7 @@ class BuildIndex(Stage):
     def _trained(self, execution: Execution, choice: IndexChoice, parts: Sequence[Part]) -> tuple[Stats, float]:
         """Train, or find what was trained while the corpus was smaller; returns its statistics, and seconds spent."""
         if choice.factory == EXACT:
-            return {"name": EXACT, "factory": EXACT, "path": None}, 0.0
+            return {"name": EXACT, "factory": EXACT, "file": None}, 0.0
         digests = {part["digest"]: part["rows"] for part in parts}
         for before in sorted(execution.folder.done_units("train").values(), key=lambda one: str(one["name"])):
             known = sum(digests.get(digest, 0) for digest in before["digests"])
@@ -165,13 +168,12 @@ class Train:
             rows = wanted[np.searchsorted(wanted, first) : np.searchsorted(wanted, first + part["rows"])] - first
             first += part["rows"]
             if len(rows):
-                sample.append(matrix_of(self.vectors.read_table(part["path"], ["vector"]).column("vector"))[rows])
+                sample.append(matrix_of(self.vectors.read_table(part, ["vector"]).column("vector"))[rows])
         trained, seconds = timed(train, self.choice, np.concatenate(sample))
-        path = f"trained/{unit.name}.faiss"
-        self.folder.write_bytes(path, trained)
+        file = self.folder.write_bytes(f"trained/{unit.name}.faiss", trained)
         return {
             "name": unit.name,
-            "path": path,
+            "file": file,
             "factory": self.choice.factory,
             "digests": [part["digest"] for part in parts],
             "rows_out": len(wanted),
@@ -184,28 +186,27 @@ class BuildShard:
 
     def __init__(self, folder: StageFolder, vectors: StageFolder, trained: Mapping[str, Any]) -> None:
         self.folder, self.vectors, self.name = folder, vectors, trained["name"]
-        self.trained = None if trained["path"] is None else folder.read_bytes(trained["path"])
+        self.trained = None if trained["file"] is None else folder.content(trained["file"]).to_pybytes()
 
     def __call__(self, unit: Unit) -> Stats:
         """Build one shard; its vectors and its codes are in memory one after the other."""
         parts, path, seconds = unit.args["parts"], f"shards/{unit.name}", 0.0
-        keys = [self.vectors.read_table(part["path"], ["key", "text_key"]) for part in parts]
+        keys = [self.vectors.read_table(part, ["key", "text_key"]) for part in parts]
         by_name = [np.concatenate([numbers(table, name) for table in keys]) for name in ("key", "text_key")]
-        self.folder.write_bytes(f"{path}/keys.npy", _npy(np.stack(by_name)))
+        files = [self.folder.write_bytes(f"{path}/keys.npy", _npy(np.stack(by_name)))]
         first = next(self._blocks(parts))
         flat = store(self._blocks(parts), first.shape[1], "float16" if first.dtype == np.float16 else "float32")
-        with self.folder.writing_path(f"{path}/vectors.faiss") as file:
-            save(flat, file)
+        files.append(self.folder.write_path(f"{path}/vectors.faiss", partial(save, flat)))
         del flat
         give_back_memory()
         if self.trained is not None:
             codes, seconds = timed(build_codes, self.trained, self._blocks(parts))
-            with self.folder.writing_path(f"{path}/codes.faiss") as file:
-                save(codes, file)
+            files.append(self.folder.write_path(f"{path}/codes.faiss", partial(save, codes)))
             del codes
             give_back_memory()
         return {
-            "path": path,
+            "folder": path,
+            "files": files,
             "rows_out": len(by_name[0]),
             "digests": [part["digest"] for part in parts],
             "trained": self.name,
@@ -214,9 +215,7 @@ class BuildShard:
 
     def _blocks(self, parts: Sequence[Part]) -> Iterator[Vectors]:
         for start in range(0, len(parts), PARTS_AT_ONCE):
-            tables = [
-                self.vectors.read_table(part["path"], ["vector"]) for part in parts[start : start + PARTS_AT_ONCE]
-            ]
+            tables = [self.vectors.read_table(part, ["vector"]) for part in parts[start : start + PARTS_AT_ONCE]]
             yield matrix_of(pa.concat_tables(tables).column("vector"))
 
 

@@ -21,6 +21,7 @@ from operators.segments import groups_of
 from pipelines.engines import Shuffle, Stats, Unit
 from pipelines.execution import Execution, added
 from pipelines.stages import Stage, Summary, part_name
+from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
 # Two identities of about 80 bytes for each document: a bucket stays near 40 MB.
@@ -64,25 +65,25 @@ class PrepareCorpus(Stage):
                 f"{self.files[0].uri}: no document is left after cleaning. Look at `clean` and at the text column."
             )
 
-        units = [Unit(f"{i:05d}", {"path": part["path"], "part": i}) for i, part in enumerate(parts)]
+        units = [Unit(f"{i:05d}", {"read": part, "part": i}) for i, part in enumerate(parts)]
         buckets = math.ceil(sum(part["rows"] for part in parts) / DOCUMENTS_PER_BUCKET)
         gather = WriteDuplicates(folder, Identify(self.clean.exact_duplicates))
         shuffle = Shuffle(partial(RouteIdentities, folder, buckets), units, gather, range(buckets), IDENTITIES)
         identified = execution.shuffle("identify", shuffle)
-        duplicates = [stats["path"] for stats in identified]
+        duplicates = [stats["file"] for stats in identified]
         written = execution.map("write", partial(WriteDocuments, folder, duplicates), units)
-        folder.remove("read")
         return {
+            "temporary": ["read"],
             "rows_in": sum(stats["rows_in"] for stats in read_stats),
             "rows_out": sum(stats["rows_out"] for stats in written),
             "dropped": added([*read_stats, *identified], "dropped"),
             "dimension": one_dimension(self.files[0].uri, [one for stats in read_stats for one in stats["dimensions"]]),
             "parts": {
                 "documents": [
-                    {"path": stats["path"], "rows": stats["rows_out"], "digest": stats["digest"]} for stats in written
+                    {**stats["file"], "rows": stats["rows_out"], "digest": stats["digest"]} for stats in written
                 ],
-                "duplicates": [{"path": path} for path in duplicates],
-                "dropped": [{"path": stats["dropped_path"]} for stats in read_stats],
+                "duplicates": duplicates,
+                "dropped": [stats["dropped_file"] for stats in read_stats],
             },
         }
 
@@ -120,21 +121,19 @@ class ReadDocuments:
         for number, table in enumerate(partitions(tables, self.partition_rows)):
             documents, out = self.clean(table)
             path = f"read/{unit.name}/{part_name(number, documents)}"
-            self.folder.write_table(path, documents)
-            parts.append({"path": path, "rows": documents.num_rows})
+            parts.append({**self.folder.write_table(path, documents), "rows": documents.num_rows})
             dropped.append(out)
             dimensions.update(dimensions_in(documents))
             rows_in += table.num_rows
         everything = concat(dropped, DROPPED)
-        dropped_path = f"dropped/{unit.name}.parquet"
-        self.folder.write_table(dropped_path, everything)
+        dropped_file = self.folder.write_table(f"dropped/{unit.name}.parquet", everything)
         return {
             "rows_in": rows_in,
             "rows_out": sum(part["rows"] for part in parts),
             "dropped": counts_of(everything.column("reason")),
             "dimensions": sorted(dimensions),
             "parts": parts,
-            "dropped_path": dropped_path,
+            "dropped_file": dropped_file,
         }
 
 
@@ -146,7 +145,7 @@ class RouteIdentities:
 
     def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
         """Route one partition."""
-        documents = self.folder.read_table(unit.args["path"], ["doc_id", "doc_key", "text_key"])
+        documents = self.folder.read_table(unit.args["read"], ["doc_id", "doc_key", "text_key"])
         identities = identities_of(documents, unit.args["part"])
         bucket = numbers(identities, "key") % self.buckets
         for one, places in groups_of(bucket):
@@ -163,30 +162,28 @@ class WriteDuplicates:
     def __call__(self, bucket: int, identities: pa.Table) -> Stats:
         """Identify one bucket."""
         duplicates = self.identify(identities).sort_by([("part", "ascending"), ("row", "ascending")])
-        path = f"duplicates/{part_name(bucket, duplicates)}"
-        self.folder.write_table(path, duplicates)
-        return {"path": path, "rows_out": duplicates.num_rows, "dropped": counts_of(duplicates.column("reason"))}
+        file = self.folder.write_table(f"duplicates/{part_name(bucket, duplicates)}", duplicates)
+        return {"file": file, "rows_out": duplicates.num_rows, "dropped": counts_of(duplicates.column("reason"))}
 
 
 class WriteDocuments:
     """One partition -> the same without what repeats."""
 
-    def __init__(self, folder: StageFolder, duplicates: Sequence[str]) -> None:
+    def __init__(self, folder: StageFolder, duplicates: Sequence[Record]) -> None:
         self.folder = folder
-        tables = [folder.read_table(path, ["part", "row"]) for path in duplicates]
+        tables = [folder.read_table(file, ["part", "row"]) for file in duplicates]
         self.part = np.concatenate([numbers(table, "part") for table in tables])
         self.row = np.concatenate([numbers(table, "row") for table in tables])
 
     def __call__(self, unit: Unit) -> Stats:
         """Write one partition."""
-        documents = self.folder.read_table(unit.args["path"])
+        documents = self.folder.read_table(unit.args["read"])
         kept = np.ones(documents.num_rows, dtype=np.bool_)
         kept[self.row[self.part == unit.args["part"]]] = False
         documents = documents.filter(pa.array(kept))
-        path = f"documents/{part_name(unit.args['part'], documents)}"
-        self.folder.write_table(path, documents)
+        file = self.folder.write_table(f"documents/{part_name(unit.args['part'], documents)}", documents)
         return {
-            "path": path,
+            "file": file,
             "rows_in": len(kept),
             "rows_out": documents.num_rows,
             "digest": encoded_digest(documents, "doc_key"),

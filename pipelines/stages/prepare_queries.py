@@ -21,6 +21,7 @@ from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution, added
 from pipelines.stages import Stage, Summary, part_name
 from pipelines.stages.prepare_corpus import counts_of, dimensions_in, encoded_digest, one_dimension
+from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
 FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64(), "doc_id": pa.string()})
@@ -58,18 +59,20 @@ class PrepareQueries(Stage):
         folder, corpus = execution.folder, execution.inputs["prepare/corpus"]
         (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [Unit("all", {})])
         units = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
-        found = execution.map("find", partial(FindJudged, folder, corpus.folder), units)
+        read = read_stats["files"]
+        found = execution.map("find", partial(FindJudged, folder, corpus.folder, read["judgements"]), units)
         join = partial(JoinJudgements, folder, corpus, self)
-        (joined,) = execution.map("join", join, [Unit("all", {"found": [stats["path"] for stats in found]})])
-        for name in ("read", "found"):
-            folder.remove(name)
+        (joined,) = execution.map(
+            "join", join, [Unit("all", {"read": read, "found": [stats["file"] for stats in found]})]
+        )
         return {
+            "temporary": ["read", "found"],
             "rows_in": read_stats["rows_in"],
             "rows_out": joined["rows_out"],
             "judgements": joined["judgements"],
             "dropped": added([read_stats, joined], "dropped"),
             "dimension": one_dimension(self.queries[0].uri, read_stats["dimensions"]),
-            "parts": {kind: joined[kind] for kind in ("queries", "judgements")},
+            "parts": {kind: joined[kind] for kind in ("queries", "judgements", "dropped_queries")},
         }
 
 
@@ -97,9 +100,8 @@ class ReadQueries:
             merge=self.stage.clean.exact_duplicates == "keep_first",
             drop_empty=self.stage.clean.drop_empty,
         )
-        self.folder.write_table("read/queries.parquet", judged.queries)
-        self.folder.write_table("read/judgements.parquet", judged.judgements)
-        self.folder.write_table("read/dropped.parquet", judged.dropped)
+        tables = {"queries": judged.queries, "judgements": judged.judgements, "dropped": judged.dropped}
+        files = {name: self.folder.write_table(f"read/{name}.parquet", table) for name, table in tables.items()}
         dropped = {f"query_{reason}": count for reason, count in counts_of(judged.dropped.column("reason")).items()}
         if unknown.any():
             dropped["judgement_of_unknown_query"] = int(unknown.sum())
@@ -108,6 +110,7 @@ class ReadQueries:
             "rows_out": judged.queries.num_rows,
             "dropped": dropped,
             "dimensions": dimensions_in(queries),
+            "files": files,
         }
 
     @staticmethod
@@ -143,19 +146,17 @@ def _refuse_dangling(stage: PrepareQueries, what: str, ids: pa.ChunkedArray, cou
 class FindJudged:
     """One partition of the corpus -> those of its documents that are judged."""
 
-    def __init__(self, folder: StageFolder, corpus: StageFolder) -> None:
+    def __init__(self, folder: StageFolder, corpus: StageFolder, judgements: Record) -> None:
         self.folder, self.corpus = folder, corpus
-        self.judged = np.unique(numbers(folder.read_table("read/judgements.parquet", ["doc_key"]), "doc_key"))
+        self.judged = np.unique(numbers(folder.read_table(judgements, ["doc_key"]), "doc_key"))
 
     def __call__(self, unit: Unit) -> Stats:
         """Look one partition through."""
-        documents = self.corpus.read_table(unit.args["path"], ["doc_key", "text_key", "doc_id"])
+        documents = self.corpus.read_table(unit.args, ["doc_key", "text_key", "doc_id"])
         documents = documents.filter(pa.array(in_sorted(numbers(documents, "doc_key"), self.judged)))
-        path = f"found/{unit.name}.parquet"
-        self.folder.write_table(
-            path, documents.append_column("kept_key", documents.column("doc_key")).select(FOUND.names)
-        )
-        return {"path": path, "rows_out": documents.num_rows}
+        found = documents.append_column("kept_key", documents.column("doc_key")).select(FOUND.names)
+        file = self.folder.write_table(f"found/{unit.name}.parquet", found)
+        return {"file": file, "rows_out": documents.num_rows}
 
 
 class JoinJudgements:
@@ -166,7 +167,8 @@ class JoinJudgements:
 
     def __call__(self, unit: Unit) -> Stats:
         """Join everything."""
-        queries, judgements = (self.folder.read_table(f"read/{name}.parquet") for name in ("queries", "judgements"))
+        read = {name: self.folder.read_table(file) for name, file in unit.args["read"].items()}
+        queries, judgements = read["queries"], read["judgements"]
         documents = self._documents(unit.args["found"], judgements)
         judgements, dropped = self._without_dangling(judgements, documents)
         led = resolve(queries, judgements.select(READ_JUDGEMENTS.names), documents)
@@ -174,20 +176,20 @@ class JoinJudgements:
             raise InputError(f"{self.stage.judgements[0].uri}: no query has a positive that is in the corpus.")
         for reason, count in counts_of(led.dropped.column("reason")).items():
             dropped[f"query_{reason}"] = count
-        everything = concat([self.folder.read_table("read/dropped.parquet"), led.dropped], DROPPED)
-        self.folder.write_table("dropped/queries.parquet", everything)
+        everything = concat([read["dropped"], led.dropped], DROPPED)
         return {
+            "dropped_queries": [self.folder.write_table("dropped/queries.parquet", everything)],
             "rows_out": led.queries.num_rows,
             "judgements": led.judgements.num_rows,
             "dropped": dropped,
             **self._write(led),
         }
 
-    def _documents(self, found: Sequence[str], judgements: pa.Table) -> pa.Table:
+    def _documents(self, found: Sequence[Record], judgements: pa.Table) -> pa.Table:
         """Return the judged documents that are in the corpus, and those that another stands for (schema FOUND)."""
-        tables = [self.folder.read_table(path) for path in found]
+        tables = [self.folder.read_table(file) for file in found]
         for part in self.corpus.parts("duplicates"):
-            table = self.corpus.folder.read_table(part["path"])
+            table = self.corpus.folder.read_table(part)
             wanted = np.isin(numbers(table, "doc_key"), numbers(judgements, "doc_key"))
             table = table.filter(pa.array(wanted)).select(["doc_key", "kept_key", "text_key"])
             tables.append(table.append_column("doc_id", pa.nulls(table.num_rows, pa.string())))
@@ -195,7 +197,7 @@ class JoinJudgements:
 
     def _without_dangling(self, judgements: pa.Table, documents: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         missing = ~np.isin(numbers(judgements, "doc_key"), numbers(documents, "doc_key"))
-        cleaned = [self.corpus.folder.read_table(part["path"], ["key"]) for part in self.corpus.parts("dropped")]
+        cleaned = [self.corpus.folder.read_table(part, ["key"]) for part in self.corpus.parts("dropped")]
         of_cleaned = missing & np.isin(
             numbers(judgements, "doc_key"), np.concatenate([numbers(one, "key") for one in cleaned])
         )
@@ -218,8 +220,7 @@ class JoinJudgements:
                 "judgements": led.judgements.filter(pa.array(owner == number)),
             }
             for kind, table in tables.items():
-                path = f"{kind}/{part_name(number, table)}"
-                self.folder.write_table(path, table)
-                parts[kind].append({"path": path, "rows": table.num_rows})
+                file = self.folder.write_table(f"{kind}/{part_name(number, table)}", table)
+                parts[kind].append({**file, "rows": table.num_rows})
             parts["queries"][-1]["digest"] = encoded_digest(tables["queries"], "query_key")
         return parts

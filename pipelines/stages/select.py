@@ -33,8 +33,7 @@ class SelectNegatives(Stage):
         found = {"candidates": searched.parts("candidates"), "positives": searched.parts("positives")}
         found["deeper"] = deeper.parts("candidates")
         units = [
-            Unit(f"{i:05d}", {kind: parts[i]["path"] for kind, parts in found.items()})
-            for i in range(len(found["candidates"]))
+            Unit(f"{i:05d}", {kind: parts[i] for kind, parts in found.items()}) for i in range(len(found["candidates"]))
         ]
         selecting = partial(SelectPart, execution.folder, searched.folder, deeper.folder, self.config)
         stats = execution.map("select", selecting, units)
@@ -63,9 +62,8 @@ class SelectPart:
         selection = self.select(candidates, positives)
         parts = {}
         for kind, table in (("negatives", selection.negatives), ("suspected", selection.suspected)):
-            path = f"{kind}/part-{unit.name}.parquet"
-            self.folder.write_table(path, table)
-            parts[kind] = {"path": path, "rows": table.num_rows}
+            file = self.folder.write_table(f"{kind}/part-{unit.name}.parquet", table)
+            parts[kind] = {**file, "rows": table.num_rows}
         counts = dict(selection.counts)
         chosen = counts.pop("negative")
         return {

@@ -1,12 +1,10 @@
 """A folder at an fsspec URI: files that appear whole or not at all, on a disk or in an object store."""
 
-import errno
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +13,20 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
+from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
 
 from operators.storage import open_uri
+from pipelines.storage.local_files import (
+    create_here,
+    is_remembered,
+    remember_checked,
+    size_of,
+    unfinished_file,
+    written_to,
+)
+from pipelines.storage.records import DamagedError, Record, difference, record_of, sealed, unsealed
 
 ARROW = ".arrow"
 
@@ -62,33 +71,66 @@ class Folder:
         return bool(self.fs.exists(self.path(name)))
 
     def names(self, name: str = "") -> list[str]:
-        """List the names of what lies directly in a folder, sorted; none where there is no such folder."""
+        """List the names of what is directly in a folder, sorted; none where there is no such folder."""
+        return sorted(self._listed(name))
+
+    def files(self, name: str = "") -> dict[str, Mapping[str, Any]]:
+        """Return the name of each file that is directly in a folder, and what its file system knows of it."""
+        return {one: info for one, info in self._listed(name).items() if info["type"] == "file"}
+
+    def _listed(self, name: str) -> dict[str, Mapping[str, Any]]:
         path = self.path(name)
         try:
-            found = self.fs.ls(path, detail=False)
-        except FileNotFoundError:
-            return []
+            found = self.fs.ls(path, detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
         # Some object stores list an empty folder as an object in itself.
-        return sorted(entry.rstrip("/").rpartition("/")[2] for entry in found if entry.rstrip("/") != path)
+        listed = {info["name"].rstrip("/"): info for info in found if info["name"].rstrip("/") != path}
+        return {full.rpartition("/")[2]: info for full, info in listed.items()}
 
     def times(self, name: str = "") -> dict[str, float]:
-        """Return the name of each file that lies directly in a folder, and when it was written: seconds, its storage's.
+        """Return the name of each file that is directly in a folder, and when it was written: seconds.
 
         The clock is that of the storage. Object stores tell whole seconds.
         """
+        return {one: _written_at(info) for one, info in self.files(name).items()}
+
+    def sizes(self, name: str = "") -> dict[str, int]:
+        """Return the size in bytes of every file in a folder and in those below it, by path in this folder."""
+        root = self.path()
         try:
-            found = self.fs.ls(self.path(name), detail=True)
+            found = self.fs.find(self.path(name), detail=True)
         except FileNotFoundError:
             return {}
-        # Some object stores list an empty folder as an object in itself.
-        files = [info for info in found if info["type"] == "file" and not info["name"].endswith("/")]
-        files = [info for info in files if info["name"] != self.path(name)]
-        return {info["name"].rpartition("/")[2]: _written_at(info) for info in files}
+        return {full[len(root) + 1 :]: int(info["size"]) for full, info in found.items() if full.startswith(f"{root}/")}
 
-    def remove(self, name: str = "") -> None:
-        """Remove a file or folder, if it is there."""
+    def differing(self, records: Sequence[Record]) -> list[tuple[Record, str]]:
+        """Return the records whose file is missing or has another size, each with what was found."""
+        if not records:
+            return []
+        if self.is_local:
+            sizes = {record["path"]: size_of(self.path(record["path"])) for record in records}
+        else:
+            sizes = {**dict.fromkeys((record["path"] for record in records), None), **self.sizes()}
+        found = ((record, difference(record, sizes[record["path"]])) for record in records)
+        return [(record, what) for record, what in found if what is not None]
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
         with suppress(FileNotFoundError):
-            self.fs.rm(self.path(name), recursive=True)
+            self.fs.rm_file(self.path(name))
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        """Remove files, and the folders that they leave empty."""
+        if self.is_local or any(has_magic(self.path(name)) for name in names):
+            for name in names:
+                self.remove(name)
+        elif names:  # many in one request
+            self.fs.rm([self.path(name) for name in names])
+        above = {name.rpartition("/")[0] for name in names}
+        above |= {"/".join(name.split("/")[:depth]) for name in above for depth in range(1, name.count("/") + 1)}
+        for folder in sorted(above - {""}, key=len, reverse=True):
+            self.remove_if_empty(folder)
 
     def remove_if_empty(self, name: str = "") -> bool:
         """Remove a folder with nothing in it; tell whether it is gone. What lies in it is never touched."""
@@ -100,23 +142,38 @@ class Folder:
                 self.fs.rm_file(self.path(name))
         return not self.exists(name)
 
-    @contextmanager
-    def writing(self, name: str) -> Iterator[IO[bytes]]:
-        """Open a file that takes its name only when it is complete."""
+    def write(self, name: str, write: Callable[[IO[bytes]], object]) -> dict[str, Any]:
+        """Write a file by a function that takes a stream; it takes its name when it is complete. Returns its record."""
         if self.is_local:
-            with self._unfinished(self.path(name)) as unfinished, open(unfinished, "wb") as stream:
-                yield stream
-            return
+            return self._write_here(name, lambda unfinished: written_to(unfinished, write))
         with SpooledTemporaryFile(max_size=ONE_REQUEST) as kept:  # nothing is sent before it is complete
-            yield kept
-            self._send(kept, name)
+            write(kept)
+            return self._send(kept, name)
 
-    def _send(self, content: IO[bytes], name: str) -> None:
-        size = content.seek(0, os.SEEK_END)
+    def write_path(self, name: str, write: Callable[[Path], object]) -> dict[str, Any]:
+        """Write a file by a function that takes a local path; it takes its name when complete. Returns its record."""
+        if self.is_local:
+            return self._write_here(name, write)
+        with TemporaryDirectory() as place:
+            write(Path(place) / "file")
+            with (Path(place) / "file").open("rb") as written:
+                return self._send(written, name)
+
+    def _write_here(self, name: str, write: Callable[[Path], object]) -> dict[str, Any]:
+        path = self.path(name)
+        with unfinished_file(path) as unfinished:
+            write(unfinished)
+            with unfinished.open("rb") as written:
+                record = record_of(name, written)
+        remember_checked(path, record)
+        return record
+
+    def _send(self, content: IO[bytes], name: str) -> dict[str, Any]:
+        record = record_of(name, content)
         content.seek(0)
-        if size <= ONE_REQUEST:
+        if record["bytes"] <= ONE_REQUEST:
             self.fs.pipe_file(self.path(name), content.read())
-            return
+            return record
         stream = self.fs.open(self.path(name), "wb", block_size=ONE_REQUEST)
         try:
             shutil.copyfileobj(content, stream, ONE_REQUEST)
@@ -126,39 +183,20 @@ class Folder:
                 stream.discard()
             stream.closed = True  # so that its end does not complete what was sent
             raise
+        return record
 
-    @staticmethod
-    @contextmanager
-    def _unfinished(path: str) -> Iterator[str]:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        unfinished = f"{path}.{uuid.uuid4().hex}.unfinished"
-        try:
-            yield unfinished
-            os.replace(unfinished, path)
-        finally:
-            Path(unfinished).unlink(missing_ok=True)
+    def write_bytes(self, name: str, content: bytes) -> dict[str, Any]:
+        """Write a whole file; returns its record."""
 
-    @contextmanager
-    def writing_path(self, name: str) -> Iterator[Path]:
-        """Give a local path to write a file to, for what writes to paths only; it takes its name when complete."""
-        if self.is_local:
-            with self._unfinished(self.path(name)) as unfinished:
-                yield Path(unfinished)
-            return
-        with TemporaryDirectory() as place:
-            yield Path(place) / "file"
-            with (Path(place) / "file").open("rb") as written:
-                self._send(written, name)
-
-    def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a whole file."""
-        with self.writing(name) as stream:
+        def write(stream: IO[bytes]) -> None:
             stream.write(content)
+
+        return self.write(name, write)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a file unless there is one of that name; tell whether this call wrote it. One of many callers does."""
         if self.is_local:
-            return _create_here(self.path(name), content)
+            return create_here(self.path(name), content)
         try:
             self.fs.pipe_file(self.path(name), content, mode="create")
         except FileExistsError:
@@ -170,18 +208,28 @@ class Folder:
             raise
         return True
 
-    def write_json(self, name: str, value: object) -> None:
-        """Write a value as JSON."""
-        self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    def write_json(self, name: str, value: object) -> dict[str, Any]:
+        """Write a value as JSON; returns the record of the file."""
+        return self.write_bytes(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Write a table as Parquet; as an Arrow file, which vectors are read from ten times as fast, if so named."""
-        with self.writing(name) as stream:
+    def write_sealed(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write an object as JSON, with its own checksum in it."""
+        self.write_bytes(name, sealed(value))
+
+    def write_table(self, name: str, table: pa.Table) -> dict[str, Any]:
+        """Write a table and return the record of the file.
+
+        As Parquet; as an Arrow file, which vectors are read from ten times as fast, where the name says so.
+        """
+
+        def write(stream: IO[bytes]) -> None:
             if not name.endswith(ARROW):
-                pq.write_table(table, stream, compression="zstd", compression_level=1)
+                pq.write_table(table, stream, compression="zstd", compression_level=1, write_page_checksum=True)
                 return
             with pa.ipc.new_file(stream, table.schema) as file:
                 file.write_table(table.combine_chunks())
+
+        return self.write(name, write)
 
     def read_bytes(self, name: str) -> bytes:
         """Read a whole file."""
@@ -191,41 +239,82 @@ class Folder:
         """Read a JSON file."""
         return json.loads(self.read_bytes(name))
 
-    def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a table, or some of its columns. An Arrow file that lies here is a memory map, read where it is used."""
-        if name.endswith(ARROW):
-            path = self.path(name)
-            source = pa.memory_map(path) if self.is_local else pa.BufferReader(self.read_bytes(name))
-            table = pa.ipc.open_file(source).read_all()
-            return table if columns is None else table.select(list(columns))
-        with self.fs.open(self.path(name), "rb") as stream:
-            return pq.read_table(stream, columns=None if columns is None else list(columns))
+    def read_sealed(self, name: str) -> dict[str, Any] | None:
+        """Read what `write_sealed` wrote; None where it is missing, or is not what was written."""
+        try:
+            return unsealed(self.read_bytes(name))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
 
+    def read_many_sealed(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Read many sealed records, of an object store many at the same time; those that are damaged are left out."""
+        paths = [self.path(name) for name in names]
+        found = self.fs.cat_ranges(paths, [None] * len(paths), [None] * len(paths)) if paths else []
+        records: dict[str, dict[str, Any]] = {}
+        for name, content in zip(names, found, strict=True):
+            if isinstance(content, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+                continue
+            if isinstance(content, Exception):
+                raise content
+            record = unsealed(bytes(content))
+            if record is not None:
+                records[name] = record
+        return records
 
-def _create_here(path: str, content: bytes) -> bool:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    unfinished = Path(f"{path}.{uuid.uuid4().hex}.unfinished")
-    unfinished.write_bytes(content)
-    try:
-        os.link(unfinished, path)  # with its content at once, and only if there is nothing of that name
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}:
+    def content(self, record: Record) -> pa.Buffer:
+        """Return the content of a file after a comparison with its record. A local file is mapped, not read.
+
+        A process compares the checksum of a local file once, when it first opens it.
+
+        Raises:
+            DamagedError: the file is missing, or is not what was written.
+        """
+        path = self.path(record["path"])
+        if not self.is_local:
+            try:
+                content = pa.py_buffer(self.fs.cat_file(path))
+            except FileNotFoundError as error:
+                raise DamagedError(self.uri, record["path"], "the file is missing") from error
+            self._compare(record, content.size, xxhash.xxh3_64_hexdigest(content))
+            return content
+        self._compare(record, size_of(path))
+        if not record["bytes"]:
+            return pa.py_buffer(b"")
+        mapped = pa.memory_map(path).read_buffer()
+        if not is_remembered(path, record):
+            self._compare(record, mapped.size, xxhash.xxh3_64_hexdigest(mapped))
+            remember_checked(path, record)
+        return mapped
+
+    def _compare(self, record: Record, size: int | None, digest: str | None = None) -> None:
+        what = difference(record, size, digest)
+        if what is not None:
+            raise DamagedError(self.uri, record["path"], what)
+
+    def read_table(self, record: Record, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a table, or some of its columns. A local Arrow file is a memory map, read where it is used.
+
+        Raises:
+            DamagedError: the file is missing, or is not what was written.
+        """
+        names = None if columns is None else list(columns)
+        if record["path"].endswith(ARROW):
+            table = pa.ipc.open_file(pa.BufferReader(self.content(record))).read_all()
+            return table if names is None else table.select(names)
+        if names is None or record["bytes"] <= ONE_REQUEST:
+            return pq.read_table(pa.BufferReader(self.content(record)), columns=names)
+        return self._read_columns(record, names)
+
+    def _read_columns(self, record: Record, columns: list[str]) -> pa.Table:
+        """Read some columns of a large Parquet file; its pages carry checksums of their own."""
+        for damaged, what in self.differing([record]):
+            raise DamagedError(self.uri, damaged["path"], what)
+        try:
+            with self.fs.open(self.path(record["path"]), "rb") as stream:
+                return pq.read_table(stream, columns=columns, page_checksum_verification=True)
+        except (pa.ArrowException, OSError):
+            self.content(record)  # says so where the file is damaged
             raise
-        return _create_without_links(path, content)
-    finally:
-        unfinished.unlink()
-    return True
-
-
-def _create_without_links(path: str, content: bytes) -> bool:
-    try:
-        with open(path, "xb") as file:
-            file.write(content)
-    except FileExistsError:
-        return False
-    return True
 
 
 def _written_at(info: Mapping[str, Any]) -> float:

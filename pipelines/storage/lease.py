@@ -2,7 +2,9 @@
 
 `<run>/_lease/00001.json` is created only if it is not there: O_EXCL here, `If-None-Match` on object stores. The lease
 with the highest number is the one that counts; whoever takes over a dead one creates the next number, again only if it
-is not there. No clocks are compared: a lease is dead when it did not change while it was watched.
+is not there. Whoever created one looks again: where there is a lease that it did not find dead before, it steps back, so
+of several that come at the same time at most one goes on. No clocks are compared: a lease is dead when it did not
+change while it was watched.
 """
 
 import json
@@ -29,6 +31,7 @@ from pipelines.storage.run_directory import RunDirectory
 LEASES = "_lease"
 SECONDS_BETWEEN_BEATS = 3.0  # a write and two small reads each time; a second run is refused within one
 BEATS_TO_LIVE = 8
+BEATS_TO_WRITE = 2
 SECONDS_BETWEEN_LOOKS = 0.5
 # When a process started is told by the clock of the machine, which may be set while it runs.
 SECONDS_OF_CLOCK = 5.0
@@ -65,13 +68,18 @@ class Lease:
         """
         while not self._number:
             numbers = self._numbers()
+            before = {number: self._read(number) for number in numbers}
             if numbers:
                 self._watch(numbers[-1])
             taken = (numbers[-1] if numbers else 0) + 1
-            if self._create(taken):
-                self._number = taken
-                for number in numbers:
-                    self.run.remove(_name(number))
+            if not self._create(taken):
+                continue
+            others = [number for number in self._numbers() if number != taken]
+            if any(self._read(number) != before.get(number) for number in others):  # they came after the list was made
+                self.run.remove(_name(taken))
+                continue
+            self._number = taken
+            self._remove_others()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
 
@@ -101,12 +109,18 @@ class Lease:
         names = [name.removesuffix(".json") for name in self.run.names(LEASES) if name.endswith(".json")]
         return sorted(int(name) for name in names if name.isdigit())
 
+    def _remove_others(self) -> None:
+        names = {_name(number).rpartition("/")[2] for number in self._numbers() if number != self._number}
+        for name in names & self.run.files(LEASES).keys():
+            self.run.remove(f"{LEASES}/{name}")
+
     def _watch(self, number: int) -> None:
         """Return when the lease is free: its process is dead, it is gone, or it did not change for too long."""
         first = self._read(number)
         if first is None or _is_dead(first):
             return
-        until = time.monotonic() + BEATS_TO_LIVE * self.beat
+        # A record that cannot be read is damaged, or just being written.
+        until = time.monotonic() + (BEATS_TO_LIVE if first else BEATS_TO_WRITE) * self.beat
         while time.monotonic() < until:
             time.sleep(min(SECONDS_BETWEEN_LOOKS, self.beat))
             now = self._read(number)
@@ -117,10 +131,11 @@ class Lease:
 
     def _read(self, number: int) -> dict[str, Any] | None:
         try:
-            return dict(self.run.read_json(_name(number)))
-        except FileNotFoundError:
+            content = self.run.read_json(_name(number))
+            return dict(content) if isinstance(content, dict) else {}
+        except (FileNotFoundError, IsADirectoryError):
             return None
-        except json.JSONDecodeError:  # where links are missing, a file is there before its content is
+        except ValueError:  # damaged; and where links are missing, a file is there before its content is
             return {}
 
     def _create(self, number: int) -> bool:
@@ -130,7 +145,7 @@ class Lease:
         return True
 
     def _content(self) -> bytes:
-        told = {
+        content = {
             "token": self._token,
             "host": socket.gethostname(),
             "machine": _machine(),
@@ -140,7 +155,7 @@ class Lease:
             "started": self._started,
             "beats": self._beats,
         }
-        return (json.dumps(told, indent=1) + "\n").encode()
+        return (json.dumps(content, indent=1) + "\n").encode()
 
     def _keep(self) -> None:
         while not self._ended.wait(self.beat):
@@ -155,7 +170,8 @@ class Lease:
 
     def _taken_by(self) -> str | None:
         """Say who took the lease over, if somebody did."""
-        later, own = self._read(self._number + 1), self._read(self._number)
+        latest, own = max(self._numbers(), default=0), self._read(self._number)
+        later = self._read(latest) if latest > self._number else None
         if later is None and own is not None and own.get("token", self._token) == self._token:
             return None
         other = later or own or {}
@@ -189,10 +205,13 @@ def holder(run: RunDirectory) -> Holder | None:
     if not times:
         return None
     latest = max(times)
-    told = run.read_json(f"{LEASES}/{latest}")
+    try:
+        content = dict(run.read_json(f"{LEASES}/{latest}"))
+    except (FileNotFoundError, ValueError, TypeError):  # released in the meantime, or damaged
+        return None
     silent = max(time.time() - times[latest], 0.0)
-    lives = silent < BEATS_TO_LIVE * SECONDS_BETWEEN_BEATS and not _is_dead(told)
-    return Holder(f"{told['host']}/{told['pid']}", told["engine"], silent, lives)
+    lives = silent < BEATS_TO_LIVE * SECONDS_BETWEEN_BEATS and not _is_dead(content)
+    return Holder(f"{content.get('host')}/{content.get('pid')}", str(content.get("engine")), silent, lives)
 
 
 @contextmanager
@@ -243,6 +262,13 @@ def _is_dead(told: dict[str, Any]) -> bool:
         return not started or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ):  # damaged: its holder will write it again
+        return False
 
 
 def _machine() -> str:

@@ -2,19 +2,27 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.storage.folder import Folder
+from pipelines.storage.records import files_in
 
 UNITS = "_units"
-REFUSED = ".refused"
 PLAN = "_plan.json"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
-FORMAT = 2
+FORMAT = 3
+
+# The files that stages write, finished or not. What has another name is somebody else's, and stays.
+_WRITTEN = re.compile(
+    rf"(?:(?:_manifest(?:-[0-9a-f]{{16}})?\.json|{UNITS}/.+\.(?:json|failed)"
+    r"|(?:.+/)?(?:part-\d+|train-\d+-of-\d+|\d+(?:-\d+)?|[0-9a-f]{32}|all|queries|judgements|dropped|vectors|codes|keys)"
+    r"\.(?:parquet|arrow|faiss|npy|jsonl))(?:\.[0-9a-f]{32}\.unfinished)?)"
+)
 
 
 def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
@@ -25,7 +33,10 @@ def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) 
 
 @dataclass(frozen=True)
 class StageFolder(Folder):
-    """Where one stage writes. A unit is done once its statistics lie there, the stage once its manifest does.
+    """Where one stage writes. A unit is done once its statistics are there, the stage once its manifest is.
+
+    A record that is damaged counts as missing, and so does a unit or a stage with a file that is missing or has
+    another size: it is done again.
 
     Attributes:
         manifest_name: of the manifest; a folder that serves several inputs has one for each.
@@ -34,64 +45,65 @@ class StageFolder(Folder):
     manifest_name: str = "_manifest.json"
 
     def begin_step(self, step: str, units: int, done: int) -> None:
-        """Say how many units a step has, and how many of them had been done before, for whoever looks on."""
-        self.write_json(f"{UNITS}/{step}.json", {"units": units, "done": done})
+        """Record how many units a step has, and how many of them had been done before, for the progress."""
+        self.write_sealed(f"{UNITS}/{step}.json", {"units": units, "done": done})
 
     def steps(self) -> dict[str, float]:
         """Return when each step began, or went on, in the order in which they did."""
         begun = {name.removesuffix(".json"): at for name, at in self.times(UNITS).items() if name.endswith(".json")}
         return dict(sorted(begun.items(), key=lambda step: step[1]))
 
-    def step_times(self, step: str) -> tuple[dict[str, Any], list[float]]:
-        """Return what was said when a step began, and when each of its units was done."""
+    def step_times(self, step: str) -> tuple[dict[str, Any] | None, list[float]]:
+        """Return the record of a step, and when each of its units was done."""
         done = [at for name, at in self.times(f"{UNITS}/{step}").items() if name.endswith(".json")]
-        return self.read_json(f"{UNITS}/{step}.json"), done
+        return self.read_sealed(f"{UNITS}/{step}.json"), done
 
     def commit_unit(self, step: str, unit: str, stats: Mapping[str, Any]) -> None:
-        """Say that a unit of work is done. Written after all that the unit wrote."""
-        self.write_json(f"{UNITS}/{step}/{unit}.json", stats)
+        """Commit a unit of work. Written after all that the unit wrote."""
+        self.write_sealed(f"{UNITS}/{step}/{unit}.json", stats)
 
     def done_unit(self, step: str, unit: str) -> dict[str, Any] | None:
-        """Return the statistics of a unit, or None while it is not done."""
-        try:
-            return dict(self.read_json(f"{UNITS}/{step}/{unit}.json"))
-        except FileNotFoundError:
-            return None
+        """Return the statistics of a unit whose files are there, or None."""
+        stats = self.read_sealed(f"{UNITS}/{step}/{unit}.json")
+        return None if stats is None or self.differing(list(files_in(stats))) else stats
 
-    def done_units(self, step: str, among: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Return the statistics of the units of a step that are done: of all, or of some."""
-        names = [name.removesuffix(".json") for name in self.names(f"{UNITS}/{step}") if name.endswith(".json")]
-        paths = {self.path(f"{UNITS}/{step}/{name}.json"): name for name in names if among is None or name in among}
-        found = self.fs.cat(list(paths)) if paths else {}  # of an object store: many at the same time
-        return {paths[path]: json.loads(content) for path, content in sorted(found.items())}
+    def committed_units(self, step: str, among: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Return the statistics of the units of a step that are committed: of all, or of some."""
+        names = [name.removesuffix(".json") for name in self.files(f"{UNITS}/{step}") if name.endswith(".json")]
+        paths = {f"{UNITS}/{step}/{name}.json": name for name in sorted(names) if among is None or name in among}
+        return {paths[path]: stats for path, stats in self.read_many_sealed(list(paths)).items()}
 
-    def refuse_unit(self, step: str, unit: str, why: str) -> None:
-        """Say that the input of a unit is refused."""
-        self.write_bytes(f"{UNITS}/{step}/{unit}{REFUSED}", why.encode())
+    def done_units(self, step: str) -> dict[str, dict[str, Any]]:
+        """Return the statistics of the committed units of a step whose files are there."""
+        return self.whole_units(self.committed_units(step))
 
-    def take_refusal(self, step: str) -> str | None:
-        """Return why a unit of a step was refused, and forget it, or None where none was."""
-        refused = [name for name in self.names(f"{UNITS}/{step}") if name.endswith(REFUSED)]
-        said = [self.read_bytes(f"{UNITS}/{step}/{name}").decode() for name in refused]
-        for name in refused:
-            self.remove(f"{UNITS}/{step}/{name}")
-        return said[0] if said else None
+    def whole_units(self, units: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return those of some units, name -> statistics, whose files are there with the size that was written."""
+        records = [record for stats in units.values() for record in files_in(stats)]
+        damaged = {record["path"] for record, _ in self.differing(records)}
+        return {
+            name: stats
+            for name, stats in units.items()
+            if damaged.isdisjoint(record["path"] for record in files_in(stats))
+        }
 
     def manifest(self) -> dict[str, Any] | None:
-        """Return what the stage said when it was complete, or None while it is not."""
-        try:
-            return dict(self.read_json(self.manifest_name))
-        except FileNotFoundError:
-            return None
+        """Return the manifest of a complete stage, or None while it is not complete."""
+        return self.read_sealed(self.manifest_name)
 
     def commit(self, manifest: Mapping[str, Any]) -> None:
-        """Say that the stage is complete. Written last."""
-        self.write_json(self.manifest_name, manifest)
+        """Commit the stage. Written last."""
+        self.write_sealed(self.manifest_name, manifest)
+
+    def clear(self, name: str = "") -> None:
+        """Remove what stages wrote into this folder, or into one below it, and folders that are empty then."""
+        self.remove_all([path for path in self.sizes(name) if _WRITTEN.fullmatch(path)])
+        self.remove_if_empty(name)
 
 
 @dataclass(frozen=True)
 class RunDirectory(Folder):
-    """`<run>/<stage>/<fingerprint>/`, `<run>/dataset/<format>/` and `<run>/report/`."""
+    """`<run>/<stage>/<fingerprint>/`, `<run>/dataset` and `<run>/report/`."""
 
     def stage(self, name: str, mark: str) -> StageFolder:
         """Return the folder of a stage with this fingerprint."""
@@ -104,10 +116,10 @@ class RunDirectory(Folder):
         """
         return StageFolder(self._of(name, units), self.storage_options, f"_manifest-{mark}.json")
 
-    def tell_plan(self, engine: str, stages: Sequence[tuple[str, StageFolder]]) -> bool:
-        """Say which stages there are and where each writes, for whoever looks on; tell whether this run is the first.
+    def write_plan(self, engine: str, stages: Sequence[tuple[str, StageFolder]]) -> bool:
+        """Record which stages there are and where each writes, for the status; tell whether this run is the first.
 
-        Nothing is written where the latest run said the same.
+        Nothing is written where the latest run had the same stages.
         """
         places = [
             {"name": name, "folder": folder.uri[len(self.uri.rstrip("/")) + 1 :], "manifest": folder.manifest_name}
@@ -116,15 +128,16 @@ class RunDirectory(Folder):
         before = self.read_plan()
         if before is None or before["stages"] != places:
             began = datetime.now(UTC).isoformat(timespec="seconds")
-            self.write_json(PLAN, {"engine": engine, "began": began, "stages": places})
+            self.write_sealed(PLAN, {"engine": engine, "began": began, "stages": places})
         return before is None
 
+    def is_used(self) -> bool:
+        """Tell whether a run has begun here: its plan or its first stage is there."""
+        return any(self.exists(name) for name in (PLAN, "prepare"))
+
     def read_plan(self) -> dict[str, Any] | None:
-        """Return what the latest run said that it goes through, or None where none has begun."""
-        try:
-            return dict(self.read_json(PLAN))
-        except FileNotFoundError:
-            return None
+        """Return which stages the latest run goes through, or None where none has begun."""
+        return self.read_sealed(PLAN)
 
     def _of(self, name: str, mark: str) -> str:
         return f"{self.uri.rstrip('/')}/{name}/{mark}"

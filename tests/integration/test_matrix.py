@@ -57,6 +57,6 @@ def test_the_negatives_are_the_same(
         "mine", configuration(where, None, static_model, **place.sections, **INDEXES[index], engine={"name": engine})
     )
     assert result["engine"] == engine
-    fs, root = fsspec.core.url_to_fs(f"{where}/dataset/triplet", **place.sections.get("storage_options", {}))
+    fs, root = fsspec.core.url_to_fs(result["outputs"]["triplet"], **place.sections.get("storage_options", {}))
     mined = pa.concat_tables([pq.read_table(fs.open(file)) for file in sorted(fs.glob(f"{root}/*.parquet"))])
     assert mined.equals(reference)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pytest
@@ -19,6 +19,7 @@ from operators.errors import InputError
 from pipelines.config import load
 from pipelines.run import run
 from pipelines.storage.folder import ONE_REQUEST, Folder
+from pipelines.storage.records import DamagedError
 from pipelines.storage.run_directory import StageFolder
 from tests.integration.conftest import Collection, configuration, dataset
 
@@ -47,20 +48,27 @@ def test_what_is_written_is_read_back_and_listed(folder: StageFolder) -> None:
     table = pa.table({"a": [1, 2], "b": ["x", None]})
     assert folder.names() == []
     assert folder.manifest() is None
-    folder.write_table("deep/part.parquet", table)
-    folder.write_table("deep/part.arrow", table)
-    assert folder.read_table("deep/part.parquet").equals(table)
-    assert folder.read_table("deep/part.arrow").equals(table)
+    records = [folder.write_table(f"deep/part-0.{kind}", table) for kind in ("parquet", "arrow")]
+    for record in records:
+        assert folder.read_table(record).equals(table)
+        assert folder.read_table(record, ["b"]).equals(table.select(["b"]))
     Folder(folder.uri, folder.storage_options).write_bytes("deep/another", b"")
-    assert folder.names("deep") == ["another", "part.arrow", "part.parquet"]
+    assert folder.names("deep") == ["another", "part-0.arrow", "part-0.parquet"]
     assert folder.read_bytes("deep/another") == b""
+    assert folder.differing(records) == []
     for unit in range(30):
         folder.commit_unit("step", f"{unit:05d}", {"rows_out": unit})
     assert folder.done_units("step") == {f"{unit:05d}": {"rows_out": unit} for unit in range(30)}
     assert folder.done_units("other") == {}
-    folder.remove("deep")
-    folder.remove("deep")
-    assert not folder.exists("deep/another")
+    folder.write_bytes("deep/part-0.arrow", folder.read_bytes("deep/part-0.arrow")[:-1] + b"x")
+    with pytest.raises(DamagedError, match="checksum"):
+        folder.read_table(records[1])
+    folder.clear("deep")
+    folder.clear("deep")
+    assert folder.names("deep") == ["another"]  # which no stage writes
+    assert [what for _, what in folder.differing(records)] == ["the file is missing"] * 2
+    folder.remove("deep/another")
+    folder.remove("deep/another")
     assert folder.names("deep") == []
 
 
@@ -68,11 +76,13 @@ def test_a_large_file_goes_in_parts_and_one_that_fails_leaves_nothing(folder: St
     block = os.urandom(MIB)
 
     def write(name: str, *, fails: bool) -> None:
-        with folder.writing(name) as stream:
+        def fill(stream: IO[bytes]) -> None:
             for _ in range(60):
                 stream.write(block)
             if fails:
                 raise RuntimeError
+
+        folder.write(name, fill)
 
     write("large", fails=False)
     info = folder.fs.info(folder.path("large"))
@@ -102,9 +112,12 @@ def test_an_upload_that_breaks_between_its_parts_is_aborted(
             raise ConnectionError
         return call(method, *args, **kwargs)
 
+    def fill(stream: IO[bytes]) -> None:
+        stream.write(bytes(ONE_REQUEST) * 7)
+
     monkeypatch.setattr(fs, "call_s3", break_at_the_second)
-    with pytest.raises(ConnectionError), folder.writing_path("broken") as file:
-        file.write_bytes(bytes(ONE_REQUEST) * 7)
+    with pytest.raises(ConnectionError):
+        folder.write("broken", fill)
     monkeypatch.undo()
     assert "create_multipart_upload" in sent
     assert folder.names() == []
@@ -127,9 +140,11 @@ def command(config: Path, *more: str) -> list[str]:
 
 
 def mined(fs: Any, run_directory: str, place: Path) -> pa.Table:  # noqa: ANN401
-    """The training data of a run in a store."""
-    (place / "dataset").mkdir(parents=True)
-    fs.get(f"{run_directory}/dataset/triplet", str(place / "dataset" / "triplet"), recursive=True)
+    """The training data of a run in a store, as its record lists it."""
+    (place / "dataset" / "triplet").mkdir(parents=True)
+    published = json.loads(fs.cat_file(f"{run_directory}/dataset.json"))
+    for file in published["files"]:
+        fs.get_file(f"{run_directory}/{file['path']}", str(place / "dataset" / "triplet" / Path(file["path"]).name))
     return dataset(place)
 
 
@@ -168,7 +183,7 @@ def test_a_run_in_an_object_store_gives_the_same_and_writes_no_key_anywhere(
     done = subprocess.run(command(config, "--json"), capture_output=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr.decode()
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result["outputs"]["triplet"] == f"{bucket}/run/dataset/triplet"
+    assert re.fullmatch(rf"{bucket}/run/export/[0-9a-f]{{16}}/triplet", result["outputs"]["triplet"])
 
     fs = object_store.file_system()
     assert mined(fs, f"{bucket}/run", tmp_path / "mined").equals(reference)

@@ -64,7 +64,7 @@ class SearchAll(Stage):
             effort=Effort(exact=True) if tuned is None else tuned.effort,
             searchers=replace(self.searchers, device=self._device(sum(part["rows"] for part in queries), index)),
         )
-        found = search_round(execution, searching, self.config.k, [part["path"] for part in queries])
+        found = search_round(execution, searching, self.config.k, queries)
         return {
             "rows_in": sum(part["rows"] for part in queries),
             "rows_out": sum(part["rows"] for part in found.parts),
@@ -74,7 +74,7 @@ class SearchAll(Stage):
             "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
             "parts": {
                 "candidates": found.parts,
-                "positives": [{"path": one["path"], "rows": one["rows_out"]} for one in carried],
+                "positives": [{**one["file"], "rows": one["rows_out"]} for one in carried],
             },
         }
 
@@ -106,7 +106,7 @@ class RoutePositives:
 
     def __init__(self, shards: OpenShards, prepared: Completed) -> None:
         self.shards = shards
-        tables = [prepared.folder.read_table(part["path"]) for part in prepared.parts("judgements")]
+        tables = [prepared.folder.read_table(part) for part in prepared.parts("judgements")]
         self.part = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
         judged = concat(tables, JUDGEMENTS)
         positive = numbers(judged, "judged") > 0
@@ -114,7 +114,7 @@ class RoutePositives:
 
     def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
         """Route one shard."""
-        shard = self.shards.open(unit.args["path"])
+        shard = self.shards.open(unit.args)
         row = row_of(shard.doc_key, numbers(self.positives, "doc_key"))
         here = np.flatnonzero(row >= 0)
         for part, places in groups_of(self.part[here]):
@@ -134,8 +134,8 @@ class WritePositives:
 
     def __call__(self, bucket: int, positives: pa.Table) -> Stats:
         """Write one partition."""
-        judgements = self.prepared.folder.read_table(self.prepared.parts("judgements")[bucket]["path"])
-        queries = self.encoded.folder.read_table(self.encoded.parts("queries")[bucket]["path"])
+        judgements = self.prepared.folder.read_table(self.prepared.parts("judgements")[bucket])
+        queries = self.encoded.folder.read_table(self.encoded.parts("queries")[bucket])
         # As judged: the order in which positives arrive is the shuffle's.
         judged = _by_pair(judgements.filter(pa.array(numbers(judgements, "judged") > 0)))
         order = np.empty_like(judged)
@@ -145,9 +145,9 @@ class WritePositives:
         vectors = matrix_of(positives.column("vector"))
         score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
         index = positives.schema.get_field_index("score")
-        path = f"positives/{part_name(bucket, positives)}"
-        self.folder.write_table(path, positives.set_column(index, POSITIVES.field("score"), pa.array(score)))
-        return {"path": path, "rows_out": positives.num_rows}
+        scored = positives.set_column(index, POSITIVES.field("score"), pa.array(score))
+        file = self.folder.write_table(f"positives/{part_name(bucket, positives)}", scored)
+        return {"file": file, "rows_out": positives.num_rows}
 
 
 def _by_pair(judgements: pa.Table) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.hardware import share_of_cores
 from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
 SAMPLED = "sample/queries.arrow"
@@ -29,7 +30,8 @@ def tuned_effort(execution: Execution, config: SearchConfig, searchers: Searcher
     sample = execution.map("sample", partial(SampleQueries, execution.folder, encoded), [Unit("all", {})])
     shards = index.parts("shards")
     units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(shards)]
-    trying = partial(TryShard, execution.folder, OpenShards(index.folder, searchers.cache), config)
+    opened = OpenShards(index.folder, searchers.cache)
+    trying = partial(TryShard, execution.folder, opened, config, sample[0]["file"])
     # Where search runs, there is room for it.
     placed = Pool(cpus=share_of_cores(len(units)), resources=searchers.pool.resources)
     tried = execution.map("try", trying, units, placed)
@@ -42,7 +44,7 @@ def tuned_effort(execution: Execution, config: SearchConfig, searchers: Searcher
         shards=len(shards),
         dimension=index.manifest["dimension"],
     )
-    trials = [execution.folder.read_table(one["path"]) for one in tried]
+    trials = [execution.folder.read_table(one["file"]) for one in tried]
     return tune(config, trials, [one["scanned"] for one in tried], space)
 
 
@@ -61,23 +63,21 @@ class SampleQueries:
         tables = []
         for number in np.unique(np.searchsorted(first, wanted, side="right") - 1):
             rows = wanted[(wanted >= first[number]) & (wanted < first[number + 1])] - first[number]
-            tables.append(self.encoded.folder.read_table(parts[number]["path"]).take(rows))
+            tables.append(self.encoded.folder.read_table(parts[number]).take(rows))
         manifest: Mapping[str, Any] = self.encoded.manifest
         sample = concat(tables, vectors_schema(manifest["dimension"], manifest["vector_dtype"]))
-        self.folder.write_table(SAMPLED, sample)
-        return {"rows_out": sample.num_rows}
+        return {"file": self.folder.write_table(SAMPLED, sample), "rows_out": sample.num_rows}
 
 
 class TryShard:
     """A shard with codes -> where these propose what exact search finds."""
 
-    def __init__(self, folder: StageFolder, shards: OpenShards, config: SearchConfig) -> None:
+    def __init__(self, folder: StageFolder, shards: OpenShards, config: SearchConfig, sample: Record) -> None:
         self.folder, self.shards, self.config = folder, shards, config
-        self.queries = in_float32(matrix_of(folder.read_table(SAMPLED, ["vector"]).column("vector")))
+        self.queries = in_float32(matrix_of(folder.read_table(sample, ["vector"]).column("vector")))
 
     def __call__(self, unit: Unit) -> Stats:
         """Try one shard."""
-        trials, scanned = trial(self.shards.open(unit.args["path"]), self.queries, self.config)
-        path = f"tried/{unit.name}.parquet"
-        self.folder.write_table(path, trials)
-        return {"path": path, "rows_out": trials.num_rows, "scanned": scanned}
+        trials, scanned = trial(self.shards.open(unit.args), self.queries, self.config)
+        file = self.folder.write_table(f"tried/{unit.name}.parquet", trials)
+        return {"file": file, "rows_out": trials.num_rows, "scanned": scanned}

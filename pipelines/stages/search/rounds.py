@@ -16,6 +16,7 @@ from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution, Gathering, timed
 from pipelines.hardware import share_of_cores
 from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
 
@@ -47,7 +48,7 @@ class Found:
 
 
 def search_round(
-    execution: Execution, searching: Searching, k: int, queries: Sequence[str], only: Sequence[str | None] = ()
+    execution: Execution, searching: Searching, k: int, queries: Sequence[Record], only: Sequence[Record | None] = ()
 ) -> Found:
     """Find `k` documents for each query.
 
@@ -55,8 +56,8 @@ def search_round(
         execution: of the stage; the steps are named after `k`.
         searching: what to search with.
         k: how many documents that are not judged positive.
-        queries: the paths of the partitions of query vectors.
-        only: for each partition the path, in the stage's folder, of a table whose `query_key` are to be searched, or
+        queries: the partitions of query vectors.
+        only: for each partition the file, in the stage's folder, of a table whose `query_key` are to be searched, or
             None where none of them is; all, where nothing is given.
     """
     shards = searching.index.parts("shards")
@@ -67,7 +68,7 @@ def search_round(
             q,
             Unit(
                 f"{s:05d}-{q:05d}",
-                {"shard": shard["path"], "part": q, "queries": queries[q], "only": only[q] if only else None},
+                {"shard": shard, "part": q, "queries": queries[q], "only": only[q] if only else None},
             ),
         )
         for s, shard in enumerate(shards)
@@ -79,9 +80,9 @@ def search_round(
     merge = MergeShards(execution.folder, searching.queries.folder, queries, k)
     work = partial(SearchShard, execution.folder, searching, k)
     merged = execution.map_and_gather((f"search-{k}", f"merge-{k}"), work, units, Gathering(merge, pool))
-    execution.folder.remove(f"found-{k}")
+    execution.folder.clear(f"found-{k}")
     return Found(
-        parts=[{"path": one["path"], "rows": one["rows_out"], "part": q} for q, one in merged.items()],
+        parts=[{**one["file"], "rows": one["rows_out"], "part": q} for q, one in merged.items()],
         bare_seconds=sum(one["bare_seconds"] for one in merged.values()),
     )
 
@@ -97,7 +98,7 @@ class SearchShard:
         """Search one shard with one partition."""
         folder, positives = self.searching.positives
         queries = self.searching.queries.folder.read_table(unit.args["queries"])
-        judged = folder.read_table(positives[unit.args["part"]]["path"])
+        judged = folder.read_table(positives[unit.args["part"]]["file"])
         if unit.args["only"] is not None:
             asked = numbers(self.folder.read_table(unit.args["only"]), "query_key")
             queries = queries.filter(pa.array(np.isin(numbers(queries, "key"), asked)))
@@ -105,9 +106,8 @@ class SearchShard:
         shard = self.shards.open(unit.args["shard"])
         search = Search(self.k, shard, self.searching.effort, self.searching.searchers.device)
         candidates, seconds = timed(search, queries, judged)
-        path = f"found-{self.k}/{unit.name}.arrow"
-        self.folder.write_table(path, candidates)
-        return {"path": path, "rows_out": candidates.num_rows, "bare_seconds": seconds}
+        file = self.folder.write_table(f"found-{self.k}/{unit.name}.arrow", candidates)
+        return {"file": file, "rows_out": candidates.num_rows, "bare_seconds": seconds}
 
 
 @dataclass(frozen=True)
@@ -116,22 +116,21 @@ class MergeShards:
 
     folder: StageFolder
     encoded: StageFolder
-    queries: Sequence[str]
+    queries: Sequence[Record]
     k: int
 
     def __call__(self, part: int, searched: Sequence[Stats]) -> Stats:
         """Merge one partition, a shard at a time: no more than two of them are in memory."""
         keys = numbers(self.encoded.read_table(self.queries[part], ["key"]), "key")
         merge = Merge(self.k)
-        candidates = merge(keys, [self.folder.read_table(searched[0]["path"])])
+        candidates = merge(keys, [self.folder.read_table(searched[0]["file"])])
         for one in searched[1:]:
-            candidates = merge(keys, [candidates, self.folder.read_table(one["path"])])
-        path = f"merged-{self.k}/part-{part:05d}.parquet"
-        self.folder.write_table(path, candidates)
+            candidates = merge(keys, [candidates, self.folder.read_table(one["file"])])
+        file = self.folder.write_table(f"merged-{self.k}/part-{part:05d}.parquet", candidates)
         seconds = sum(one["bare_seconds"] for one in searched)
-        return {"path": path, "rows_out": candidates.num_rows, "bare_seconds": seconds}
+        return {"file": file, "rows_out": candidates.num_rows, "bare_seconds": seconds}
 
 
-def positives_of(folder: StageFolder, path: str) -> pa.Table:
+def positives_of(folder: StageFolder, part: Record) -> pa.Table:
     """Read a partition of positives, without their vectors (schema POSITIVES)."""
-    return folder.read_table(path, POSITIVES.names)
+    return folder.read_table(part, POSITIVES.names)

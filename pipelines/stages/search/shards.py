@@ -1,7 +1,9 @@
 """Open the shards of an index where they lie, or from the local cache of those that lie elsewhere."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from operators.vectors.shard import Shard, open_shard
 from pipelines.engines import Pool
@@ -33,10 +35,18 @@ class OpenShards:
     _opened: tuple[str, Shard] | None = None
     _files: ExitStack = field(default_factory=ExitStack)
 
-    def open(self, path: str) -> Shard:
-        """Open a shard, and close the one before."""
-        if self._opened is None or self._opened[0] != path:
+    def open(self, shard: Mapping[str, Any]) -> Shard:
+        """Open a shard, and close the one before.
+
+        Args:
+            shard: its `folder`, and the records of its `files`.
+
+        Raises:
+            DamagedError: one of the files is missing, or is not what was written.
+        """
+        if self._opened is None or self._opened[0] != shard["folder"]:
             self._opened = None
             self._files.close()
-            self._opened = (path, open_shard(self._files.enter_context(self.cache.holding(self.folder, path))))
+            held = self._files.enter_context(self.cache.holding(self.folder, shard["folder"], shard["files"]))
+            self._opened = (shard["folder"], open_shard(held))
         return self._opened[1]

@@ -17,6 +17,7 @@ from pipelines.execution import Completed, Execution
 from pipelines.stages import Stage, Summary
 from pipelines.stages.search.rounds import Searching, positives_of, search_round
 from pipelines.stages.search.shards import Searchers
+from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
 # Of the selection, what does not decide how many candidates have to pass.
@@ -47,11 +48,11 @@ class SearchShort(Stage):
     def run(self, execution: Execution) -> Summary:
         """Look who is short, search them deeper, and look again."""
         searched = execution.inputs["search/all"]
-        queries = [part["path"] for part in execution.inputs["encode"].parts("queries")]
+        queries = execution.inputs["encode"].parts("queries")
         searching = Searching(
             index=execution.inputs["index"],
             queries=execution.inputs["encode"],
-            positives=(searched.folder, searched.parts("positives")),
+            positives=(searched.folder, [{"file": part} for part in searched.parts("positives")]),
             effort=Effort(**searched.manifest["effort"]),
             searchers=self.searchers,
         )
@@ -60,9 +61,9 @@ class SearchShort(Stage):
         for depth in self.config.deeper():
             short = self._short(execution, (folder, parts), k)
             short_at_first = short_at_first or sum(one["rows_out"] for one in short)
-            only: list[str | None] = [None] * len(queries)
+            only: list[Record | None] = [None] * len(queries)
             for one in short:
-                only[one["part"]] = one["path"] if one["rows_out"] else None
+                only[one["part"]] = one["file"] if one["rows_out"] else None
             if not any(only):
                 break
             found = search_round(execution, searching, depth, queries, only)
@@ -76,7 +77,7 @@ class SearchShort(Stage):
             "bare_seconds": seconds,
             "dropped": {},
             "depth": k,
-            "parts": {"candidates": [{"path": one["path"], "rows": one["rows_out"]} for one in together]},
+            "parts": {"candidates": [{**one["file"], "rows": one["rows_out"]} for one in together]},
         }
 
     def _short(self, execution: Execution, found: tuple[StageFolder, list[dict[str, Any]]], k: int) -> list[Stats]:
@@ -86,11 +87,11 @@ class SearchShort(Stage):
         return execution.map(f"short-{k}", finding, units)
 
     def _together(self, execution: Execution, parts: int, rounds: list[list[dict[str, Any]]]) -> list[Stats]:
-        found: list[list[str]] = [[] for _ in range(parts)]
+        found: list[list[Record]] = [[] for _ in range(parts)]
         for one in rounds:
             for part in one:
-                found[part["part"]].append(part["path"])
-        units = [Unit(f"{i:05d}", {"found": paths}) for i, paths in enumerate(found)]
+                found[part["part"]].append(part)
+        units = [Unit(f"{i:05d}", {"found": files}) for i, files in enumerate(found)]
         return execution.map("together", partial(DeepestOf, execution.folder), units)
 
 
@@ -106,12 +107,11 @@ class FindShort:
     def __call__(self, unit: Unit) -> Stats:
         """Look at one partition."""
         part = unit.args["part"]
-        candidates = self.found.read_table(unit.args["path"])
-        positives = positives_of(self.searched.folder, self.searched.parts("positives")[part]["path"])
-        path = f"short-{self.k}/part-{unit.name}.parquet"
+        candidates = self.found.read_table(unit.args)
+        positives = positives_of(self.searched.folder, self.searched.parts("positives")[part])
         short = self.select.short(candidates, positives, self.k)
-        self.folder.write_table(path, pa.table({"query_key": short}))
-        return {"path": path, "rows_out": len(short), "part": part}
+        file = self.folder.write_table(f"short-{self.k}/part-{unit.name}.parquet", pa.table({"query_key": short}))
+        return {"file": file, "rows_out": len(short), "part": part}
 
 
 class DeepestOf:
@@ -122,12 +122,11 @@ class DeepestOf:
 
     def __call__(self, unit: Unit) -> Stats:
         """Bring one partition together."""
-        path = f"candidates/part-{unit.name}.parquet"
         deepest = concat([], CANDIDATES)
         for found in unit.args["found"]:
             deepest = replaced(deepest, self.folder.read_table(found))
-        self.folder.write_table(path, deepest)
-        return {"path": path, "rows_out": deepest.num_rows}
+        file = self.folder.write_table(f"candidates/part-{unit.name}.parquet", deepest)
+        return {"file": file, "rows_out": deepest.num_rows}
 
 
 def replaced(candidates: pa.Table, deeper: pa.Table) -> pa.Table:

@@ -26,7 +26,7 @@ def begun(folder: StageFolder, units: int, done_before: int, done_at: list[float
 def directory(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(str(tmp_path))
     first, second, third = (run.stage(name, "0123") for name in ("prepare/corpus", "encode", "select"))
-    run.tell_plan("local", [("prepare/corpus", first), ("encode", second), ("select", third)])
+    run.write_plan("local", [("prepare/corpus", first), ("encode", second), ("select", third)])
     first.commit({"rows_in": 8, "rows_out": 7, "seconds": 2.0})
     begun(second, units=20, done_before=3, done_at=[1.0, 2.0, 3.0, 4.0])
     return run

@@ -67,7 +67,7 @@ def test_the_card_tells_the_counts_and_the_configuration() -> None:
     for told in (
         "12,345 rows",
         "4,000 (query, positive) pairs",
-        "31 pairs have fewer, 17 have none",
+        "3,952 with all negatives, 31 with fewer, 17 with none",
         "2 negatives each",
     ):
         assert told in text

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pytest
@@ -12,13 +13,12 @@ def test_a_file_that_fails_while_it_is_written_leaves_what_was_there(uri: str, t
     folder = StageFolder(str(tmp_path) if uri == "local" else uri)
     folder.write_bytes("part", b"whole")
 
-    def fail_halfway() -> None:
-        with folder.writing("part") as stream:
-            stream.write(b"half")
-            raise RuntimeError
+    def fail_halfway(stream: IO[bytes]) -> None:
+        stream.write(b"half")
+        raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        fail_halfway()
+        folder.write("part", fail_halfway)
     assert folder.read_bytes("part") == b"whole"
     assert folder.names() == ["part"]
 
@@ -27,21 +27,18 @@ def test_a_file_that_fails_while_it_is_written_leaves_what_was_there(uri: str, t
 def test_what_is_written_is_read_back(uri: str, tmp_path: Path) -> None:
     folder = StageFolder(str(tmp_path / "new" / "stage") if uri == "local" else uri)
     table = pa.table({"a": [1, 2], "b": ["x", None]})
-    folder.write_table("deep/part.parquet", table)
-    assert folder.read_table("deep/part.parquet").equals(table)
-    assert folder.read_table("deep/part.parquet", ["b"]).column_names == ["b"]
+    record = folder.write_table("deep/part.parquet", table)
+    assert folder.read_table(record).equals(table)
+    assert folder.read_table(record, ["b"]).column_names == ["b"]
     assert folder.manifest() is None
     folder.commit_unit("step", "00001", {"rows_out": 2})
     folder.commit({"rows_out": 2})
     assert folder.manifest() == {"rows_out": 2}
     assert folder.done_units("step") == {"00001": {"rows_out": 2}}
     assert folder.done_units("other step") == {}
-    with folder.writing_path("deep/other") as file:
-        file.write_bytes(b"written to a path")
-    assert folder.names("deep") == ["other", "part.parquet"]
-    assert folder.read_bytes("deep/other") == b"written to a path"
-    folder.remove()
-    assert not folder.exists()
+    folder.write_path("deep/part-1.parquet", lambda file: file.write_bytes(b"written to a path"))
+    assert folder.names("deep") == ["part-1.parquet", "part.parquet"]
+    assert folder.read_bytes("deep/part-1.parquet") == b"written to a path"
 
 
 def test_a_fingerprint_changes_with_everything_it_names() -> None:

@@ -1,0 +1,92 @@
+"""Records of files, with their size and checksum, and JSON records that carry their own checksum."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+import xxhash
+
+from operators.errors import one_line
+
+# A file: where it is in its folder, its size in bytes, and the 64-bit xxh3 of its content in hexadecimal.
+Record = Mapping[str, Any]
+
+_FIELDS = ("path", "bytes", "xxh3")
+_SEAL = "record_xxh3"
+_BLOCK = 1 << 22
+
+
+class DamagedError(RuntimeError):
+    """A file of the run directory is missing, or is not what was written.
+
+    Attributes:
+        uri: of the folder that it is in.
+        path: of the file in that folder.
+    """
+
+    def __init__(self, uri: str, path: str, found: str) -> None:
+        super().__init__(uri, path, found)
+        self.uri, self.path, self.found = uri, path, found
+
+    def __str__(self) -> str:
+        return one_line(f"{self.uri.rstrip('/')}/{self.path}: {self.found}")
+
+
+def record_of(path: str, content: IO[bytes]) -> dict[str, Any]:
+    """Return the record of a file from its content, which is read from the beginning."""
+    content.seek(0)
+    digest, size = xxhash.xxh3_64(), 0
+    while block := content.read(_BLOCK):
+        digest.update(block)
+        size += len(block)
+    return {"path": path, "bytes": size, "xxh3": digest.hexdigest()}
+
+
+def files_in(value: object) -> Iterator[Record]:
+    """Yield the records of files, however deep they are nested in a JSON value."""
+    if isinstance(value, Mapping):
+        if all(field in value for field in _FIELDS):
+            yield value
+        for inner in value.values():
+            yield from files_in(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from files_in(inner)
+
+
+def difference(record: Record, size: int | None, digest: str | None = None) -> str | None:
+    """Say how a file differs from its record; None where it does not.
+
+    Args:
+        record: of the file.
+        size: that it has now, in bytes; None where it is missing.
+        digest: of its content now; None where only the size is compared.
+    """
+    if size is None:
+        return "the file is missing"
+    if size != record["bytes"]:
+        return f"the file has {size:,} bytes where {record['bytes']:,} were written"
+    if digest is not None and digest != record["xxh3"]:
+        return "the content is not what was written (its checksum differs)"
+    return None
+
+
+def sealed(value: Mapping[str, Any]) -> bytes:
+    """Return a JSON object with a checksum of itself in it."""
+    plain = json.loads(json.dumps(value))  # as it will be read: keys are strings, tuples are lists
+    return (json.dumps({**plain, _SEAL: _seal_of(plain)}, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def unsealed(content: bytes) -> dict[str, Any] | None:
+    """Return the object that `sealed` wrote; None where it is not what was written."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or value.pop(_SEAL, None) != _seal_of(value):
+        return None
+    return value
+
+
+def _seal_of(value: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(value, sort_keys=True).encode())

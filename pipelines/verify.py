@@ -1,0 +1,126 @@
+"""Verify a run directory: every file that a stage wrote, and every record, against sizes and checksums."""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from operators.errors import InputError
+from operators.storage import refusing
+from pipelines.publish import DATASET, RECORD
+from pipelines.storage.records import Record, difference, files_in, record_of, unsealed
+from pipelines.storage.run_directory import PLAN, UNITS, RunDirectory
+
+AT_A_TIME = 8
+_MANIFEST = "_manifest"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not what was written: its path in the run directory, and what was found."""
+
+    path: str
+    found: str
+
+
+def verify(run: RunDirectory) -> dict[str, Any]:
+    """Compare every file of a run directory with what was written.
+
+    That is the data of every complete stage, the dataset with its cards, and the records: manifests, those of units and
+    steps, the plan. The report and files of other origin are not looked at.
+
+    Returns:
+        `run`, `state` (`whole`, `damaged`, or `incomplete` where a stage of the latest run is not complete and
+        nothing is damaged), `files` and `bytes` (compared), `damaged` (a list of {path, found}) and `incomplete` (the
+        names of stages).
+
+    Raises:
+        InputError: no run has written there, or the storage cannot be read.
+    """
+    with refusing("run", run.uri, run.storage_options):
+        sizes = run.sizes()
+        records = {path: unsealed(run.read_bytes(path)) for path in sizes if _is_record(path)}
+        if not records:
+            raise InputError(f"{run.uri}: no run has written here. Check the path.")
+        damaged = [Damage(path, "the record cannot be read") for path, record in records.items() if record is None]
+        expected = {record["path"]: record for record in _expected(records)}
+        found = _compared(run, expected, sizes)
+        damaged += [Damage(path, what) for path, what in found.items() if what is not None]
+        damaged += _damaged_link(run, records)
+    incomplete = [
+        stage["name"]
+        for stage in (records.get(PLAN) or {}).get("stages", [])
+        if f"{stage['folder']}/{stage['manifest']}" not in records
+    ]
+    return {
+        "run": run.uri,
+        "state": "damaged" if damaged else "incomplete" if incomplete else "whole",
+        "files": len(expected),
+        "bytes": sum(record["bytes"] for record in expected.values()),
+        "damaged": [{"path": one.path, "found": one.found} for one in sorted(damaged, key=lambda one: one.path)],
+        "incomplete": incomplete,
+    }
+
+
+def _is_record(path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    return path in {PLAN, RECORD} or (
+        name.endswith(".json") and (name.startswith(_MANIFEST) or UNITS in folder.split("/"))
+    )
+
+
+def _expected(records: Mapping[str, dict[str, Any] | None]) -> Iterator[Record]:
+    """Yield the record of every file that a complete stage left or that was published, by its path in the run."""
+    for path, record in records.items():
+        if record is None:
+            continue
+        folder, _, name = path.rpartition("/")
+        if name.startswith(_MANIFEST):
+            yield from ({**file, "path": f"{folder}/{file['path']}"} for file in files_in(record["parts"]))
+        elif path == RECORD:
+            yield from files_in(record)
+
+
+def _compared(run: RunDirectory, expected: Mapping[str, Record], sizes: Mapping[str, int]) -> dict[str, str | None]:
+    def compare(path: str) -> str | None:
+        differs = difference(expected[path], sizes.get(path))
+        if differs is not None:
+            return differs
+        with run.fs.open(run.path(path), "rb") as content:
+            found = record_of(path, content)
+        return difference(expected[path], found["bytes"], found["xxh3"])
+
+    console = Console(stderr=True)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        results = pool.map(compare, expected)
+        shown = track(
+            results, "comparing", len(expected), console=console, transient=True, disable=not console.is_terminal
+        )
+        return dict(zip(expected, shown, strict=True))
+
+
+def _damaged_link(run: RunDirectory, records: Mapping[str, dict[str, Any] | None]) -> list[Damage]:
+    published = records.get(RECORD)
+    link = run.path(DATASET)
+    if not run.is_local or published is None or (os.path.islink(link) and os.readlink(link) == published["export"]):
+        return []
+    return [Damage(DATASET, f"it is not the link to {published['export']} that was made")]
+
+
+def show(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines of a result: what is damaged, and what to do."""
+    for one in result["damaged"]:
+        yield f"{one['path']}: {one['found']}"
+    if result["damaged"]:
+        yield (
+            f"{len(result['damaged']):,} files are damaged. Delete them, and give the command of the run again: "
+            f"it writes them again."
+        )
+    elif result["incomplete"]:
+        yield f"Not complete: {', '.join(result['incomplete'])}. The command of the run goes on where it was."
+    else:
+        yield f"{result['files']:,} files ({result['bytes'] / 2**20:,.1f} MiB) are what was written."
