@@ -9,8 +9,28 @@ import yaml
 
 from operators.datasets.formats import JSONL_ONLY, FileFormat, Format, schema_of, training_columns
 
-# Of their losses, those that take the other rows of a batch for negatives need rows of different queries.
-_IN_BATCH = ("triplet", "n-tuple")
+_IN_BATCH = """`SentenceTransformerTrainer` trains on `train`. Several rows have the same query and positive: a
+loss that takes the other rows of a batch for negatives (`MultipleNegativesRankingLoss` and its like) must not see two
+of them in one batch, or it trains a query's own positive as a negative:
+
+```python
+from sentence_transformers import SentenceTransformerTrainingArguments
+
+args = SentenceTransformerTrainingArguments(output_dir="trained", batch_sampler="no_duplicates")
+```
+
+`no_duplicates` (`BatchSamplers.NO_DUPLICATES`) puts no text twice into a batch. The rows of a query stand apart in
+the files, but the sampler that is the default shuffles them."""
+_TRAINING: Mapping[Format, str] = {
+    "triplet": _IN_BATCH,
+    "n-tuple": _IN_BATCH,
+    "labeled-pair": """`SentenceTransformerTrainer` trains on `train` with a loss for labeled pairs
+(`ContrastiveLoss`), and `CrossEncoderTrainer` with `BinaryCrossEntropyLoss`. These take no other rows of a batch for negatives: any sampler
+will do.""",
+    "labeled-list": """`CrossEncoderTrainer` trains on `train` with a listwise loss (`LambdaLoss`, `ListNetLoss`). Lists
+may differ in length. These losses take no other rows of a batch for negatives: any sampler will do.""",
+}
+_BESIDE = {"flagembedding": "ids and scores", "tevatron": "ids"}
 
 
 @dataclass(frozen=True)
@@ -125,7 +145,7 @@ def _use(facts: CardFacts, columns: list[str]) -> str:
             "with `streaming=True`.)"
         )
     if facts.layout in JSONL_ONLY:
-        return f"JSON lines with the keys that {facts.layout} reads, and ids{_SCORES[facts.layout]} beside them."
+        return f"JSON lines with the keys that {facts.layout} reads, and {_BESIDE[facts.layout]}."
     folder = "path/to/this/folder"
     if facts.file_format == "parquet":
         opened = f"""train = load_dataset("{folder}", split="train")         # {", ".join(columns)}
@@ -139,29 +159,4 @@ from datasets import load_dataset
 {opened}
 ```
 
-{_training(facts.layout)}"""
-
-
-_SCORES = {"flagembedding": " and scores", "tevatron": ""}
-
-
-def _training(layout: Format) -> str:
-    if layout in _IN_BATCH:
-        return """`SentenceTransformerTrainer` trains on `train`. Several rows have the same query and positive, so a loss that takes the
-other rows of a batch for negatives (`MultipleNegativesRankingLoss` and its like) must not see two of them in one batch:
-
-```python
-from sentence_transformers import SentenceTransformerTrainingArguments
-
-args = SentenceTransformerTrainingArguments(output_dir="trained", batch_sampler="no_duplicates")
-```
-
-`no_duplicates` (`BatchSamplers.NO_DUPLICATES`) puts no text twice into a batch. Without it a query's own positive is
-trained as a negative. The default sampler shuffles; a batch of neighbouring rows mostly has different queries, since the
-files keep the rows of a query apart."""
-    if layout == "labeled-pair":
-        return """`SentenceTransformerTrainer` trains on `train` with a loss for pairs and labels (`ContrastiveLoss`), and
-`CrossEncoderTrainer` with `BinaryCrossEntropyLoss`. Neither takes other rows of a batch for negatives, so any sampler
-will do."""
-    return """`CrossEncoderTrainer` trains on `train` with a listwise loss (`LambdaLoss`, `ListNetLoss`). Lists may differ in length.
-None of these losses takes other rows of a batch for negatives, so any sampler will do."""
+{_TRAINING[facts.layout]}"""
