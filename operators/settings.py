@@ -33,7 +33,8 @@ class Settings(BaseModel):
             raise ValueError("true and false are no value for this key")
         if bool in wanted and not isinstance(value, bool):
             raise ValueError("true or false is wanted")
-        return _checked(value)
+        inside = any(isinstance(one, type) and issubclass(one, BaseModel) for one in wanted)
+        return value if inside else _checked(value)
 
     @field_validator("*")
     @classmethod

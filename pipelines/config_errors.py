@@ -12,7 +12,8 @@ from operators.errors import LONGEST_MESSAGE, LONGEST_NAME, one_line, shown
 
 # What stands under this key may be secret: no message repeats it.
 OPTIONS = "storage_options"
-_LONGEST_KEY = 100
+_LONGEST_KEY = 80
+_LONGEST_PATH = 120
 _LONGEST_OF_ONE = 300
 _WANTED = "Input should be "
 
@@ -63,7 +64,7 @@ def _explain(
     key: tuple[str, ...], found: Sequence[ErrorDetails], model: type[BaseModel], path: str, settings: Sequence[str]
 ) -> str:
     name = one_line(".".join(key), _LONGEST_KEY)
-    source = f"--set {name}" if ".".join(key) in settings else f"{path}: {name}".rstrip(": ")
+    source = f"--set {name}" if ".".join(key) in settings else f"{one_line(path, _LONGEST_PATH)}: {name}".rstrip(": ")
     error = found[0]
     if error["type"] == "extra_forbidden":
         keys = _keys_beside(key, model)

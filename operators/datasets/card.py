@@ -25,8 +25,8 @@ _TRAINING: Mapping[Format, str] = {
     "triplet": _IN_BATCH,
     "n-tuple": _IN_BATCH,
     "labeled-pair": """`SentenceTransformerTrainer` trains on `train` with a loss for labeled pairs
-(`ContrastiveLoss`), and `CrossEncoderTrainer` with `BinaryCrossEntropyLoss`. These take no other rows of a batch for negatives: any sampler
-will do.""",
+(`ContrastiveLoss`), and `CrossEncoderTrainer` with `BinaryCrossEntropyLoss`. These take no other rows of a batch
+for negatives: any sampler will do.""",
     "labeled-list": """`CrossEncoderTrainer` trains on `train` with a listwise loss (`LambdaLoss`, `ListNetLoss`). Lists
 may differ in length. These losses take no other rows of a batch for negatives: any sampler will do.""",
 }
