@@ -46,7 +46,7 @@ def status(run: RunDirectory) -> dict[str, Any]:
         `run`, `state` (`complete`, `running` or `stopped`), `began`, `engine`, `holder` (host/pid of who works on it,
         or null), `silent` (seconds since it last gave a sign of life, or null) and `stages`: name -> {state, rows_in,
         rows_out, seconds, rows_per_second (of what was not there before, or null)} where it is complete, {state, steps:
-        name -> {units, done, per_second, seconds_left, rows_in_work}} where it has begun; `waiting` stages have neither.
+        name -> {units, done, per_second, seconds_left, rows_in_work}} where it has begun; `waiting` ones have neither.
 
     Raises:
         InputError: nothing has run there, or the storage cannot be read.
