@@ -1,5 +1,6 @@
 """Say in one line why a storage cannot be used: before the work starts, and when it fails in the middle."""
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from operators.errors import InputError
+from operators.errors import InputError, shown
 
 Got = TypeVar("Got")
 
@@ -69,23 +70,34 @@ def open_uri(uri: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     return fs, str(path)
 
 
-def check_storage(key: str, uri: str, options: Mapping[str, Any]) -> None:
+def check_storage(key: str, uri: str, options: Mapping[str, Any], *, folder: bool = False) -> None:
     """Look whether a storage answers and takes the credentials; whether the path is there does not matter.
 
     Args:
         key: of the configuration, for the message.
         uri: a file, a folder or a glob.
         options: what fsspec needs to open it.
+        folder: it is to be one, so here no file may be in its place or above it.
 
     Raises:
-        InputError: it does not, or the URI itself carries a credential.
+        InputError: it does not, a file is where a folder belongs, or the URI itself carries a credential.
     """
     refuse_credentials(key, uri)
     with refusing(key, uri, options):
         fs, path = open_uri(uri, options)
         if isinstance(fs, LocalFileSystem):
+            if folder:
+                _check_folder(key, path)
             return
         within(SECONDS_TO_ANSWER, lambda: _touch(uri, options, path))
+
+
+def _check_folder(key: str, path: str) -> None:
+    there = path.rstrip("/")
+    while there and not os.path.lexists(there):
+        there = there.rpartition("/")[0]
+    if there and not os.path.isdir(there):
+        raise InputError(f"{key}: {shown(there)} is no folder. Move it, or choose another run directory.")
 
 
 def refuse_credentials(key: str, uri: str) -> None:

@@ -1,25 +1,22 @@
 """The command line: `hardneg mine CONFIG`, a command for each stage, `plan` and `evaluate`."""
 
+import io
 import json
 import logging
 import os
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from operators.errors import InputError, TransientError, one_line
-from pipelines.errors import BusyError, LostLeaseError, StorageError
+from operators.errors import InputError, one_line
+from pipelines.endings import FAILED, INTERRUPTED, end_of
 from pipelines.span import FIRST, LAST, Span
-from pipelines.storage.records import DamagedError
 
 if TYPE_CHECKING:
     from pipelines.config import Config
     from pipelines.storage.run_directory import RunDirectory
-
-# Exit status of what trying again may mend, of refused input, and of a run directory at which another run works.
-FAILED, REFUSED, BUSY = 1, 2, 3
 
 app = typer.Typer(
     name="hardneg",
@@ -179,7 +176,7 @@ def evaluate(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0 complete, 2 input refused, 3 another run is at work, 1 anything else."""
+    """Run the command line. Exit status: 0 complete, 2 refused, 3 another run is at work, 130 interrupted, 1 else."""
     # Read by the libraries when they are imported, here and in the workers.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -188,18 +185,35 @@ def main() -> None:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's C++ side would write into our standard error
     # A request that fails is raised where it is waited for; what is left of its connection would be printed as well.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where the locale knows fewer characters than a message has
     try:
-        app()
-    except InputError as error:
-        _end(error, REFUSED)
-    except BusyError as error:
-        _end(error, BUSY)
-    except (DamagedError, LostLeaseError, StorageError, TransientError) as error:
-        _end(error, FAILED)
+        status = app(standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # at the end of the process nobody would hear of a full disk
+    except Exception as error:
+        ending = end_of(error)
+        if ending is None:
+            raise
+        _end(*ending)
+    except KeyboardInterrupt:
+        _end(*INTERRUPTED)
+    if status == INTERRUPTED[1]:
+        _end(*INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _end(error: Exception, status: int) -> None:
-    typer.echo(f"hardneg: {one_line(str(error))}", err=True)
+def _end(message: str, status: int) -> None:
+    with suppress(OSError):  # nobody is left to read it
+        if message:
+            print(f"hardneg: {one_line(message)}", file=sys.stderr, flush=True)  # noqa: T201
+    # What is left in the buffers has no reader either, where it could not be written.
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 

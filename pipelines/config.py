@@ -1,32 +1,73 @@
 """The configuration: one YAML file, `--set` on top of it, checked as a whole before anything starts."""
 
-import difflib
-import types
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from fsspec.registry import known_implementations, registry
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError, field_validator, model_validator
 
 from operators.candidates.select import SelectConfig
 from operators.datasets.formats import ExportConfig
 from operators.documents.clean import CleanConfig
 from operators.documents.sources import DataConfig
-from operators.errors import InputError
+from operators.errors import InputError, shown
+from operators.settings import AtLeastOne, Place, Settings
 from operators.vectors.encode import EncoderConfig
-from operators.vectors.index import IndexConfig, check_factory
+from operators.vectors.factory import check_factory
+from operators.vectors.index import IndexConfig
 from operators.vectors.search import SearchConfig
+from pipelines.config_errors import OPTIONS, explained
+from pipelines.yaml_file import LONGEST_FILE, NotYamlError, parse
 
-Amount = Annotated[float, Field(gt=0)]
+# Ray counts in ten-thousandths.
+Amount = Annotated[float, Field(ge=1e-4, le=1e6)]
 # Of these Ray knows by itself how much a node has.
 COUNTED_BY_RAY = {"CPU", "GPU", "memory", "object_store_memory"}
-# What stands under this key may be secret: no message repeats it.
-OPTIONS = "storage_options"
+# Sections that may be given by one of their keys alone.
+SHORTHANDS = {
+    "index": "factory",
+    "data.corpus": "path",
+    "data.queries": "path",
+    "data.judgements": "path",
+    "data.pairs": "path",
+}
+# Storages of fsspec that nothing can be written to, or that lie within another.
+NO_PLACE_FOR_A_RUN = {
+    "http",
+    "https",
+    "data",
+    "zip",
+    "tar",
+    "libarchive",
+    "git",
+    "github",
+    "gist",
+    "reference",
+    "generic",
+}
+_SIZE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})? ?[A-Za-z]{0,5}", re.ASCII)
 
 
-class EngineConfig(BaseModel):
+def _is_a_size(value: object) -> object:
+    if isinstance(value, int) or (isinstance(value, str) and _SIZE.fullmatch(value.strip())):
+        return value
+    raise ValueError("a size is wanted, such as 4GiB")
+
+
+Size = Annotated[ByteSize, BeforeValidator(_is_a_size)]
+
+
+def _gpus(value: float) -> float:
+    if value > 1 and value % 1:
+        raise ValueError("more than one GPU is counted in whole numbers")
+    return value
+
+
+Gpus = Annotated[float, Field(ge=0, le=1024), AfterValidator(_gpus)]
+
+
+class EngineConfig(Settings):
     """Where the work runs. Nothing here changes the result.
 
     Attributes:
@@ -47,20 +88,18 @@ class EngineConfig(BaseModel):
         cache_size: of that folder, such as `50GiB`; what was used least lately is removed first.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Literal["ray", "beam", "local"] = "ray"
     address: str | None = None
     beam_options: tuple[str, ...] = Field(default=(), repr=False, exclude=True)
-    workers: Literal["auto"] | int = "auto"
-    encoder_workers: Literal["auto"] | int = "auto"
-    encoder_gpus: Literal["auto"] | float = "auto"
-    encoder_resources: dict[str, Amount] = {}
-    search_gpus: float = Field(default=0, ge=0)
-    search_resources: dict[str, Amount] = {}
-    memory_budget: ByteSize = Field(default=ByteSize(4 << 30), ge=512 << 20)
-    cache: str = "~/.cache/hardneg"
-    cache_size: ByteSize = ByteSize(50 << 30)
+    workers: Literal["auto"] | AtLeastOne = "auto"
+    encoder_workers: Literal["auto"] | AtLeastOne = "auto"
+    encoder_gpus: Literal["auto"] | Gpus = "auto"
+    encoder_resources: dict[str, Amount] = Field(default_factory=dict)
+    search_gpus: Gpus = 0
+    search_resources: dict[str, Amount] = Field(default_factory=dict)
+    memory_budget: Size = Field(default=ByteSize(4 << 30), ge=512 << 20, le=1 << 50)
+    cache: Place = "~/.cache/hardneg"
+    cache_size: Size = Field(default=ByteSize(50 << 30), ge=0, le=1 << 60)
 
     @field_validator("encoder_resources", "search_resources")
     @classmethod
@@ -73,7 +112,7 @@ class EngineConfig(BaseModel):
         return resources
 
 
-class Config(BaseModel):
+class Config(Settings):
     """All of a run.
 
     Attributes:
@@ -81,9 +120,7 @@ class Config(BaseModel):
         storage_options: what fsspec needs to open the run directory. Never written down.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
+    run: Place
     data: DataConfig
     clean: CleanConfig = CleanConfig()
     encoder: EncoderConfig = EncoderConfig()
@@ -98,6 +135,20 @@ class Config(BaseModel):
     @classmethod
     def _a_string_is_a_factory(cls, value: object) -> object:
         return {"factory": value} if isinstance(value, str) else value
+
+    @field_validator("run")
+    @classmethod
+    def _is_a_folder_to_write_to(cls, run: str) -> str:
+        storage, separator, _ = run.partition("://")
+        if "::" in run or (separator and storage in NO_PLACE_FOR_A_RUN):
+            raise ValueError(
+                "a run directory is a folder that can be written to: a path, or a URI such as s3://bucket/run"
+            )
+        if separator and storage not in known_implementations and storage not in registry:
+            raise ValueError(f"no storage is known as {shown(storage)}; s3://, gs:// and file:// are such names")
+        if not separator and re.match(r"[A-Za-z][A-Za-z0-9]+:/", run):
+            raise ValueError("a URI has two slashes behind the colon")
+        return run
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -120,17 +171,7 @@ def load(path: str, settings: Sequence[str] = (), engine: str | None = None) -> 
     Raises:
         InputError: the file cannot be read, or a key or value in it or in a setting is wrong.
     """
-    try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file. Ready configurations lie in configs/.") from error
-    except yaml.MarkedYAMLError as error:  # its own text quotes the line, with whatever secret stands there
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}, line {line}: not YAML: {error.problem}.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a YAML file that can be read: {error}") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: a mapping of keys is wanted, such as `run: runs/first`.")
+    raw = _read(path)
     for setting in settings:
         _put(raw, setting)
     if engine is not None:
@@ -138,72 +179,47 @@ def load(path: str, settings: Sequence[str] = (), engine: str | None = None) -> 
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        # A list whose items are all wrong is said to be too short, too.
-        told = [one for one in error.errors() if one["type"] != "too_short" or not one["input"]]
-        raise InputError("\n".join(_explain(path, one, settings) for one in told)) from error
+        raise InputError(explained(error, Config, path, [setting.partition("=")[0] for setting in settings])) from None
     check_factory(config.index.factory)
     return config
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            raw = parse(file.read(LONGEST_FILE + 1))
+    except FileNotFoundError:
+        raise InputError(f"{shown(path)}: no such file. Ready configurations lie in configs/.") from None
+    except NotYamlError as error:  # it quotes no line: a secret may stand there
+        line = f", line {error.line}" if error.line else ""
+        raise InputError(f"{path}{line}: not YAML: {error}.") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{shown(path)}: this cannot be read as a configuration file: {why}.") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: a mapping of keys is wanted, such as `run: runs/first`.")
+    return raw
 
 
 def _put(raw: dict[str, Any], setting: str) -> None:
     key, equals, value = setting.partition("=")
     if not equals or not key:
-        shown = OPTIONS if OPTIONS in setting else setting
-        raise InputError(f"--set {shown}: `key.path=value` is wanted, such as select.relative_margin=0.05.")
+        raise InputError(
+            f"--set {OPTIONS if OPTIONS in setting else shown(setting)}: `key.path=value` is wanted, such as "
+            f"select.relative_margin=0.05."
+        )
+    try:
+        parsed = parse(value)
+    except NotYamlError as error:
+        raise InputError(f"--set {key}: the value is not YAML: {error}.") from None
     place, names = raw, key.split(".")
-    for name in names[:-1]:
+    for depth, name in enumerate(names[:-1]):
         inner = place.get(name)
-        if name == "index" and isinstance(inner, str):
-            inner = {"factory": inner}
+        if ".".join(names[: depth + 1]) in SHORTHANDS and isinstance(inner, str | list):
+            inner = {SHORTHANDS[".".join(names[: depth + 1])]: inner}
         place[name] = dict(inner) if isinstance(inner, dict) else {}
         place = place[name]
-    try:
-        place[names[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        if OPTIONS in names:
-            raise InputError(f"--set {key}: the value is not YAML.") from None
-        raise InputError(f"--set {setting}: the value is not YAML ({error}).") from error
-
-
-def _explain(path: str, error: ErrorDetails, settings: Sequence[str]) -> str:
-    steps = [
-        str(step)
-        for step in error["loc"]
-        if not str(step).startswith(("literal[", "constrained-", "function-", "nullable"))
-    ]
-    key = ".".join(steps)
-    source = (
-        f"--set {key}"
-        if any(setting.partition("=")[0] == key for setting in settings)
-        else f"{path}: {key}".rstrip(": ")
-    )
-    if error["type"] == "extra_forbidden":
-        keys = _keys_beside(steps)
-        near = difflib.get_close_matches(steps[-1], keys, n=1, cutoff=0.5)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{source}: there is no such key.{meant} The keys here are {', '.join(keys)}."
-    if error["type"] == "missing":
-        return f"{source}: this key is missing."
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "model_type":
-        message = f"a mapping of keys is wanted: {', '.join(_keys_beside([*steps, '']))}"
-    given = "" if isinstance(error["input"], dict) or OPTIONS in steps else f" It is {error['input']!r}."
-    return f"{source}: {message.rstrip('.')}.{given}"
-
-
-def _keys_beside(steps: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Config
-    for step in steps[:-1]:
-        inner = _model_in(model.model_fields[step].annotation) if step in model.model_fields else None
-        if inner is None:
-            break
-        model = inner
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401 - a type
-    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-    return next((one for one in options if isinstance(one, type) and issubclass(one, BaseModel)), None)
+    place[names[-1]] = parsed
 
 
 def resolved(config: Config) -> Mapping[str, Any]:

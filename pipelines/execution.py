@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from pipelines.engines import Engine, Gather, Pool, Route, Shuffle, Stats, Unit, Work
 from pipelines.progress import Progress
+from pipelines.rows_so_far import forget_notes, rows_noted
 from pipelines.steps import Step, StepProgress
-from pipelines.storage.run_directory import StageFolder
+from pipelines.storage.run_directory import UNITS, StageFolder
 
 Timed = TypeVar("Timed")
 GatherStats = Callable[[int, Sequence[Stats]], Stats]
@@ -124,6 +125,7 @@ class Execution:
     def _do(self, steps: Sequence[StepProgress], doing: Callable[[], None]) -> None:
         """Have an engine do what is left of some steps; afterwards their units are all done, or there is an error."""
         for step in steps:
+            forget_notes(self.folder, f"{UNITS}/{step.step.name}")
             self.folder.begin_step(step.step.name, len(step.names), len(step.done))
         total = sum(len(step.names) for step in steps)
         with self.progress.step(steps[0].step.name, total, lambda: _seen(steps)):
@@ -143,10 +145,12 @@ class Execution:
 
 
 def _seen(steps: Sequence[StepProgress]) -> tuple[int, int]:
-    """Look at steps; return how many units are done, and how many rows they wrote."""
+    """Look at steps; return how many units are done, and how many rows they and those in work have."""
+    rows = 0
     for step in steps:
         step.look()
-    return sum(len(step.done) for step in steps), sum(step.rows for step in steps)
+        rows += step.rows + rows_noted(step.step.folder, f"{UNITS}/{step.step.name}", step.names - step.done.keys())
+    return sum(len(step.done) for step in steps), rows
 
 
 class CommittedWork:

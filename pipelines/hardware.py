@@ -75,6 +75,7 @@ def encoder_pool(config: EngineConfig, machines: Machines) -> tuple[Pool, Device
     found = int(sum(node.get("GPU", 0) for node in nodes))
     gpus = min(found, 1) if config.encoder_gpus == "auto" else config.encoder_gpus
     if gpus:
+        _check_gpus("encoder_gpus", gpus, config, machines)
         workers = max(int(sum(room(node, {"GPU": gpus, **resources}) for node in nodes)), 1)
         workers = workers if config.encoder_workers == "auto" else config.encoder_workers
         return Pool(workers=workers, gpus=gpus, stateful=True, resources=resources), "cuda"
@@ -105,8 +106,26 @@ def search_pool(config: EngineConfig, machines: Machines, remote: bool) -> tuple
     """
     resources = machines.needed("search_resources", config.search_resources)
     if config.search_gpus:
+        _check_gpus("search_gpus", config.search_gpus, config, machines)
         return Pool(gpus=config.search_gpus, stateful=True, resources=resources), "cuda"
     return Pool(stateful=remote, resources=resources), "cpu"
+
+
+def _check_gpus(key: str, gpus: float, config: EngineConfig, machines: Machines) -> None:
+    """Refuse GPUs that no machine has; those of Beam's own runners are not known, nor those of a cluster that grows.
+
+    Raises:
+        InputError: there are none.
+    """
+    unknown = machines.grows or (config.name == "beam" and config.beam_options)
+    if unknown or any(room(node, {"GPU": gpus}) for node in machines.nodes):
+        return
+    most = max((node.get("GPU", 0) for node in machines.nodes), default=0)
+    where = "no node of the cluster" if machines.joined else "this machine does not"
+    raise InputError(
+        f"engine.{key}: {gpus:g} for each worker, and {where} {'has' if machines.joined else 'have'} as many: the most "
+        f"is {most:g}. Set it to 0 to work on CPUs."
+    )
 
 
 def share_of_cores(units: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from operators.candidates.filters import NOT_DRAWN
+from operators.datasets.card import filled
 
 MOST = 0.5
 EXPECTED = {"positive", NOT_DRAWN, "range_max", "query_not_judged"}
@@ -25,5 +26,5 @@ def _short(manifest: Mapping[str, Any], dropped: Mapping[str, int]) -> list[str]
     if short <= MOST * manifest["pairs"]:
         return []
     worst = max(dropped, key=lambda reason: dropped[reason], default=None)
-    way_out = f"Most were dropped by {worst}: loosen it, or raise search.k." if worst else "The corpus has too few."
-    return [f"select: {short:,} of {manifest['pairs']:,} pairs have fewer negatives than wanted. {way_out}"]
+    remedy = f"Most were dropped by {worst}: loosen it, or raise search.k." if worst else "The corpus has too few."
+    return [f"select: {filled(manifest['pairs'], manifest['short_rows'], manifest['empty_rows'])}. {remedy}"]

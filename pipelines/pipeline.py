@@ -184,6 +184,7 @@ class Pipeline:
             "version": version("hardneg"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - began, 3),
+            "resumed": planned.started,  # some of it had been done before these seconds
             **summary,
         }
         folder.commit(manifest)
@@ -227,7 +228,7 @@ def build(config: Config) -> Pipeline:
         InputError: a source or the model is not there, a column is wrong, or a storage cannot be used. Nothing has
             been written.
     """
-    check_storage("run", absolute(config.run), config.storage_options)
+    check_storage("run", absolute(config.run), config.storage_options, folder=True)
     corpus, queries, judgements = (config.data.files(kind) for kind in ("corpus", "queries", "judgements"))
     _check_all([*corpus, *queries, *judgements])
     machines = look(config.engine)

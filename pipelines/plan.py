@@ -1,10 +1,12 @@
 """The plan of a run: what would be reused, what would run, and what it would need."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from operators.documents.sources import SourceFile
 from pipelines.pipeline import Pipeline, Planned
 from pipelines.stages.encode import EncodeTexts
 from pipelines.stages.prepare_corpus import PrepareCorpus
@@ -49,13 +51,19 @@ def _rows(planned: Planned) -> int | None:
 def _needs(planned: Planned) -> str:
     stage = planned.stage
     if isinstance(stage, PrepareCorpus):
-        return f"{sum(file.size for file in stage.files) / 2**20:,.1f} MiB of sources in {len(stage.files)} files"
+        return _sources(stage.files)
     if isinstance(stage, PrepareQueries):
-        return f"{sum(file.size for file in (*stage.queries, *stage.judgements)) / 2**20:,.1f} MiB of sources"
+        return _sources((*stage.queries, *stage.judgements))
     if isinstance(stage, EncodeTexts):
         vectors = _vectors_size(planned)
         return (f"{stage.device} x {stage.pool.workers}, {stage.config.dtype}, " if stage.weights else "") + vectors
     return ""
+
+
+def _sources(files: Sequence[SourceFile]) -> str:
+    sizes = {file.uri: file.size for file in files}  # of pairs, queries and judgements lie in the same files
+    named = "1 file" if len(sizes) == 1 else f"{len(sizes):,} files"
+    return f"{sum(sizes.values()) / 2**20:,.1f} MiB of sources in {named}"
 
 
 def _vectors_size(planned: Planned) -> str:

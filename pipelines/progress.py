@@ -35,7 +35,7 @@ class Progress:
 
     @contextmanager
     def step(self, name: str, total: int, look: Look) -> Iterator[None]:
-        """Show one step while it is entered; `look` tells how many units are done and how many rows they wrote."""
+        """Show one step while it is entered; `look` tells how many units are done, and how many rows by now."""
         show_as, seconds = (
             (self._bars, SECONDS_BETWEEN_BARS) if self.console.is_terminal else (self._lines, SECONDS_BETWEEN_LINES)
         )
@@ -65,7 +65,7 @@ class Progress:
 
     @contextmanager
     def _lines(self, name: str, total: int) -> Iterator[Show]:
-        yield lambda done, rate: self.say(f"  {name}: {done} of {total} parts, {rate}")
+        yield lambda done, rate: self.say(f"  {name}: {done:,} of {total:,} parts, {rate}")
 
 
 def _watch(look: Look, show: Show, ended: threading.Event, seconds: float) -> None:
@@ -77,4 +77,4 @@ def _watch(look: Look, show: Show, ended: threading.Event, seconds: float) -> No
             if not is_of_storage(error):
                 raise
             continue  # who works there will say so, or it answers the next time
-        show(done, f"{rows / (time.perf_counter() - began):,.0f} rows/s")
+        show(done, f"{rows:,} rows, {rows / (time.perf_counter() - began):,.0f} rows/s")

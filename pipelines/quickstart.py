@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from operators.datasets.card import filled
 from pipelines.report import lines_of
 
 HOME = Path("runs/quickstart")
@@ -73,10 +74,7 @@ def show(home: Path) -> None:
     console.print(table)
     console.print("\ndropped: " + ", ".join(f"{reason} {count:,}" for reason, count in report["dropped"].items()))
     pairs = report["pairs"]
-    console.print(
-        f"{pairs['pairs']:,} (query, positive) pairs: {pairs['short_rows']:,} have fewer negatives than wanted, "
-        f"{pairs['empty_rows']:,} have none"
-    )
+    console.print(filled(pairs["pairs"], pairs["short_rows"], pairs["empty_rows"]))
     files = sorted((home / "run" / "dataset" / "triplet").glob("*.parquet"))
     rows = pq.read_table(files).to_pylist()
     for row in (rows[i * len(rows) // 4] for i in (1, 2, 3)):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from operators.datasets.card import filled
 from operators.schemas import numbers
 from pipelines.config import Config, resolved
 from pipelines.execution import Completed
@@ -133,6 +134,8 @@ def _plot(scores: Mapping[str, Scores]) -> str:
     drawn = {"positives": POSITIVES_COLOUR, "negatives": NEGATIVES_COLOUR}
     edges = np.histogram_bin_edges(np.concatenate([scores[name].sample for name in drawn]), bins=BINS)
     for name, colour in drawn.items():
+        if not len(scores[name].sample):
+            continue
         axes.hist(scores[name].sample, bins=list(edges), density=True, alpha=0.6, color=colour, label=name)
     axes.set_xlabel("similarity to the query")
     axes.set_ylabel("density")
@@ -167,8 +170,7 @@ td:first-child, th:first-child {{ text-align: left }}
 pre {{ background: #f6f6f4; padding: 0.8rem; overflow-x: auto }}
 </style></head><body>
 <h1>Hard negatives: {html.escape(str(told["configuration"]["run"]))}</h1>
-<p>{pairs["pairs"]:,} (query, positive) pairs; {pairs["short_rows"]:,} have fewer negatives than asked for,
-{pairs["empty_rows"]:,} have none. Index: {html.escape(told["index"]["factory"])}
+<p>{filled(pairs["pairs"], pairs["short_rows"], pairs["empty_rows"])}. Index: {html.escape(told["index"]["factory"])}
 ({html.escape(told["index"]["why"])}).</p>
 {"".join(f"<p><strong>Warning:</strong> {html.escape(line)}</p>" for line in told["warnings"])}
 <h2>Scores</h2>{plot}

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from operators.errors import InputError
 from operators.storage import refusing
+from pipelines.rows_so_far import rows_noted
 from pipelines.storage.lease import holder
-from pipelines.storage.run_directory import RunDirectory, StageFolder
+from pipelines.storage.run_directory import UNITS, RunDirectory, StageFolder
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,13 @@ class StepStatus:
         units: how many it has.
         done: how many of them are done.
         rate: units a second since the step began, or went on; 0 while none was done.
+        rows_in_work: how many rows are done of units that are not, as far as their workers noted them.
     """
 
     units: int
     done: int
     rate: float
+    rows_in_work: int = 0
 
     @property
     def seconds_left(self) -> float | None:
@@ -42,8 +45,8 @@ def status(run: RunDirectory) -> dict[str, Any]:
     Returns:
         `run`, `state` (`complete`, `running` or `stopped`), `began`, `engine`, `holder` (host/pid of who works on it,
         or null), `silent` (seconds since it last gave a sign of life, or null) and `stages`: name -> {state, rows_in,
-        rows_out, seconds} where it is complete, {state, steps: name -> {units, done, per_second, seconds_left}} where
-        it has begun; `waiting` stages have neither.
+        rows_out, seconds, rows_per_second (of what was not there before, or null)} where it is complete, {state, steps:
+        name -> {units, done, per_second, seconds_left, rows_in_work}} where it has begun; `waiting` ones have neither.
 
     Raises:
         InputError: nothing has run there, or the storage cannot be read.
@@ -73,13 +76,25 @@ def _stage(run: RunDirectory, stage: Mapping[str, Any]) -> dict[str, Any]:
     folder = StageFolder(f"{run.uri.rstrip('/')}/{stage['folder']}", run.storage_options, stage["manifest"])
     manifest = folder.manifest()
     if manifest is not None:
-        return {"state": "complete", **{key: manifest[key] for key in ("rows_in", "rows_out", "seconds")}}
+        counts = {key: manifest[key] for key in ("rows_in", "rows_out", "seconds")}
+        return {"state": "complete", **counts, "rows_per_second": rows_per_second(manifest)}
     steps = {name: _step(folder, name, began) for name, began in folder.steps().items()}
     return (
         {"state": "begun", "steps": {name: _facts(one) for name, one in steps.items()}}
         if steps
         else {"state": "waiting"}
     )
+
+
+def rows_per_second(manifest: Mapping[str, Any]) -> float | None:
+    """Return the rate of what a complete stage did in the seconds it took; None where that is not known, or nothing."""
+    sides = manifest.get("rows", {}).values()
+    found = [manifest["rows_found"]] if "rows_found" in manifest else []
+    found += [side["rows_found"] for side in sides if isinstance(side, Mapping) and "rows_found" in side]
+    if manifest.get("resumed", False) and not found:
+        return None
+    rows = manifest["rows_out"] - sum(found)
+    return round(rows / manifest["seconds"], 1) if rows > 0 and manifest["seconds"] > 0 else None
 
 
 def _step(folder: StageFolder, step: str, began: float) -> StepStatus:
@@ -89,7 +104,8 @@ def _step(folder: StageFolder, step: str, began: float) -> StepStatus:
     done = min(told["done"] + len(since), told["units"])
     seconds = max(since, default=began) - began
     # Stores tell times in whole seconds: of what was done within the first one there is no rate yet.
-    return StepStatus(told["units"], done, len(since) / seconds if seconds else 0.0)
+    rate = len(since) / seconds if seconds else 0.0
+    return StepStatus(told["units"], done, rate, rows_noted(folder, f"{UNITS}/{step}"))
 
 
 def _facts(step: StepStatus) -> dict[str, Any]:
@@ -98,6 +114,7 @@ def _facts(step: StepStatus) -> dict[str, Any]:
         "done": step.done,
         "per_second": round(step.rate, 3),
         "seconds_left": step.seconds_left,
+        "rows_in_work": step.rows_in_work,
     }
 
 
@@ -111,11 +128,12 @@ def show(told: Mapping[str, Any]) -> None:
         table.add_column(name, justify="right" if name in {"rows", "parts", "rate", "left"} else "left")
     for name, one in told["stages"].items():
         rows = f"{one['rows_out']:,}" if "rows_out" in one else ""
-        rate = f"{one['rows_out'] / max(one['seconds'], 1e-3):,.0f} rows/s" if "rows_out" in one else ""
+        rate = "" if one.get("rows_per_second") is None else f"{one['rows_per_second']:,.0f} rows/s"
         steps = {step: facts for step, facts in one.get("steps", {}).items() if facts["done"] < facts["units"]}
         table.add_row(name, one["state"], rows, "", "", rate, "")
         for step, facts in steps.items():
             left = "?" if facts["seconds_left"] is None else str(timedelta(seconds=round(facts["seconds_left"])))
             parts = f"{facts['done']:,} of {facts['units']:,}"
-            table.add_row("", "", "", step, parts, f"{facts['per_second']:,.2f} parts/s", left)
+            noted = f"{facts['rows_in_work']:,}" if facts["rows_in_work"] else ""
+            table.add_row("", "", noted, step, parts, f"{facts['per_second']:,.2f} parts/s", left)
     console.print(table)

@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from operators.schemas import POSITIVE_DOCUMENT, POSITIVE_TEXT
+from operators.settings import Settings
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -19,7 +20,7 @@ NOT_DRAWN = "not_drawn"  # would do, but num_negatives were already drawn
 SUSPECTED = ("positive_text", "max_positive_similarity", "absolute_margin", "relative_margin", "max_score", "range_min")
 
 
-class FilterConfig(BaseModel):
+class FilterConfig(Settings):
     """Which candidates are not fit to be negatives. Names and meanings are those of sentence-transformers.
 
     Attributes:
@@ -34,8 +35,6 @@ class FilterConfig(BaseModel):
         max_score: drop candidates with a higher score.
         min_score: drop candidates with a lower score.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_positive_similarity: float | None = None
     absolute_margin: float | None = Field(default=None, ge=0)

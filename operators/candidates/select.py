@@ -12,8 +12,12 @@ from operators.candidates.filters import NEGATIVE, NOT_DRAWN, SUSPECTED, Candida
 from operators.candidates.sampling import STRATEGIES, SamplingStrategy
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, numbers
 from operators.segments import count_before, row_of, starts_of
+from operators.settings import AtLeastOne, AtLeastZero
 
 Ints = npt.NDArray[np.int64]
+
+# A row of n-tuple has three columns for each.
+MOST_NEGATIVES = 1_000
 
 # Outside the window of the candidates that passed the filters: before its beginning, after its end.
 WINDOW = ("range_min", "range_max")
@@ -30,9 +34,9 @@ class SelectConfig(FilterConfig):
         seed: of the sample. The same seed gives the same sample, in whatever order and on how many workers.
     """
 
-    num_negatives: int = Field(default=4, ge=1)
-    range_min: int = Field(default=0, ge=0)
-    range_max: int = Field(default=100, ge=1)
+    num_negatives: int = Field(default=4, ge=1, le=MOST_NEGATIVES)
+    range_min: AtLeastZero = 0
+    range_max: AtLeastOne = 100
     sampling_strategy: SamplingStrategy = "top"
     seed: int = 0
 

@@ -4,9 +4,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
-from operators.datasets.formats import FileFormat, Format, training_columns
+from operators.datasets.formats import JSONL_ONLY, FileFormat, Format, schema_of, training_columns
+
+_IN_BATCH = """`SentenceTransformerTrainer` trains on `train`. Several rows have the same query and positive: a
+loss that takes the other rows of a batch for negatives (`MultipleNegativesRankingLoss` and its like) must not see two
+of them in one batch, or it trains a query's own positive as a negative:
+
+```python
+from sentence_transformers import SentenceTransformerTrainingArguments
+
+args = SentenceTransformerTrainingArguments(output_dir="trained", batch_sampler="no_duplicates")
+```
+
+`no_duplicates` (`BatchSamplers.NO_DUPLICATES`) puts no text twice into a batch. The rows of a query stand apart in
+the files, but the sampler that is the default shuffles them."""
+_TRAINING: Mapping[Format, str] = {
+    "triplet": _IN_BATCH,
+    "n-tuple": _IN_BATCH,
+    "labeled-pair": """`SentenceTransformerTrainer` trains on `train` with a loss for labeled pairs
+(`ContrastiveLoss`), and `CrossEncoderTrainer` with `BinaryCrossEntropyLoss`. These take no other rows of a batch
+for negatives: any sampler will do.""",
+    "labeled-list": """`CrossEncoderTrainer` trains on `train` with a listwise loss (`LambdaLoss`, `ListNetLoss`). Lists
+may differ in length. These losses take no other rows of a batch for negatives: any sampler will do.""",
+}
+_BESIDE = {"flagembedding": "ids and scores", "tevatron": "ids"}
 
 
 @dataclass(frozen=True)
@@ -19,7 +43,8 @@ class CardFacts:
         rows: how many there are.
         num_negatives: how many negatives a full row has.
         counts: what happened to the candidates: reason -> count.
-        pairs: (query, positive) rows mined, and how many of them are short of negatives or without.
+        pairs: how many (query, positive) pairs were mined (`all`), and how many of them have some but not all of their
+            negatives (`short`) or none (`empty`).
         configuration: how it was made, as it is saved with the run.
     """
 
@@ -32,26 +57,30 @@ class CardFacts:
     configuration: Mapping[str, Any]
 
 
+def filled(pairs: int, short: int, empty: int) -> str:
+    """Say how many (query, positive) pairs got all their negatives, how many some, and how many none."""
+    named = f"{pairs:,} (query, positive) {'pair' if pairs == 1 else 'pairs'}"
+    return f"{named}: {pairs - short - empty:,} with all negatives, {short:,} with fewer, {empty:,} with none"
+
+
 def card(facts: CardFacts) -> str:
-    """Write the card (README.md) of one format. Its header makes `load_dataset` give the columns to train on."""
+    """Write the card (README.md) of one format. Its header tells `load_dataset` the columns to train on, and types.
+
+    Types are declared, so that columns which hold only nulls in the first file, and files without rows, open too.
+    """
     columns = training_columns(facts.layout, facts.num_negatives)
-    files = f"*.{facts.file_format}"
-    default: dict[str, Any] = {"config_name": "default", "default": True, "data_files": files}
-    configs = [default]
-    if facts.file_format == "parquet":
-        default["columns"] = columns
-        configs.append({"config_name": "full", "data_files": files})
-    header = {"tags": ["sentence-transformers", "hard-negatives", "hardneg"], "configs": configs}
+    header = {"tags": ["sentence-transformers", "hard-negatives", "hardneg"], **_configs(facts, columns)}
     told = {key: facts.configuration[key] for key in ("clean", "encoder", "index", "search", "select", "export")}
     rows = "\n".join(f"| {reason} | {count:,} |" for reason, count in facts.counts.items())
+    pairs = filled(facts.pairs["all"], facts.pairs["short"], facts.pairs["empty"])
     return f"""---
 {yaml.safe_dump(header, sort_keys=False).strip()}
 ---
 
 # Hard negatives: {facts.layout}
 
-{facts.rows:,} rows, mined with hardneg for {facts.pairs["all"]:,} (query, positive) pairs with up to
-{facts.num_negatives} negatives each. {facts.pairs["short"]:,} pairs have fewer, {facts.pairs["empty"]:,} have none.
+{facts.rows:,} rows, mined with hardneg for up to {facts.num_negatives} negatives each from
+{pairs}. {_left_out(facts)}
 
 ## Use
 
@@ -73,21 +102,61 @@ Every candidate that search found, once for each pair of its query:
 """
 
 
+def _configs(facts: CardFacts, columns: list[str]) -> dict[str, Any]:
+    """Return the entries of the header that `load_dataset` reads: two views of the files, and the types of both."""
+    schema = schema_of(facts.layout, facts.num_negatives)
+    files = f"*.{facts.file_format}"
+    default: dict[str, Any] = {"config_name": "default", "default": True, "data_files": files}
+    of_default = schema
+    if facts.file_format == "parquet":  # the reader of JSON lines takes all columns or none
+        default["columns"] = columns
+        of_default = pa.schema([schema.field(name) for name in columns])
+    return {
+        "configs": [default, {"config_name": "full", "data_files": files}],
+        "dataset_info": [
+            {"config_name": "default", "features": features_of(of_default)},
+            {"config_name": "full", "features": features_of(schema)},
+        ],
+    }
+
+
+def features_of(schema: pa.Schema | pa.StructType) -> list[dict[str, Any]]:
+    """Return columns and types as the header of a card declares them."""
+    return [{"name": field.name, **_feature(field.type)} for field in schema]
+
+
+def _feature(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(kind):
+        inner = kind.value_type
+        return {"list": features_of(inner) if pa.types.is_struct(inner) else str(inner).replace("float", "float32")}
+    return {"dtype": str(kind).replace("float", "float32")}
+
+
+def _left_out(facts: CardFacts) -> str:
+    if facts.layout == "n-tuple":
+        return f"Pairs without all {facts.num_negatives} negatives are left out."
+    return "Pairs with fewer have fewer negatives here; pairs with none are left out."
+
+
 def _use(facts: CardFacts, columns: list[str]) -> str:
-    names = ", ".join(f"`{name}`" for name in columns)
+    if not facts.rows:
+        return (
+            "There are no rows: loosen the filters, or mine deeper. (`load_dataset` opens no split without rows, but "
+            "with `streaming=True`.)"
+        )
+    if facts.layout in JSONL_ONLY:
+        return f"JSON lines with the keys that {facts.layout} reads, and {_BESIDE[facts.layout]}."
+    folder = "path/to/this/folder"
     if facts.file_format == "parquet":
-        return f"""```python
+        opened = f"""train = load_dataset("{folder}", split="train")         # {", ".join(columns)}
+full = load_dataset("{folder}", "full", split="train")  # ids, scores and metadata too"""
+    else:
+        opened = f"""full = load_dataset("{folder}", split="train")  # ids, scores and metadata too
+train = full.select_columns({columns!r})"""
+    return f"""```python
 from datasets import load_dataset
 
-train = load_dataset("path/to/this/folder", split="train")         # {", ".join(columns)}
-full = load_dataset("path/to/this/folder", "full", split="train")  # ids, scores and metadata too
+{opened}
 ```
 
-`SentenceTransformerTrainer` trains on `train` as it is."""
-    return f"""JSON lines; {names} are for the trainer, the other keys are ids, scores and metadata:
-
-```python
-from datasets import load_dataset
-
-train = load_dataset("path/to/this/folder", split="train").select_columns({columns!r})
-```"""
+{_TRAINING[facts.layout]}"""

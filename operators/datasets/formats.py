@@ -7,10 +7,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from operators.schemas import numbers
+from operators.schemas import QUERIES, SELECTED, TEXTS, numbers
 from operators.segments import row_of, starts_of
+from operators.settings import Settings
 
 Ints = npt.NDArray[np.int64]
 Format = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list", "flagembedding", "tevatron"]
@@ -20,15 +21,13 @@ FileFormat = Literal["parquet", "jsonl"]
 JSONL_ONLY = ("flagembedding", "tevatron")
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(Settings):
     """How the training data is written.
 
     Attributes:
         formats: any of triplet, n-tuple, labeled-pair, labeled-list (sentence-transformers), flagembedding, tevatron.
         file_format: parquet or jsonl; flagembedding and tevatron are always JSONL.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     formats: tuple[Format, ...] = Field(default=("triplet",), min_length=1)
     file_format: FileFormat = "parquet"
@@ -252,6 +251,12 @@ LAYOUTS: Mapping[Format, Callable[[Mined], pa.Table]] = {
     "flagembedding": flagembedding,
     "tevatron": tevatron,
 }
+
+
+def schema_of(layout: Format, num_negatives: int) -> pa.Schema:
+    """Return the columns of a format, and their types, as every one of its files has them."""
+    nothing = Mined(SELECTED.empty_table(), QUERIES.empty_table(), TEXTS.empty_table(), num_negatives)
+    return LAYOUTS[layout](nothing).schema
 
 
 def training_columns(layout: Format, num_negatives: int) -> list[str]:

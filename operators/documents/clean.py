@@ -5,13 +5,13 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
 
 from operators.keys import keys_of, text_keys_of, words_of
 from operators.schemas import DOCUMENTS, DROPPED
+from operators.settings import AtLeastZero, Settings
 
 
-class CleanConfig(BaseModel):
+class CleanConfig(Settings):
     """What is dropped from the corpus before anything else looks at it.
 
     Attributes:
@@ -22,10 +22,8 @@ class CleanConfig(BaseModel):
             equal, and judgements follow the one that was kept; `keep` keeps them all.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     drop_empty: bool = True
-    min_words: int = Field(default=0, ge=0)
+    min_words: AtLeastZero = 0
     drop_containing: tuple[str, ...] = ()
     exact_duplicates: Literal["keep_first", "keep"] = "keep_first"
 

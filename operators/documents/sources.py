@@ -8,6 +8,7 @@ from fsspec.utils import infer_compression
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from operators.errors import InputError
+from operators.settings import AtLeastOne, Place, Settings
 from operators.storage import check_storage, open_uri, refusing
 
 Format = Literal["auto", "jsonl", "parquet", "csv", "tsv"]
@@ -35,7 +36,7 @@ OPTIONAL: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
 }
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(Settings):
     """Where one kind of rows comes from.
 
     Attributes:
@@ -47,9 +48,7 @@ class SourceConfig(BaseModel):
         storage_options: what fsspec needs to open the path (endpoint, profile, ...). Never written to a manifest.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: tuple[str, ...] = Field(min_length=1)
+    path: tuple[Place, ...] = Field(min_length=1)
     format: Format = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
@@ -138,7 +137,7 @@ def _format_of(kind: str, name: str) -> str:
     )
 
 
-class DataConfig(BaseModel):
+class DataConfig(Settings):
     """What there is to mine from: a BEIR folder, or sources for corpus, queries and judgements, or one of pairs.
 
     Attributes:
@@ -153,16 +152,14 @@ class DataConfig(BaseModel):
         storage_options: what fsspec needs to open a BEIR folder.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    beir: str | None = None
+    beir: Place | None = None
     corpus: SourceConfig | None = None
     queries: SourceConfig | None = None
     judgements: SourceConfig | None = None
     pairs: SourceConfig | None = None
     split: str = "train"
     on_dangling: Literal["refuse", "drop"] = "refuse"
-    partition_rows: int = Field(default=1024, ge=1)
+    partition_rows: AtLeastOne = 1024
     storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
 
     @field_validator("corpus", "queries", "judgements", "pairs", mode="before")

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
 
 from operators.errors import InputError
 from operators.schemas import VectorDType, vectors_column, vectors_schema
+from operators.settings import AtLeastOne, Place, Settings
 from operators.vectors.precision import in_precision, multiplies_bfloat16
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -21,7 +21,7 @@ Side = Literal["query", "document"]
 TOKENS_WHERE_NONE_ARE_PADDED = 16
 
 
-class EncoderConfig(BaseModel):
+class EncoderConfig(Settings):
     """Which model turns texts into vectors, and how.
 
     Attributes:
@@ -39,17 +39,15 @@ class EncoderConfig(BaseModel):
         trust_remote_code: run code that comes with the model. Off: nothing from a model is executed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: str | None = None
+    model: Place | None = None
     revision: str | None = None
     query_prompt: str = ""
     document_prompt: str = ""
-    max_seq_length: int | None = Field(default=None, ge=1)
+    max_seq_length: AtLeastOne | None = None
     dtype: DType = "auto"
     vector_dtype: VectorDType = "float16"
     similarity: Literal["cosine", "dot"] = "cosine"
-    batch_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    batch_tokens: Literal["auto"] | AtLeastOne = "auto"
     trust_remote_code: bool = False
 
 

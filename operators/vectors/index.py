@@ -5,17 +5,18 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import faiss
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from operators.errors import InputError
 from operators.schemas import VectorDType, Vectors
+from operators.settings import AtLeastOne, Settings
+from operators.vectors.factory import EXACT, empty_index, lists_in, said
 from operators.vectors.precision import in_float32
 
-EXACT = "exact"
 # What a machine multiplies in some twenty seconds: two cores at 200 GFLOP/s, a GPU at 200 TFLOP/s in half precision.
 EXACT_FLOP = {"cpu": 4e12, "cuda": 4e15}
 # FAISS trains its coarse quantizer on up to 256 points a list, warns below 39, and goes over them ten times.
@@ -23,7 +24,7 @@ TRAIN_ROWS_PER_LIST = 64
 TRAIN_ROUNDS = 10
 
 
-class IndexConfig(BaseModel):
+class IndexConfig(Settings):
     """How a corpus is searched.
 
     Attributes:
@@ -34,11 +35,9 @@ class IndexConfig(BaseModel):
         train_rows: how many vectors, drawn over the whole corpus, train the quantizers; `auto` is 64 for each list.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     factory: str = "auto"
-    shard_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    train_rows: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    shard_rows: Literal["auto"] | AtLeastOne = "auto"
+    train_rows: Literal["auto"] | AtLeastOne = "auto"
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def choose(config: IndexConfig, task: Task) -> IndexChoice:
     if factory == EXACT:
         return IndexChoice(factory=EXACT, train_rows=0, why=why)
     check_enough(config, task.documents)
-    _empty_index(factory, task.dimension)
+    empty_index(factory, task.dimension)
     default = max(TRAIN_ROWS_PER_LIST * lists_in(factory), 65536)
     rows = default if config.train_rows == "auto" else config.train_rows
     return IndexChoice(factory=factory, train_rows=min(rows, task.documents), why=why)
@@ -103,22 +102,6 @@ def _automatic(task: Task) -> tuple[str, str]:
     return factory, f"{asked} are {exact:.1e} FLOP, building {factory} takes {building:.1e} and saves most of them"
 
 
-def lists_in(factory: str) -> int:
-    """Return how many inverted lists a factory string names, 0 for none."""
-    match = re.search(r"IVF(\d+)", factory)
-    return int(match.group(1)) if match else 0
-
-
-def check_factory(factory: str) -> None:
-    """Refuse a factory string that FAISS cannot read, whatever the dimension.
-
-    Raises:
-        InputError: with what FAISS says of it.
-    """
-    if factory not in {"auto", EXACT}:
-        _empty_index(factory, 3840)  # divisible by every usual number of sub-quantizers
-
-
 def check_enough(config: IndexConfig, documents: int) -> None:
     """Refuse what is too little to train the configured index on.
 
@@ -138,32 +121,18 @@ def check_enough(config: IndexConfig, documents: int) -> None:
         )
 
 
-def _empty_index(factory: str, dimension: int) -> Any:  # noqa: ANN401 - faiss is untyped
-    try:
-        return faiss.index_factory(dimension, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise InputError(
-            f"index: FAISS cannot make {factory!r} for vectors of {dimension} values ({_said(error)}). "
-            f"Use auto, exact or another factory string."
-        ) from error
-
-
-def _said(error: RuntimeError) -> str:
-    return (str(error).rpartition("Error: ")[2] or str(error)).strip()
-
-
 def train(choice: IndexChoice, sample: Vectors) -> bytes:
     """Train an empty index on a sample of shape (n, dimension); returns it serialised.
 
     Raises:
         InputError: FAISS cannot train on that sample.
     """
-    index = _empty_index(choice.factory, sample.shape[1])
+    index = empty_index(choice.factory, sample.shape[1])
     try:
         index.train(in_float32(sample))
     except RuntimeError as error:  # such as residual quantizers, whose needs `choose` does not know
         raise InputError(
-            f"index: FAISS cannot train {choice.factory!r} on {len(sample)} vectors ({_said(error)}). "
+            f"index: FAISS cannot train {choice.factory!r} on {len(sample)} vectors ({said(error)}). "
             f"Raise index.train_rows, or use auto, exact or another factory string."
         ) from error
     return bytes(faiss.serialize_index(index).tobytes())

@@ -1,11 +1,11 @@
 """Search one shard: FAISS finds, the exact vectors decide."""
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from operators.schemas import (
     CANDIDATES,
@@ -16,6 +16,7 @@ from operators.schemas import (
     numbers,
 )
 from operators.segments import pair_in, row_of
+from operators.settings import AtLeastOne, Settings
 from operators.vectors.merge import deepest
 from operators.vectors.nearest import Effort, nearest
 from operators.vectors.order import in_order
@@ -35,7 +36,7 @@ SPARE = 8
 MORE_DEPTH = 4  # times deeper in every round
 
 
-class SearchConfig(BaseModel):
+class SearchConfig(Settings):
     """How deep a corpus is searched.
 
     Attributes:
@@ -48,13 +49,11 @@ class SearchConfig(BaseModel):
             tuned for the target.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    k: int = Field(default=100, ge=1)
-    max_k: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    k: AtLeastOne = 100
+    max_k: Literal["auto"] | AtLeastOne = "auto"
     recall_target: float = Field(default=0.95, gt=0, le=1)
-    nprobe: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    refine_factor: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    nprobe: Literal["auto"] | AtLeastOne = "auto"
+    refine_factor: Literal["auto"] | AtLeastOne = "auto"
 
     @model_validator(mode="after")
     def _deeper_is_not_shallower(self) -> Self:

@@ -16,10 +16,12 @@ from operators.vectors.precision import in_float32, in_precision
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution, timed
 from pipelines.hardware import give_back_memory
+from pipelines.rows_so_far import RowsSoFar, note_of
 from pipelines.stages import Summary
-from pipelines.storage.run_directory import StageFolder
+from pipelines.storage.run_directory import UNITS, StageFolder
 
 SIDES: tuple[Side, ...] = ("document", "query")
+STEP = "encode"
 _PREPARED: Mapping[Side, str] = {"document": "prepare/corpus", "query": "prepare/queries"}
 _KIND: Mapping[Side, str] = {"document": "documents", "query": "queries"}
 _KEY: Mapping[Side, str] = {"document": "doc_key", "query": "query_key"}
@@ -69,7 +71,7 @@ class EncodeTexts:
         encoding = partial(EncodePart, execution.folder, folders, self.config, self.device)
         given = [unit for side in SIDES if side in self.given for unit in units[side]]
         texts = [unit for side in SIDES if side not in self.given for unit in units[side]]
-        stats = execution.map("take", taking, given) + execution.map("encode", encoding, texts, self.pool)
+        stats = execution.map("take", taking, given) + execution.map(STEP, encoding, texts, self.pool)
         done = dict(zip([unit.name for unit in (*given, *texts)], stats, strict=True))
         dimensions = {one["dimension"] for one in stats if one["rows_out"]}
         if len(dimensions) > 1:
@@ -120,14 +122,15 @@ class EncodePart:
         self, folder: StageFolder, texts: Mapping[Side, StageFolder], config: EncoderConfig, device: Device
     ) -> None:
         self.folder, self.texts = folder, texts
-        model = load_model(config, device)
-        self.encode = {side: Encode(config, side, model) for side in SIDES}
+        self.model = load_model(config, device)
+        self.encode = {side: Encode(config, side, self.model) for side in SIDES}
 
     def __call__(self, unit: Unit) -> Stats:
         """Encode one partition."""
         side: Side = unit.args["side"]
         batch = self.texts[side].read_table(unit.args["texts"], [_KEY[side], "text_key", "text"])
-        vectors, seconds = timed(self.encode[side], batch.rename_columns(["key", "text_key", "text"]))
+        with RowsSoFar(self.folder, note_of(f"{UNITS}/{STEP}", unit.name)).through(self.model):
+            vectors, seconds = timed(self.encode[side], batch.rename_columns(["key", "text_key", "text"]))
         give_back_memory()
         return {**_write(self.folder, unit, vectors), "bare_seconds": seconds}
 

@@ -1,5 +1,6 @@
 """Export: bring the texts to the negatives, and write the training data with its card."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from operators.datasets.formats import JSONL_ONLY, LAYOUTS, ExportConfig, Mined
+from operators.datasets.order import spread
 from operators.schemas import TEXTS, numbers
 from operators.segments import groups_of, product_within
 from pipelines.engines import Shuffle, Stats, Unit
@@ -95,7 +98,7 @@ class WriteFormats:
         )
         rows, files = {}, {}
         for layout in self.stage.config.formats:
-            table = LAYOUTS[layout](mined)
+            table = spread(LAYOUTS[layout](mined))
             rows[layout], files[layout] = table.num_rows, self._write(layout, bucket, table)
         return {"rows_out": mined.negatives.num_rows, "rows": rows, "files": files}
 
@@ -104,4 +107,10 @@ class WriteFormats:
         if layout in JSONL_ONLY or self.stage.config.file_format == "jsonl":
             lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
             return self.folder.write_bytes(f"{layout}/{number}.jsonl", "".join(f"{line}\n" for line in lines).encode())
-        return self.folder.write_table(f"{layout}/{number}.parquet", table)
+        path = f"{layout}/{number}.parquet"
+        if table.num_rows:
+            return self.folder.write_table(path, table)
+        # Without a row group: `load_dataset` takes a file with a row group of no rows for a damaged one.
+        buffer = io.BytesIO()
+        pq.ParquetWriter(buffer, table.schema).close()
+        return self.folder.write_bytes(path, buffer.getvalue())

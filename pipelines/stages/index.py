@@ -12,7 +12,8 @@ import xxhash
 
 from operators.schemas import Vectors, matrix_of, numbers
 from operators.vectors.encode import Device
-from operators.vectors.index import EXACT, IndexChoice, IndexConfig, Task, build_codes, choose, save, store, train
+from operators.vectors.factory import EXACT
+from operators.vectors.index import IndexChoice, IndexConfig, Task, build_codes, choose, save, store, train
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution, timed
 from pipelines.hardware import give_back_memory, share_of_cores

@@ -94,10 +94,32 @@ def test_the_card_names_what_is_beside_it(mined: Path) -> None:
             assert list((mined / layout).glob(entry["data_files"]))
 
 
+def trained(trainer: Any) -> list[float]:  # noqa: ANN401 - of either library class
+    """Train; return the loss of every step."""
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def arguments(folder: Path, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - of the library
+    return {
+        "output_dir": str(folder),
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 32,
+        "learning_rate": 1e-2,
+        "report_to": [],
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "use_cpu": True,
+        **more,
+    }
+
+
 @pytest.mark.parametrize("layout", ["triplet", "n-tuple", "labeled-pair"])
 @pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_the_trainer_trains_on_it_as_it_is(
+def test_the_trainer_trains_on_it_as_the_card_says(
     opened: Any,  # noqa: ANN401
+    mined: Path,
     static_model: Path,
     tmp_path: Path,
     layout: str,
@@ -105,19 +127,46 @@ def test_the_trainer_trains_on_it_as_it_is(
     torch.manual_seed(0)
     model = SentenceTransformer(str(static_model), device="cpu")
     loss = ContrastiveLoss(model) if layout == "labeled-pair" else MultipleNegativesRankingLoss(model)
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(tmp_path / "trained"),
-        num_train_epochs=3,
-        per_device_train_batch_size=32,
-        learning_rate=1e-2,
-        report_to=[],
-        save_strategy="no",
-        logging_steps=1,
-        disable_tqdm=True,
-        use_cpu=True,
-    )
+    text = (mined / layout / "README.md").read_text(encoding="utf-8")
+    sampler = {"batch_sampler": "no_duplicates"} if 'batch_sampler="no_duplicates"' in text else {}
+    assert bool(sampler) == (layout != "labeled-pair")
+    options = SentenceTransformerTrainingArguments(**arguments(tmp_path / "trained", **sampler))
     data = opened(layout).shuffle(seed=0).select(range(256))
-    trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=data, loss=loss)
-    trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    losses = trained(SentenceTransformerTrainer(model=model, args=options, train_dataset=data, loss=loss))
     assert sum(losses[-8:]) < sum(losses[:8]) * 0.9
+
+
+@pytest.fixture(scope="module")
+def cross_encoder(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny cross-encoder with random weights."""
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("cross-encoder")
+    tokenizer = AutoTokenizer.from_pretrained(str(minilm))
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=128, num_labels=1, **sizes)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["LambdaLoss", "ListNetLoss"])
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_cross_encoder_trains_on_the_lists(
+    opened: Any,  # noqa: ANN401
+    cross_encoder: Path,
+    tmp_path: Path,
+    name: str,
+) -> None:
+    from sentence_transformers import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
+    from sentence_transformers.cross_encoder import losses as listwise
+
+    torch.manual_seed(0)
+    model = CrossEncoder(str(cross_encoder), num_labels=1, max_length=64, device="cpu")
+    more = {"num_train_epochs": 8, "per_device_train_batch_size": 8, "learning_rate": 3e-3}
+    options = CrossEncoderTrainingArguments(**arguments(tmp_path / "trained", **more))
+    data = opened("labeled-list").select(range(16))
+    loss = getattr(listwise, name)(model)
+    losses = trained(CrossEncoderTrainer(model=model, args=options, train_dataset=data, loss=loss))
+    assert sum(losses[-4:]) < sum(losses[:4]) * 0.97

@@ -15,5 +15,5 @@ def test_queries_of_other_splits_and_candidates_not_drawn_are_no_loss() -> None:
 def test_mostly_short_rows_name_the_filter_that_took_most() -> None:
     selected = {"pairs": 10, "short_rows": 4, "empty_rows": 2, "dropped": {"relative_margin": 900, "max_score": 3}}
     (line,) = losses("select", selected)
-    assert "6 of 10 pairs" in line
+    assert "10 (query, positive) pairs: 4 with all negatives, 4 with fewer, 2 with none" in line
     assert "relative_margin" in line

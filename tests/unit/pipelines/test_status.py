@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from operators.errors import InputError
-from pipelines.status import status
+from pipelines.status import rows_per_second, status
 from pipelines.storage.lease import holding
 from pipelines.storage.run_directory import RunDirectory, StageFolder
 
@@ -35,10 +36,10 @@ def directory(tmp_path: Path) -> RunDirectory:
 def test_rates_and_the_time_left_are_those_since_the_step_went_on(directory: RunDirectory) -> None:
     told = status(directory)
     assert told["stages"] == {
-        "prepare/corpus": {"state": "complete", "rows_in": 8, "rows_out": 7, "seconds": 2.0},
+        "prepare/corpus": {"state": "complete", "rows_in": 8, "rows_out": 7, "seconds": 2.0, "rows_per_second": 3.5},
         "encode": {
             "state": "begun",
-            "steps": {"step": {"units": 20, "done": 7, "per_second": 1.0, "seconds_left": 13}},
+            "steps": {"step": {"units": 20, "done": 7, "per_second": 1.0, "seconds_left": 13, "rows_in_work": 0}},
         },
         "select": {"state": "waiting"},
     }
@@ -62,3 +63,22 @@ def test_a_run_with_every_manifest_is_complete(directory: RunDirectory) -> None:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run has begun here"):
         status(RunDirectory(str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "rate"),
+    [
+        ({"rows_out": 100, "seconds": 2.0}, 50.0),
+        ({"rows_out": 100, "seconds": 2.0, "resumed": True}, None),
+        ({"rows_out": 100, "seconds": 2.0, "rows_found": 60, "resumed": True}, 20.0),
+        (
+            {"rows_out": 100, "seconds": 0.001, "rows": {"corpus": {"rows_found": 80}, "queries": {"rows_found": 20}}},
+            None,
+        ),
+        ({"rows_out": 100, "seconds": 0.5, "rows": {"corpus": {"rows_found": 80}, "queries": {"rows_found": 0}}}, 40.0),
+        ({"rows_out": 0, "seconds": 2.0, "rows": {"triplet": 0}}, None),
+        ({"rows_out": 5, "seconds": 0.0}, None),
+    ],
+)
+def test_a_rate_is_of_what_was_done_in_those_seconds(manifest: dict[str, Any], rate: float | None) -> None:
+    assert rows_per_second(manifest) == rate

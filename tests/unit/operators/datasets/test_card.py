@@ -1,14 +1,17 @@
 """The card's header is what `load_dataset` reads, and its columns are those of the files."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
-from operators.datasets.card import CardFacts, card
-from operators.datasets.formats import JSONL_ONLY, LAYOUTS, FileFormat, Format, training_columns
+from operators.datasets.card import CardFacts, card, features_of, filled
+from operators.datasets.formats import JSONL_ONLY, LAYOUTS, FileFormat, Format, schema_of, training_columns
 from tests.unit.operators.datasets.test_formats import ROWS, mined
 
 SECTIONS = ("clean", "encoder", "index", "search", "select", "export")
@@ -58,8 +61,39 @@ def test_load_dataset_gives_the_columns_to_train_on_and_all_of_them_on_request(l
 def test_the_header_of_json_lines_names_the_files_and_no_columns(layout: Format) -> None:
     """The JSON reader of `datasets` takes no columns; the card tells how to select them."""
     text = written(layout, "jsonl")
-    assert header(text)["configs"] == [{"config_name": "default", "default": True, "data_files": "*.jsonl"}]
-    assert f"select_columns({training_columns(layout, 2)!r})" in text
+    assert header(text)["configs"] == [
+        {"config_name": "default", "default": True, "data_files": "*.jsonl"},
+        {"config_name": "full", "data_files": "*.jsonl"},
+    ]
+    if layout not in JSONL_ONLY:
+        assert f"select_columns({training_columns(layout, 2)!r})" in text
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_types_are_declared_as_datasets_itself_would(layout: Format) -> None:
+    from datasets import Features
+
+    schema = schema_of(layout, 2)
+    assert features_of(schema) == Features.from_arrow_schema(schema)._to_yaml_list()
+    declared = {one["config_name"]: one["features"] for one in header(written(layout, "jsonl"))["dataset_info"]}
+    assert declared == dict.fromkeys(("default", "full"), features_of(schema))
+
+
+@pytest.mark.parametrize("layout", ["triplet", "n-tuple"])
+def test_the_card_says_that_a_batch_must_not_repeat_a_text(layout: Format) -> None:
+    assert 'batch_sampler="no_duplicates"' in written(layout)
+    assert "as it is" not in written(layout)
+
+
+def test_a_card_of_no_rows_says_so() -> None:
+    assert "There are no rows" in written("triplet", rows=0)
+
+
+@given(st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 5000))
+def test_pairs_are_full_short_or_empty_and_the_three_make_up_all(full: int, short: int, empty: int) -> None:
+    said = filled(full + short + empty, short, empty)
+    numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", said)]
+    assert numbers == [full + short + empty, full, short, empty]
 
 
 def test_the_card_tells_the_counts_and_the_configuration() -> None:
@@ -67,7 +101,7 @@ def test_the_card_tells_the_counts_and_the_configuration() -> None:
     for told in (
         "12,345 rows",
         "4,000 (query, positive) pairs",
-        "31 pairs have fewer, 17 have none",
+        "3,952 with all negatives, 31 with fewer, 17 with none",
         "2 negatives each",
     ):
         assert told in text
