@@ -7,6 +7,7 @@ from rich.table import Table
 
 from pipelines.pipeline import Pipeline, Planned
 from pipelines.stages.encode import EncodeTexts
+from pipelines.stages.model import TryModel
 from pipelines.stages.prepare_corpus import PrepareCorpus
 from pipelines.stages.prepare_queries import PrepareQueries
 
@@ -50,6 +51,8 @@ def _needs(planned: Planned) -> str:
     stage = planned.stage
     if isinstance(stage, PrepareCorpus):
         return f"{sum(file.size for file in stage.files) / 2**20:,.1f} MiB of sources in {len(stage.files)} files"
+    if isinstance(stage, TryModel):
+        return stage.describe()
     if isinstance(stage, PrepareQueries):
         return f"{sum(file.size for file in (*stage.queries, *stage.judgements)) / 2**20:,.1f} MiB of sources"
     if isinstance(stage, EncodeTexts):
