@@ -38,7 +38,6 @@ from pipelines.storage.run_directory import PLAN, RunDirectory, StageFolder, fin
 
 # Behind this stage begins the work that takes hours.
 LAST_OF_PREPARE = "prepare/queries"
-BEFORE_THE_LONG_WORK = ("model", "prepare/")
 # While a shard is built, its vectors, its codes and FAISS' own copies of either are in memory.
 SHARDS_OF_BUDGET = 5
 
@@ -142,11 +141,7 @@ class Pipeline:
     def _only_prepared(completed: Mapping[str, Completed], reused: Mapping[str, bool]) -> list[StageFolder]:
         """Return what this run wrote, if that is no more than prepared input: a refusal leaves nothing of it."""
         new = [name for name in completed if not reused[name]]
-        return (
-            [completed[name].folder for name in new]
-            if all(name.startswith(BEFORE_THE_LONG_WORK) for name in new)
-            else []
-        )
+        return [completed[name].folder for name in new] if all(name.startswith("prepare/") for name in new) else []
 
     def _run_stage(
         self, planned: Planned, completed: Mapping[str, Completed], engine: Engine, progress: Progress

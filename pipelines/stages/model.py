@@ -32,7 +32,7 @@ class TryModel(Stage):
     pool: Pool
     device: Device
 
-    name = "model"
+    name = "prepare/model"
     inputs: tuple[str, ...] = ()
 
     def settings(self) -> Mapping[str, Any]:
