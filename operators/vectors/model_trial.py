@@ -13,7 +13,7 @@ from operators.vectors.model_failures import failure
 from operators.vectors.model_load import GET_IT_AGAIN, input_module, route_of
 from operators.vectors.precision import in_precision
 
-# In several scripts: a tokenizer that knows no word of all these is damaged. Of several lengths, so that they pad.
+# In several scripts: a tokenizer that knows no word of any is damaged. Of several lengths, so that they pad.
 TEXTS = ("What makes a negative hard?", "It looks relevant, and is not: 12 of 345.", "什么是负样本?", "ماذا", "да", "")
 LONGEST_TOKENS = 2048
 
@@ -87,7 +87,8 @@ def _check_weights(what: str, model: Any) -> None:  # noqa: ANN401 - the library
 
 def _check_tokens(what: str, module: Any) -> None:  # noqa: ANN401 - the library is untyped here
     """Refuse a tokenizer whose words are more than the model has vectors for. Tokens that were added may be."""
-    tokenizer, rows = getattr(module, "tokenizer", None), token_rows(module)
+    tokenizer: Any = getattr(module, "tokenizer", None)
+    rows = token_rows(module)
     words = getattr(getattr(tokenizer, "backend_tokenizer", tokenizer), "get_vocab", None)
     if rows is None or words is None:
         return
@@ -97,6 +98,11 @@ def _check_tokens(what: str, module: Any) -> None:  # noqa: ANN401 - the library
             f"{what} has vectors for {rows:,} tokens, and its tokenizer has a word of number {highest:,}: "
             f"they are not of one model. {GET_IT_AGAIN}"
         )
+    if not hasattr(tokenizer, "all_special_ids"):  # of static embeddings: all texts have one vector then
+        return
+    found = tokenizer(list(TEXTS), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    if not {one for ids in found for one in ids} - set(tokenizer.all_special_ids):
+        raise InputError(f"{what} has a tokenizer that knows no word: its files are missing. {GET_IT_AGAIN}")
 
 
 def _check_finite(what: str, vectors: npt.NDArray[np.float32], config: EncoderConfig, missing: Sequence[str]) -> None:
