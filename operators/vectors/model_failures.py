@@ -1,6 +1,7 @@
 """Tell a model that cannot be used, until the user changes something, from a failure that may pass."""
 
 import errno
+import re
 from collections.abc import Iterator
 
 from operators.errors import InputError, TransientError
@@ -14,7 +15,11 @@ _PASSING = {
 }
 # By name: the libraries that have them are loaded where a model is, and not before.
 _PASSING_CLASSES = {"OutOfMemoryError", "TransportError", "RequestException"}
-_PASSING_TEXTS = ("out of memory", "allocate memory", "alloc_failed", "cuda error", "cudnn_status", "cublas_status")
+_PASSING_TEXTS = (
+    *("out of memory", "allocate memory", "alloc_failed", "start new thread"),
+    *("cuda error", "cudnn_status", "cublas_status"),
+)
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # as libraries that are written in Rust tell one
 _NEVER_PASSING_TEXTS = ("device-side assert", "illegal memory access")
 _PASSING_STATUS = {408, 425, 429}
 
@@ -60,6 +65,7 @@ def _may_pass(error: BaseException) -> bool:
     if _PASSING_CLASSES & {cls.__name__ for cls in type(error).__mro__}:
         return True
     text = str(error).lower()
-    if not isinstance(error, RuntimeError) or any(part in text for part in _NEVER_PASSING_TEXTS):
+    if any(part in text for part in _NEVER_PASSING_TEXTS):
         return False
-    return any(part in text for part in _PASSING_TEXTS)
+    of_system = _OS_ERROR.search(text)
+    return any(part in text for part in _PASSING_TEXTS) or (of_system is not None and int(of_system[1]) in _PASSING)

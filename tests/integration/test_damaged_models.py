@@ -1,5 +1,6 @@
 """A model's folder that is damaged is refused before anything is prepared, or the damage changes nothing."""
 
+import json
 import random
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from operators.errors import LONGEST_MESSAGE, InputError
+from pipelines.pipeline import build
+from pipelines.plan import describe
 from pipelines.run import run
 from tests.integration.conftest import Collection, configuration, write_collection
-from tests.models import save_model
+from tests.models import DOCUMENT, QUERY, save_model
 
 Damage = Callable[[Path, random.Random], None]
 
@@ -42,6 +45,15 @@ def flip_bytes(file: Path, chance: random.Random) -> None:
     file.write_bytes(content)
 
 
+def change_letters(file: Path, chance: random.Random) -> None:
+    """Change bytes so that text stays text: what is read may still be well formed, and wrong."""
+    content = bytearray(file.read_bytes())
+    for _ in range(chance.choice([1, 3])):
+        at = chance.randrange(min(len(content), chance.choice([3000, len(content)])))
+        content[at] = ord(chance.choice("0123456789" if chr(content[at]).isdigit() else "abcxyz_/."))
+    file.write_bytes(content)
+
+
 def make_a_folder(file: Path, chance: random.Random) -> None:
     del chance
     file.unlink()
@@ -55,7 +67,8 @@ def link_to_itself(file: Path, chance: random.Random) -> None:
 
 
 DAMAGES: Mapping[str, Damage] = {
-    damage.__name__: damage for damage in (delete, truncate, empty, flip_bytes, make_a_folder, link_to_itself)
+    damage.__name__: damage
+    for damage in (delete, truncate, empty, flip_bytes, change_letters, make_a_folder, link_to_itself)
 }
 FILES = (
     "config.json",
@@ -91,10 +104,11 @@ def outcome(folder: Path, few: Collection, place: Path) -> str:
     try:
         run("mine", configuration(place, few, folder, encoder=encoder, select={"range_max": 8, "num_negatives": 2}))
     except InputError as refusal:
+        message = str(refusal)
         assert not place.exists()
-        assert len(str(refusal)) <= LONGEST_MESSAGE
-        assert "\n" not in str(refusal)
-        return str(refusal)
+        assert len(message) <= LONGEST_MESSAGE
+        assert "\n" not in message
+        return message
     from sentence_transformers import SentenceTransformer
 
     theirs = SentenceTransformer(str(folder), device="cpu")
@@ -107,6 +121,21 @@ def outcome(folder: Path, few: Collection, place: Path) -> str:
         expected = theirs.similarity_pairwise(asked, found).numpy()
         assert np.allclose([row[score] for row in mined], expected, atol=1e-4)
     return ""
+
+
+@pytest.mark.parametrize("shape", ["prompt not pooled", "router, static queries", "cut to fewer dimensions"])
+def test_scores_are_those_of_sentence_transformers(shape: str, minilm: Path, few: Collection, tmp_path: Path) -> None:
+    assert not outcome(save_model(shape, minilm, tmp_path / "model"), few, tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "report" / "report.json").read_text(encoding="utf-8"))
+    plan = describe(build(configuration(tmp_path / "run", few, tmp_path / "model")))["stages"]["prepare/model"]
+    similarity = "cosine" if shape == "prompt not pooled" else "dot"
+    prompts = (
+        {"query": "", "document": ""} if shape == "cut to fewer dimensions" else {"query": QUERY, "document": DOCUMENT}
+    )
+    assert report["encoder"]["similarity"] == similarity
+    assert report["encoder"]["prompts"] == prompts
+    assert plan["needs"].startswith(similarity)
+    assert all(prompt in plan["needs"] for prompt in prompts.values())
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
