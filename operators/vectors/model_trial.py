@@ -1,12 +1,13 @@
 """Try a model on a few texts, before the long work: what is damaged shows here, in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from operators.errors import InputError, TransientError, listed
+from operators.errors import InputError, TransientError
 from operators.vectors.encode import Encode, token_rows
 from operators.vectors.encoder import EncoderConfig, Side
 from operators.vectors.model_failures import failure
@@ -16,6 +17,7 @@ from operators.vectors.precision import in_precision
 # In several scripts: a tokenizer that knows no word of any is damaged. Of several lengths, so that they pad.
 TEXTS = ("What makes a negative hard?", "It looks relevant, and is not: 12 of 345.", "什么是负样本?", "ماذا", "да", "")
 LONGEST_TOKENS = 2048
+SHORTER = "Set `encoder.max_seq_length` to what it can read."
 
 
 def try_model(config: EncoderConfig, sides: Sequence[Side], model: Any) -> dict[str, Any]:  # noqa: ANN401 - the library is untyped here
@@ -39,15 +41,12 @@ def try_model(config: EncoderConfig, sides: Sequence[Side], model: Any) -> dict[
     _check_weights(what, model)
     dimensions: dict[Side, int] = {}
     for side in sides:
-        try:
-            _check_tokens(what, input_module(model, side))
-            vectors = Encode(config, side, model).vectors([*TEXTS, _long(input_module(model, side))])
-        except (InputError, TransientError):
-            raise
-        except BaseException as error:
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise failure(error, f"{what} cannot encode a {side}", GET_IT_AGAIN) from error
+        with _refusing(f"{what} cannot encode a {side}", GET_IT_AGAIN):
+            module, encode = input_module(model, side), Encode(config, side, model)
+            _check_tokens(what, module)
+            vectors = encode.vectors(TEXTS)
+        with _refusing(f"{what} cannot encode a {side} as long as it reads", SHORTER):
+            encode.vectors([_long(module)])
         _check_finite(f"{what} encodes a {side}", vectors, config, model.missing_weights)
         _check_shape(f"{what} encodes a {side}", vectors)
         dimensions[side] = vectors.shape[1]
@@ -65,10 +64,27 @@ def try_model(config: EncoderConfig, sides: Sequence[Side], model: Any) -> dict[
     }
 
 
+@contextmanager
+def _refusing(what: str, remedy: str) -> Iterator[None]:
+    """Say in one line what a damaged model shows as: any error, or a panic of a library that is written in Rust."""
+    try:
+        yield
+    except (InputError, TransientError):
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise failure(error, what, remedy) from error
+
+
 def _long(module: Any) -> str:  # noqa: ANN401 - the library is untyped here
     """Return a text that is cut where the model cuts: behind its last position where its settings do not fit."""
     longest = getattr(module, "max_seq_length", None)
     return "word " * (min(longest, LONGEST_TOKENS) + 8 if isinstance(longest, int) else LONGEST_TOKENS)
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1:,} more" if len(names) > 1 else "")
 
 
 def _check_weights(what: str, model: Any) -> None:  # noqa: ANN401 - the library is untyped here
@@ -82,7 +98,7 @@ def _check_weights(what: str, model: Any) -> None:  # noqa: ANN401 - the library
         if name not in missing and weights.is_floating_point() and not bool(torch.isfinite(weights).all())
     ]
     if broken:
-        raise InputError(f"{what} has weights that are not finite ({listed(broken)}). {GET_IT_AGAIN}")
+        raise InputError(f"{what} has weights that are not finite ({_first_of(broken)}). {GET_IT_AGAIN}")
 
 
 def _check_tokens(what: str, module: Any) -> None:  # noqa: ANN401 - the library is untyped here
@@ -110,7 +126,7 @@ def _check_finite(what: str, vectors: npt.NDArray[np.float32], config: EncoderCo
         return
     if missing:
         raise InputError(
-            f"{what} with weights that its files lack ({listed(missing)}): sentence-transformers would draw them at "
+            f"{what} with weights that its files lack ({_first_of(missing)}): sentence-transformers would draw them at "
             f"random. {GET_IT_AGAIN}"
         )
     raise InputError(
