@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from operators.documents.read import check
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.storage import check_storage
-from operators.vectors.encode import Side, resolve
+from operators.vectors.encoder import Side, resolve, with_saved_settings
 from operators.vectors.index import check_enough
 from operators.vectors.model_files import model_folder, weights_digest
 from pipelines.config import Config
@@ -21,9 +22,10 @@ from pipelines.hardware import Machines, encoder_pool, look, search_pool
 from pipelines.losses import losses
 from pipelines.progress import Progress
 from pipelines.stages import Stage
-from pipelines.stages.encode import EncodeTexts
+from pipelines.stages.encode import SIDES, EncodeTexts
 from pipelines.stages.export import ExportDataset
 from pipelines.stages.index import BuildIndex
+from pipelines.stages.model import TryModel
 from pipelines.stages.prepare_corpus import PrepareCorpus
 from pipelines.stages.prepare_queries import PrepareQueries
 from pipelines.stages.search.all import SearchAll
@@ -216,6 +218,8 @@ def _up_to(until: str, planned: Sequence[Planned]) -> Sequence[Planned]:
 
 
 def _line(name: str, manifest: Mapping[str, Any], reused: bool) -> str:
+    if "says" in manifest:
+        return f"{name}: {manifest['says']}, " + ("reused" if reused else f"{manifest['seconds']:.1f} s")
     dropped = sum(manifest["dropped"].values())
     counts = f"{manifest['rows_in']:,} in, {manifest['rows_out']:,} out" + (f", {dropped:,} dropped" if dropped else "")
     return f"{name}: {counts}, " + ("reused" if reused else f"{manifest['seconds']:.1f} s")
@@ -232,10 +236,12 @@ def build(config: Config) -> Pipeline:
     corpus, queries, judgements = (config.data.files(kind) for kind in ("corpus", "queries", "judgements"))
     _check_all([*corpus, *queries, *judgements])
     machines = look(config.engine)
+    encoder = _encoder(config, machines)
     stages: list[Stage] = [
+        *_trial(encoder),
         PrepareCorpus(corpus, config.clean, config.data.partition_rows),
         PrepareQueries(queries, judgements, config.clean, config.data.on_dangling, config.data.partition_rows),
-        _encoder(config, machines),
+        encoder,
         *_index_and_search(config, machines),
         SelectNegatives(config.select),
         ExportDataset(config.export, config.select.num_negatives),
@@ -262,6 +268,14 @@ def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
     ]
 
 
+def _trial(encoder: EncodeTexts) -> list[Stage]:
+    """Try the model before anything is prepared, where it is needed at all."""
+    if encoder.weights is None:
+        return []
+    sides = tuple(side for side in SIDES if side not in encoder.given)
+    return [TryModel(encoder.config, encoder.weights, sides, encoder.pool, encoder.device)]
+
+
 def _encoder(config: Config, machines: Machines) -> EncodeTexts:
     vectors: dict[Side, bool] = {
         "document": config.data.has_vectors("corpus"),
@@ -271,8 +285,10 @@ def _encoder(config: Config, machines: Machines) -> EncodeTexts:
     pool, device = encoder_pool(config.engine, machines)
     weights: str | None = None
     encoder = resolve(config.encoder, device)
+    folder: Path | None = None
     if len(given) < len(vectors):
         folder = model_folder(str(encoder.model), encoder.revision)
         weights = weights_digest(folder)
-        encoder = encoder.model_copy(update={"model": str(folder)})
-    return EncodeTexts(encoder, weights, given, pool, device)
+        if Path(str(encoder.model)).is_dir():  # a worker runs in another folder; a hub id it finds by itself
+            encoder = encoder.model_copy(update={"model": str(folder)})
+    return EncodeTexts(with_saved_settings(encoder, folder), weights, given, pool, device)

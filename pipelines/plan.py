@@ -9,6 +9,7 @@ from rich.table import Table
 from operators.documents.sources import SourceFile
 from pipelines.pipeline import Pipeline, Planned
 from pipelines.stages.encode import EncodeTexts
+from pipelines.stages.model import TryModel
 from pipelines.stages.prepare_corpus import PrepareCorpus
 from pipelines.stages.prepare_queries import PrepareQueries
 
@@ -52,6 +53,8 @@ def _needs(planned: Planned) -> str:
     stage = planned.stage
     if isinstance(stage, PrepareCorpus):
         return _sources(stage.files)
+    if isinstance(stage, TryModel):
+        return stage.describe()
     if isinstance(stage, PrepareQueries):
         return _sources((*stage.queries, *stage.judgements))
     if isinstance(stage, EncodeTexts):

@@ -36,6 +36,7 @@ def facts(config: Config, outcome: Outcome, scores: Mapping[str, "Scores"]) -> d
         "dropped": dropped(outcome),
         "warnings": [line for name, one in outcome.completed.items() for line in losses(name, one.manifest)],
         "pairs": {key: outcome.completed["select"].manifest[key] for key in ("pairs", "short_rows", "empty_rows")},
+        "encoder": outcome.completed["encode"].manifest["encoder"],
         "index": outcome.completed["index"].manifest["choice"],
         "search": {key: outcome.completed["search/all"].manifest[key] for key in ("effort", "recall")},
         "scores": {name: one.distribution() for name, one in scores.items()},
@@ -172,6 +173,7 @@ pre {{ background: #f6f6f4; padding: 0.8rem; overflow-x: auto }}
 <h1>Hard negatives: {html.escape(str(told["configuration"]["run"]))}</h1>
 <p>{filled(pairs["pairs"], pairs["short_rows"], pairs["empty_rows"])}. Index: {html.escape(told["index"]["factory"])}
 ({html.escape(told["index"]["why"])}).</p>
+<p>Encoder: {html.escape(", ".join(f"{key} {json.dumps(value)}" for key, value in told["encoder"].items()))}.</p>
 {"".join(f"<p><strong>Warning:</strong> {html.escape(line)}</p>" for line in told["warnings"])}
 <h2>Scores</h2>{plot}
 {_table(["", *names], spread)}

@@ -2,57 +2,33 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.errors import InputError
-from operators.schemas import VectorDType, vectors_column, vectors_schema
-from operators.settings import AtLeastOne, Place, Settings
-from operators.vectors.precision import in_precision, multiplies_bfloat16
+from operators.errors import InputError, TransientError, shown
+from operators.schemas import vectors_column, vectors_schema
+from operators.vectors.encoder import Device, EncoderConfig, Side, resolve, with_saved_settings
+from operators.vectors.model_failures import may_pass
+from operators.vectors.model_files import model_folder
+from operators.vectors.model_load import input_module, load_model
+from operators.vectors.precision import in_precision
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
-Device = Literal["cpu", "cuda"]
-Side = Literal["query", "document"]
+__all__ = ["Device", "Encode", "EncoderConfig", "Side", "load_model", "normalise", "resolve", "token_rows"]
 
 # Static embeddings add up words and pad nothing: a batch's size hardly matters to them.
 TOKENS_WHERE_NONE_ARE_PADDED = 16
-
-
-class EncoderConfig(Settings):
-    """Which model turns texts into vectors, and how.
-
-    Attributes:
-        model: a sentence-transformers model: a folder or a hub id. Not needed where all vectors are given.
-        revision: the hub revision, where `model` is a hub id.
-        query_prompt: put before each query, as the model was trained; "" for none.
-        document_prompt: put before each document.
-        max_seq_length: cut texts to so many tokens; null keeps the model's own limit.
-        dtype: precision of the matrix products, all else being float32; `auto` is bfloat16 on a GPU and on a CPU that
-            has it in hardware (AVX-512 BF16, AMX), else float32.
-        vector_dtype: precision in which vectors are kept, and so of the exact scores.
-        similarity: `cosine` normalises the vectors to length 1; `dot` takes them as they are.
-        batch_tokens: how many tokens, padding included, go through the model at once; `auto` is 4096 on a CPU, where
-            more leaves the cache, and 65536 on a GPU.
-        trust_remote_code: run code that comes with the model. Off: nothing from a model is executed.
-    """
-
-    model: Place | None = None
-    revision: str | None = None
-    query_prompt: str = ""
-    document_prompt: str = ""
-    max_seq_length: AtLeastOne | None = None
-    dtype: DType = "auto"
-    vector_dtype: VectorDType = "float16"
-    similarity: Literal["cosine", "dot"] = "cosine"
-    batch_tokens: Literal["auto"] | AtLeastOne = "auto"
-    trust_remote_code: bool = False
+# Of a tokenizer that has to be asked text by text: a guess on the safe side.
+CHARACTERS_OF_A_TOKEN = 2
 
 
 class Encode:
     """Turn texts into vectors. A call may be repeated and gives the same vectors again.
+
+    The vectors are those of `SentenceTransformer.encode_query` or `encode_document`: the model's own prompt (unless the
+    configuration has one), its route for the side, its truncation. With `similarity: cosine` they have length 1.
 
     The texts of a batch are sorted by length and go through the model in batches of `batch_tokens`; the sort is
     undone. Which texts share a batch depends on the given batch alone, so a partition gets the same vectors on every
@@ -61,39 +37,62 @@ class Encode:
 
     def __init__(self, config: EncoderConfig, side: Side, model: Any) -> None:  # noqa: ANN401 - the library is untyped here
         """Take a model that `load_model` gave for the same configuration."""
-        self.config = resolve(config, model.device.type)
-        self.prompt = config.query_prompt if side == "query" else config.document_prompt
-        self.model = model
+        config = resolve(config, model.device.type)
+        if config.similarity == "auto" or config.query_prompt is None or config.document_prompt is None:
+            config = with_saved_settings(config, model_folder(str(config.model), config.revision))
+        self.config, self.side, self.model = config, side, model
+        self.prompt = str(config.prompt(side))
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the vectors (schema vectors_schema) of a batch of `key`, `text_key` and `text`, in its order.
 
         Raises:
-            InputError: the model gives a value that is not finite in `vector_dtype`.
+            InputError: the model gives a value that is not finite in `vector_dtype`, or has no vector for a token.
+            TransientError: there is too little memory, or the device failed.
         """
         once = batch.column("text").combine_chunks().dictionary_encode()
-        encoded = in_precision(self._vectors(once.dictionary.to_pylist()), self.config.vector_dtype)
+        encoded = in_precision(self.vectors(once.dictionary.to_pylist()), self.config.vector_dtype)
         matrix = encoded[once.indices.to_numpy()]
         broken = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         if len(broken):
             raise InputError(
                 f"The model {self.config.model} gives a vector that is not finite for the text "
-                f"{batch.column('text')[int(broken[0])].as_py()[:80]!r}. Try `encoder.dtype: float32`, and "
+                f"{shown(batch.column('text')[int(broken[0])].as_py())}. Try `encoder.dtype: float32`, and "
                 f"`encoder.vector_dtype: float32` if its vectors are very long."
             )
         columns = {"key": batch.column("key"), "text_key": batch.column("text_key"), "vector": vectors_column(matrix)}
         return pa.table(columns, schema=vectors_schema(matrix.shape[1], self.config.vector_dtype))
 
+    def vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the vectors of texts, float32 of shape (texts, dimension), as the model gives them.
+
+        Raises:
+            InputError: the model has no vector for a token.
+            TransientError: there is too little memory, or the device failed.
+        """
+        try:
+            return self._vectors(texts) if texts else self._vectors([""])[:0]
+        except Exception as error:
+            if may_pass(error):
+                raise TransientError(
+                    f"encoder.model: {self.config.model} failed on a batch: {error}. The same command goes on from "
+                    f"there; with too little memory, lower encoder.batch_tokens ({self.config.batch_tokens})."
+                ) from error
+            raise
+
     def _vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        dimension = self.model.get_embedding_dimension()
-        vectors = np.empty((len(texts), dimension), dtype=np.float32)
+        vectors: npt.NDArray[np.float32] | None = None
         with ThreadPoolExecutor(max_workers=1) as tokenizing:
             ahead = None
             for rows in [*self._batches(texts), None]:
                 coming = None if rows is None else (rows, tokenizing.submit(self._tokens, [texts[i] for i in rows]))
                 if ahead is not None:
-                    vectors[ahead[0]] = self._forward(ahead[1].result())
+                    given = self._forward(ahead[1].result())
+                    if vectors is None:
+                        vectors = np.empty((len(texts), *given.shape[1:]), dtype=np.float32)
+                    vectors[ahead[0]] = given
                 ahead = coming
+        assert vectors is not None
         return vectors
 
     def _batches(self, texts: Sequence[str]) -> Iterator[npt.NDArray[np.int64]]:
@@ -107,21 +106,34 @@ class Encode:
             start += rows
 
     def _lengths(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return how many tokens each text takes, int64 of shape (texts,); a guess where the model pads none."""
-        tokenizer = self.model.tokenizer
-        if not getattr(tokenizer, "is_fast", False) or not texts:
+        """Return how many tokens each text takes, int64 of shape (texts,); a guess where it cannot be told at once."""
+        module = input_module(self.model, self.side)
+        tokenizer: Any = getattr(module, "tokenizer", None)
+        longest = getattr(module, "max_seq_length", None)
+        if hasattr(tokenizer, "encode_batch"):  # of static embeddings
             return np.full(len(texts), TOKENS_WHERE_NONE_ARE_PADDED, dtype=np.int64)
+        limit = {"max_length": longest} if isinstance(longest, int) and longest < 1 << 30 else {}
+        if not getattr(tokenizer, "is_fast", False):
+            lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)) // CHARACTERS_OF_A_TOKEN
+            return np.clip(lengths, 1, limit.get("max_length"))
         tokens = tokenizer(
             [self.prompt + text for text in texts],
-            truncation=True,
-            max_length=self.model.max_seq_length,
+            truncation=bool(limit),
+            **limit,
             return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]
         return np.maximum(np.fromiter(map(len, tokens), dtype=np.int64, count=len(tokens)), 1)
 
     def _tokens(self, texts: list[str]) -> dict[str, Any]:
-        return dict(self.model.preprocess(texts, prompt=self.prompt or None))
+        features = dict(self.model.preprocess(texts, prompt=self.prompt or None, task=self.side))
+        rows, ids = token_rows(input_module(self.model, self.side)), features.get("input_ids")
+        if rows is not None and ids is not None and ids.numel() and int(ids.max()) >= rows:
+            raise InputError(
+                f"encoder.model: {self.config.model} has vectors for {rows:,} tokens and meets token {int(ids.max())} "
+                f"among {shown(texts[0])}: its tokenizer is another model's. Get the model's files again."
+            )
+        return features
 
     def _forward(self, features: dict[str, Any]) -> npt.NDArray[np.float32]:
         import torch
@@ -130,70 +142,31 @@ class Encode:
         half = None if self.config.dtype == "float32" else getattr(torch, self.config.dtype)
         mixed = torch.autocast(self.model.device.type, half, enabled=half is not None)
         with torch.inference_mode(), mixed:
-            vectors: torch.Tensor = self.model(batch_to_device(features, self.model.device))["sentence_embedding"]
-            vectors = vectors.float()
+            output = self.model(batch_to_device(features, self.model.device), task=self.side)
+            if "sentence_embedding" not in output:
+                raise InputError(
+                    f"encoder.model: {self.config.model} gives no vector of a whole text: its pooling is missing. "
+                    f"Add one to its modules.json, or take another model."
+                )
+            vectors: torch.Tensor = output["sentence_embedding"]
+            vectors = vectors[..., : self.model.truncate_dim].float()
             if self.config.similarity == "cosine":
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
             return np.asarray(vectors.cpu().numpy(), dtype=np.float32)
 
 
-def load_model(config: EncoderConfig, device: str | None = None) -> Any:  # noqa: ANN401 - the library is untyped here
-    """Load the sentence-transformers model of the configuration onto a device, ready to encode.
-
-    The weights of its linear layers are kept in `dtype`: that saves casting them for every batch.
-
-    Raises:
-        InputError: the model cannot be loaded, or cannot cut texts where `max_seq_length` is set.
-    """
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    device = device or default_device()
-    try:
-        model = SentenceTransformer(
-            config.model,
-            revision=config.revision,
-            device=device,
-            trust_remote_code=config.trust_remote_code,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise InputError(f"encoder.model: {config.model} cannot be loaded: {error}") from error
-    if config.max_seq_length is not None:
-        _cut_at(config.max_seq_length, model, config.model)
-    dtype = getattr(torch, resolve(config, model.device.type).dtype)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear):
-            module.to(dtype)
-    return model.eval()
-
-
-def _cut_at(tokens: int, model: Any, name: str | None) -> None:  # noqa: ANN401 - the library is untyped here
-    transformer = model.transformers_model
-    positions = None if transformer is None else getattr(transformer.config, "max_position_embeddings", None)
-    if positions is not None and tokens > positions:
-        raise InputError(f"encoder.max_seq_length: {tokens} is more than the {positions} tokens that {name} can read.")
-    try:
-        model.max_seq_length = tokens
-    except AttributeError as error:  # static embeddings average all words
-        raise InputError(f"encoder.max_seq_length: {name} reads texts of any length; leave it out.") from error
-
-
-def default_device() -> str:
-    """Return the device to encode on: a GPU where there is one, else the CPU."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def resolve(config: EncoderConfig, device: Device) -> EncoderConfig:
-    """Return the configuration with what `auto` stands for on that kind of device."""
-    auto: dict[str, Any] = {}
-    if config.dtype == "auto":
-        auto["dtype"] = "bfloat16" if device == "cuda" or multiplies_bfloat16() else "float32"
-    if config.batch_tokens == "auto":
-        auto["batch_tokens"] = 65536 if device == "cuda" else 4096
-    return config.model_copy(update=auto)
+def token_rows(module: Any) -> int | None:  # noqa: ANN401 - the library is untyped here
+    """Return how many tokens a model has vectors for, or None where it cannot be told."""
+    embedding = getattr(module, "embedding", None)
+    if embedding is None:
+        transformer = getattr(module, "model", None)
+        find = getattr(transformer, "get_input_embeddings", None)
+        try:
+            embedding = None if find is None else find()
+        except (NotImplementedError, AttributeError):  # of a model whose input is not tokens
+            return None
+    rows = getattr(embedding, "num_embeddings", None)
+    return rows if isinstance(rows, int) else None
 
 
 def normalise(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -35,7 +35,7 @@ class EncodeTexts:
     set of queries, the same partition is part of, it is encoded once.
 
     Attributes:
-        config: the encoder, with nothing left to `auto`.
+        config: the encoder, with nothing left to `auto` or to what was saved with the model.
         weights: the digest of the model's files; None where no side needs the model.
         given: the sides whose vectors came with them.
         pool: the encoders.
@@ -53,7 +53,7 @@ class EncodeTexts:
 
     def settings(self) -> Mapping[str, Any]:
         """Return what decides a partition's vectors, the prompts, and which vectors were given."""
-        prompts = {side: self._prompt(side) for side in SIDES}
+        prompts = {side: self.config.prompt(side) for side in SIDES}
         return {**self.unit_settings(), "prompts": prompts, "given": sorted(self.given)}
 
     def unit_settings(self) -> Mapping[str, Any]:
@@ -68,7 +68,7 @@ class EncodeTexts:
         folders = {side: execution.inputs[_PREPARED[side]].folder for side in SIDES}
         units = {side: self._units(execution, side) for side in SIDES}
         taking = partial(TakeVectors, execution.folder, folders, self.config)
-        encoding = partial(EncodePart, execution.folder, folders, self.config, self.device)
+        encoding = partial(EncodePart, execution.folder, folders, Encoder(self.config, self.device, self.weights))
         given = [unit for side in SIDES if side in self.given for unit in units[side]]
         texts = [unit for side in SIDES if side not in self.given for unit in units[side]]
         stats = execution.map("take", taking, given) + execution.map(STEP, encoding, texts, self.pool)
@@ -93,21 +93,28 @@ class EncodeTexts:
             "bare_seconds": sum(one["bare_seconds"] for one in stats) / (self.pool.workers or 1),
             "dimension": dimensions.pop(),
             "vector_dtype": self.config.vector_dtype,
+            "encoder": self._used(),
             "rows": sides,
             "parts": parts,
         }
+
+    def _used(self) -> dict[str, Any]:
+        """Return what the report shows of the encoder: for given vectors how they are compared, and no more."""
+        if self.weights is None:
+            return {"similarity": self.config.similarity}
+        prompts = {side: self.config.prompt(side) for side in SIDES if side not in self.given}
+        return {"similarity": self.config.similarity, "prompts": prompts, "dtype": self.config.dtype}
 
     def _units(self, execution: Execution, side: Side) -> list[Unit]:
         """Name every partition by all that its vectors depend on."""
         units: dict[str, Unit] = {}
         for part in execution.inputs[_PREPARED[side]].parts(_KIND[side]):
-            identity = f"{self.unit_settings()} {side} {self._prompt(side)} {side in self.given} {part['digest']}"
+            identity = (
+                f"{self.unit_settings()} {side} {self.config.prompt(side)!r} {side in self.given} {part['digest']}"
+            )
             name = xxhash.xxh3_128_hexdigest(identity.encode())
             units[name] = Unit(name, {"texts": part, "side": side})
         return list(units.values())
-
-    def _prompt(self, side: Side) -> str:
-        return self.config.query_prompt if side == "query" else self.config.document_prompt
 
 
 def _counts(stats: Sequence[Stats]) -> dict[str, int]:
@@ -115,15 +122,22 @@ def _counts(stats: Sequence[Stats]) -> dict[str, int]:
     return {"rows_in": rows, "rows_out": rows, "rows_found": sum(one["rows_out"] for one in stats if one["found"])}
 
 
+@dataclass(frozen=True)
+class Encoder:
+    """What a worker loads: which model, on what, and the digest that the model's files must have there."""
+
+    config: EncoderConfig
+    device: Device
+    weights: str | None
+
+
 class EncodePart:
     """One partition of texts -> its vectors."""
 
-    def __init__(
-        self, folder: StageFolder, texts: Mapping[Side, StageFolder], config: EncoderConfig, device: Device
-    ) -> None:
+    def __init__(self, folder: StageFolder, texts: Mapping[Side, StageFolder], encoder: Encoder) -> None:
         self.folder, self.texts = folder, texts
-        self.model = load_model(config, device)
-        self.encode = {side: Encode(config, side, self.model) for side in SIDES}
+        self.model = load_model(encoder.config, encoder.device, encoder.weights)
+        self.encode = {side: Encode(encoder.config, side, self.model) for side in SIDES}
 
     def __call__(self, unit: Unit) -> Stats:
         """Encode one partition."""

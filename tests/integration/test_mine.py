@@ -171,7 +171,8 @@ def test_two_checkpoints_under_one_path_share_no_vectors(
     for seed in (1, 2):
         save_static_model(minilm, model, seed)
         result = run("mine", configuration(tmp_path / "run", collection, model))
-        assert result["stages"]["prepare"]["reused"] == (seed == 2)
+        prepared = {side: one["reused"] for side, one in result["stages"]["prepare"]["sides"].items()}
+        assert prepared == {"model": False, "corpus": seed == 2, "queries": seed == 2}
         assert not result["stages"]["encode"]["reused"]
         scores.append(dataset(tmp_path / "run").column("positive_score").to_numpy())
     assert not np.allclose(scores[0][:50], scores[1][:50], atol=1e-3)

@@ -69,7 +69,7 @@ def test_what_comes_before_must_be_there(config_file: Path, tmp_path: Path) -> N
     assert refused.returncode == 2
     run_directory = tmp_path / "run"
     assert refused.stderr == (
-        f"hardneg: {run_directory}: prepare/corpus is not complete for this configuration; "
+        f"hardneg: {run_directory}: prepare/model is not complete for this configuration; "
         "run `hardneg mine CONFIG --until prepare` first.\n"
     )
     assert not refused.stdout

@@ -1,12 +1,15 @@
 """A digest tells checkpoints apart by what is in their files, and a model that is not there is refused."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from operators.errors import InputError
+from operators.vectors.encoder import EncoderConfig
 from operators.vectors.model_files import model_folder, weights_digest
+from operators.vectors.model_load import keep_model, load_model
 from tests.conftest import save_static_model
 
 
@@ -72,3 +75,86 @@ def test_a_folder_that_is_not_there_is_refused(model: str) -> None:
 def test_a_name_that_the_hub_does_not_give_is_refused_with_the_way_out(model: str) -> None:
     with pytest.raises(InputError, match=rf"{model} is neither .*HF_HUB_OFFLINE"):
         model_folder(model, None)
+
+
+def test_what_a_linked_folder_holds_is_part_of_the_digest(tmp_path: Path) -> None:
+    digests = []
+    for content in ("first", "second"):
+        model = small_model(tmp_path / content)
+        weights = small_model(tmp_path / f"weights of {content}")
+        (weights / "model.safetensors").write_bytes(content.encode())
+        (model / "0_Transformer").symlink_to(weights, target_is_directory=True)
+        digests.append(weights_digest(model))
+    assert digests[0] != digests[1]
+    copy = shutil.copytree(tmp_path / "first", tmp_path / "copy")  # copies what the links lead to
+    assert not (copy / "0_Transformer").is_symlink()
+    assert weights_digest(copy) == digests[0]
+
+
+def test_links_that_lead_back_end(tmp_path: Path) -> None:
+    plain, looping = small_model(tmp_path / "a"), small_model(tmp_path / "b")
+    (looping / "again").symlink_to(looping, target_is_directory=True)
+    (looping / "1_Pooling" / "up").symlink_to("..", target_is_directory=True)
+    (looping / "itself").symlink_to("itself")
+    (looping / "nowhere").symlink_to("not/there")
+    assert weights_digest(looping) == weights_digest(plain)
+
+
+def adapter(folder: Path, base: str | Path) -> Path:
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(b"small")
+    settings = {"base_model_name_or_path": str(base), "peft_type": "LORA"}
+    (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("inner", ["", "0_Transformer", "query_0_Transformer"])
+def test_the_base_of_an_adapter_is_part_of_the_digest(inner: str, tmp_path: Path) -> None:
+    base = small_model(tmp_path / "base")
+    model = small_model(tmp_path / "model")
+    adapter(model / "adapter", base)
+    if not inner:
+        model = model / "adapter"
+    else:
+        (model / "adapter").rename(model / inner)
+    before = weights_digest(model)
+    assert weights_digest(model) == before
+    (base / "model.safetensors").write_bytes(b"other weights")
+    assert weights_digest(model) != before
+
+
+def test_an_adapter_of_an_adapter_has_the_base_of_both(tmp_path: Path) -> None:
+    base = small_model(tmp_path / "base")
+    model = adapter(tmp_path / "second", adapter(tmp_path / "first", base))
+    before = weights_digest(model)
+    (base / "config.json").write_text('{"more": 1}')
+    assert weights_digest(model) != before
+
+
+def test_a_base_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"base_model_name_or_path.*no folder at /not/here"):
+        weights_digest(adapter(tmp_path / "lost", "/not/here"))
+    with pytest.raises(InputError, match=r"as its base model"):
+        weights_digest(adapter(tmp_path / "itself", tmp_path / "itself"))
+    adapter(tmp_path / "damaged", "x")
+    for content in ("{", "{}", "[]", '{"base_model_name_or_path": null}'):
+        (tmp_path / "damaged" / "adapter_config.json").write_text(content, encoding="utf-8")
+        with pytest.raises(InputError, match=r"base_model_name_or_path"):
+            weights_digest(tmp_path / "damaged")
+
+
+def test_other_files_on_a_worker_are_refused(static_model: Path, minilm: Path, tmp_path: Path) -> None:
+    config = EncoderConfig(model=str(save_static_model(minilm, tmp_path / "static", seed=1)))
+    load_model(config, "cpu", weights_digest(tmp_path / "static"))
+    with pytest.raises(InputError, match=r"encoder\.model: the files in .*static on .* are not those"):
+        load_model(config, "cpu", weights_digest(static_model))
+
+
+def test_a_model_that_was_kept_is_given_once_and_only_for_the_same_weights_and_settings(static_model: Path) -> None:
+    config, weights = EncoderConfig(model=str(static_model)), weights_digest(static_model)
+    model = load_model(config, "cpu", weights)
+    keep_model(config, "cpu", weights, model)
+    assert load_model(config.model_copy(update={"dtype": "float16"}), "cpu", weights) is not model
+    assert load_model(config, "cpu") is not model
+    assert load_model(config.model_copy(update={"query_prompt": "q: "}), "cpu", weights) is model
+    assert load_model(config, "cpu", weights) is not model
