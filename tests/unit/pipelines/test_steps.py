@@ -1,6 +1,8 @@
 """Why a worker failed, as it is carried to the command: its kind and its text, of this attempt alone."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,14 +51,18 @@ def test_a_late_worker_of_another_attempt_is_not_heard(folder: StageFolder) -> N
 
 def test_a_unit_is_done_while_its_files_are_there(folder: StageFolder) -> None:
     step = Step(folder, "step")
+
+    def write(unit: str) -> dict[str, Any]:
+        return {"file": folder.write_bytes(f"{unit}.npy", b"123"), "rows_out": 1}
+
     for unit in ("one", "two"):
-        step.committed(unit, lambda unit=unit: {"file": folder.write_bytes(f"{unit}.npy", b"123"), "rows_out": 1})
+        step.committed(unit, partial(write, unit))
     assert StepProgress(step, frozenset({"one", "two"})).done.keys() == {"one", "two"}
     folder.write_bytes("one.npy", b"12")
     progress = StepProgress(step, frozenset({"one", "two"}))
     assert progress.done.keys() == {"two"}
     progress.look()
     assert progress.done.keys() == {"two"}
-    step.committed("one", lambda: {"file": folder.write_bytes("one.npy", b"123"), "rows_out": 1})
+    step.committed("one", partial(write, "one"))
     progress.look()
     assert {name: stats["found"] for name, stats in progress.done.items()} == {"one": False, "two": True}
