@@ -3,6 +3,8 @@
 import json
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,7 @@ DAMAGES: Mapping[str, Damage] = {
     damage.__name__: damage
     for damage in (delete, truncate, empty, flip_bytes, change_letters, make_a_folder, link_to_itself)
 }
+SLOW = {"make_a_folder", "link_to_itself"}  # these show little more than a file that is deleted
 FILES = (
     "config.json",
     "config_sentence_transformers.json",
@@ -138,7 +141,10 @@ def test_scores_are_those_of_sentence_transformers(shape: str, minilm: Path, few
     assert all(prompt in plan["needs"] for prompt in prompts.values())
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in DAMAGES],
+)
 @pytest.mark.parametrize("file", FILES)
 def test_what_is_damaged_is_refused_or_changes_nothing(
     file: str, damage: str, model: Path, few: Collection, tmp_path: Path
@@ -147,3 +153,28 @@ def test_what_is_damaged_is_refused_or_changes_nothing(
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     DAMAGES[damage](folder / file, chance)
     outcome(folder, few, tmp_path / "run")
+
+
+def test_a_storage_that_fails_ends_with_1_and_nothing_is_thrown_away(
+    model: Path, few: Collection, tmp_path: Path
+) -> None:
+    if not Path("/proc/self/mem").exists():
+        pytest.skip("needs a file that fails when it is read")
+    folder = Path(shutil.copytree(model, tmp_path / "model"))
+    config = configuration(tmp_path / "run", few, folder)
+    run("prepare", config)
+    before = {path for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    (folder / "model.safetensors").rename(tmp_path / "weights")
+    (folder / "model.safetensors").symlink_to("/proc/self/mem")  # reading its first page is an I/O error
+    file = tmp_path / "config.yaml"
+    file.write_text(config.model_dump_json(exclude_unset=True), encoding="utf-8")
+    command = [sys.executable, "-m", "pipelines.cli", "mine", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "model.safetensors cannot be read" in done.stderr
+    assert "This may pass" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert before <= {path for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    (folder / "model.safetensors").unlink()
+    (tmp_path / "weights").rename(folder / "model.safetensors")
+    assert run("mine", config)["stages"]["prepare"]["reused"]

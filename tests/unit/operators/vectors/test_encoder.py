@@ -48,8 +48,8 @@ def theirs(folder: Path) -> Any:  # noqa: ANN401 - the library is untyped here
 
 
 def cosines(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    left, right = (np.asarray(side, dtype=np.float64) for side in (left, right))
-    return (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+    a, b = (np.asarray(side, dtype=np.float64) for side in (left, right))
+    return np.asarray((a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -83,10 +83,11 @@ def test_weights_that_the_files_lack_are_refused_where_vectors_depend_on_them(be
 def test_weights_that_are_not_finite_are_refused_though_no_text_of_the_trial_meets_them(
     value: float, bert: Path, static: Path, tmp_path: Path
 ) -> None:
-    for number, (folder, name) in enumerate(
-        [(bert, "embeddings.word_embeddings.weight"), (static, "embedding.weight")]
-    ):
-        broken = changed(folder, tmp_path / str(number), lambda weights, name=name: weights[name][20_000].fill_(value))
+    def break_one(name: str) -> Callable[[Weights], Any]:
+        return lambda weights: weights[name][20_000].fill_(value)
+
+    for folder, name in ((bert, "embeddings.word_embeddings.weight"), (static, "embedding.weight")):
+        broken = changed(folder, tmp_path / name, break_one(name))
         with pytest.raises(InputError, match=rf"not finite .*{name}"):
             tried(broken)
 
