@@ -155,6 +155,14 @@ def _of_kind(kind: str) -> Callable[[_Loader, Node], Any]:
     return construct
 
 
+def _mapping(loader: _Loader, node: Any) -> Any:  # noqa: ANN401 - what the text holds
+    return loader.construct_yaml_map(node)
+
+
+def _sequence(loader: _Loader, node: Any) -> Any:  # noqa: ANN401 - what the text holds
+    return loader.construct_yaml_seq(node)
+
+
 def _no_such_tag(loader: _Loader, node: Node) -> Any:  # noqa: ANN401 - nothing
     raise ConstructorError(None, None, "a tag that is not read here; leave it out", node.start_mark)
 
@@ -163,6 +171,6 @@ for _kind, (_pattern, _first) in _PLAIN.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _pattern, list(_first))
 for _kind in ("str", "bool", "null", "int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _of_kind(_kind))
-_Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_yaml_map(node))
-_Loader.add_constructor("tag:yaml.org,2002:seq", lambda loader, node: loader.construct_yaml_seq(node))
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:seq", _sequence)
 _Loader.add_constructor(None, _no_such_tag)
