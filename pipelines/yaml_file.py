@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -71,8 +71,8 @@ def parse(content: str | bytes) -> Any:  # noqa: ANN401 - what the text holds
 class _Loader(yaml.SafeLoader):
     """Composes and constructs what `parse` allows."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-    yaml_constructors: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - as PyYAML declares it
+    yaml_constructors = {}  # noqa: RUF012 - as PyYAML declares it
 
     def __init__(self, content: str | bytes) -> None:
         super().__init__(content)
@@ -88,7 +88,8 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _mark(self) -> Any:  # noqa: ANN401 - PyYAML is untyped here
-        return self.peek_event().start_mark
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        return event.start_mark
 
     def get_single_node(self) -> Node | None:
         node = super().get_single_node()
@@ -137,7 +138,7 @@ def _integer(loader: _Loader, node: Node) -> int:
 
 
 def _of_kind(kind: str) -> Callable[[_Loader, Node], Any]:
-    made = {
+    made: Callable[[Any, Any], Any] = {
         "str": yaml.SafeLoader.construct_yaml_str,
         "bool": yaml.SafeLoader.construct_yaml_bool,
         "null": yaml.SafeLoader.construct_yaml_null,
@@ -147,11 +148,19 @@ def _of_kind(kind: str) -> Callable[[_Loader, Node], Any]:
 
     def construct(loader: _Loader, node: Node) -> Any:  # noqa: ANN401 - what the text holds
         try:
-            return made(loader, node)  # type: ignore[operator]
+            return made(loader, node)
         except (ValueError, KeyError):  # of an explicit tag, such as `!!int x`
             raise ConstructorError(None, None, f"no {kind} where the tag announces one", node.start_mark) from None
 
     return construct
+
+
+def _mapping(loader: _Loader, node: Any) -> Any:  # noqa: ANN401 - what the text holds
+    return loader.construct_yaml_map(node)
+
+
+def _sequence(loader: _Loader, node: Any) -> Any:  # noqa: ANN401 - what the text holds
+    return loader.construct_yaml_seq(node)
 
 
 def _no_such_tag(loader: _Loader, node: Node) -> Any:  # noqa: ANN401 - nothing
@@ -162,6 +171,6 @@ for _kind, (_pattern, _first) in _PLAIN.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _pattern, list(_first))
 for _kind in ("str", "bool", "null", "int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _of_kind(_kind))
-_Loader.add_constructor("tag:yaml.org,2002:map", yaml.SafeLoader.construct_yaml_map)
-_Loader.add_constructor("tag:yaml.org,2002:seq", yaml.SafeLoader.construct_yaml_seq)
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:seq", _sequence)
 _Loader.add_constructor(None, _no_such_tag)

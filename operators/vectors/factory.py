@@ -59,7 +59,7 @@ def empty_index(factory: str, dimension: int) -> Any:  # noqa: ANN401 - faiss is
 def _check_transforms(index: Any) -> None:  # noqa: ANN401 - faiss is untyped
     """Raise what FAISS itself would say only when it trains them."""
     chain: Any = faiss.downcast_index(index)
-    transforms = chain.chain if isinstance(chain, faiss.IndexPreTransform) else None
+    transforms: Any = chain.chain if isinstance(chain, faiss.IndexPreTransform) else None
     for number in range(transforms.size() if transforms is not None else 0):
         one: Any = faiss.downcast_VectorTransform(transforms.at(number))
         if isinstance(one, faiss.PCAMatrix) and one.d_out > one.d_in:

@@ -39,8 +39,11 @@ def hardneg(*arguments: str) -> list[str]:
 
 
 def ran(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - of subprocess
-    text = {"encoding": "utf-8", "errors": "replace"}
-    return subprocess.run(hardneg(*arguments), stderr=subprocess.PIPE, check=False, **text, **options)
+    command = hardneg(*arguments)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, stderr=subprocess.PIPE, check=False, encoding="utf-8", errors="replace", **options
+    )
+    return done
 
 
 ASCII = [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONIOENCODING": "latin-1:strict"}]

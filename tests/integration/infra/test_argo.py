@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.cli import REFUSED
 from pipelines.config import load
+from pipelines.endings import REFUSED
 from pipelines.span import STAGES
 from tests.integration.infra.conftest import INFRA, ROOT, documents
 
