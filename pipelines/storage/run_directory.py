@@ -14,7 +14,7 @@ REFUSED = ".refused"
 PLAN = "_plan.json"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
-FORMAT = 2
+FORMAT = 3
 
 
 def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:

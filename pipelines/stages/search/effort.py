@@ -8,8 +8,9 @@ import numpy as np
 
 from operators.schemas import concat, matrix_of, vectors_schema
 from operators.vectors.index import EXACT, lists_in
+from operators.vectors.nearest import depth_for
 from operators.vectors.precision import in_float32
-from operators.vectors.search import SearchConfig, depth_for
+from operators.vectors.search import SearchConfig
 from operators.vectors.tune import SAMPLE, Space, Tuned, nprobes_to_try, refine_factors_to_try, trial, tune
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Completed, Execution
