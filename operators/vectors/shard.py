@@ -65,7 +65,7 @@ def vectors_of(flat: Any) -> Vectors:  # noqa: ANN401 - faiss is untyped
 
 
 def open_shard(folder: Path) -> Shard:
-    """Open a shard's files (vectors.faiss, keys.npy, lengths.npy and, if quantized, codes.faiss) without reading all."""
+    """Open a shard's files (vectors.faiss, keys.npy, lengths.npy, and codes.faiss if there is one); maps the large."""
     keys = np.load(folder / "keys.npy")
     codes = folder / "codes.faiss"
     return Shard(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.schemas import Vectors
 from operators.vectors import best as best_module
 from operators.vectors import multiply as multiply_module
 from operators.vectors.index import IndexChoice, build_codes, train
@@ -46,7 +47,7 @@ def keys_found(shard: Shard, queries: Matrix, found: tuple[Ints, Ints]) -> list[
 
 
 @st.composite
-def vectors(draw: st.DrawFn, rows: int, dimension: int, rng: np.random.Generator) -> Any:
+def vectors(draw: st.DrawFn, rows: int, dimension: int, rng: np.random.Generator) -> Vectors:
     """Whole numbers with many equal scores, copies, all equal, of very different lengths, or about equal."""
     kind = draw(st.sampled_from(["whole", "copies", "equal", "lengths", "close", "zero"]))
     precision: type = draw(st.sampled_from([np.float16, np.float32]))
