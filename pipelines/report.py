@@ -36,7 +36,10 @@ def facts(config: Config, outcome: Outcome, scores: Mapping[str, "Scores"]) -> d
         "warnings": [line for name, one in outcome.completed.items() for line in losses(name, one.manifest)],
         "pairs": {key: outcome.completed["select"].manifest[key] for key in ("pairs", "short_rows", "empty_rows")},
         "index": outcome.completed["index"].manifest["choice"],
-        "search": {key: outcome.completed["search/all"].manifest[key] for key in ("effort", "recall")},
+        "search": {
+            **{key: outcome.completed["search/all"].manifest[key] for key in ("effort", "recall")},
+            "deeper": outcome.completed["search/short"].manifest["rounds"],
+        },
         "scores": {name: one.distribution() for name, one in scores.items()},
     }
 

@@ -1,9 +1,9 @@
 """How sure the mean of a sample is: a bound that holds for any distribution of values between 0 and 1, at any size.
 
 The bound is by betting (Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", Journal of
-the Royal Statistical Society B 86(1), 2024, section 5 for samples without replacement). If the mean of a population of N
-values were m, the next value drawn would be worth m' = (N m - the sum so far) / (N - drawn so far) on average. So a
-gambler who starts with 1 and gains or loses a share of (value - m') at each draw, a share that is chosen before the
+the Royal Statistical Society B 86(1), 2024; section 5 is on samples without replacement). If the mean of a population
+of N values were m, the next value drawn would be worth m' = (N m - the sum so far) / (N - drawn so far) on average. So
+a gambler who starts with 1 and gains or loses a share of (value - m') at each draw, a share that is chosen before the
 draw, holds 20 or more at the end with a probability of at most 1/20 (Ville's inequality). Where that happens, the mean
 is not m, with 95 % certainty. Normal approximations state too much where most values are 1 and a few are far below.
 """
@@ -39,13 +39,15 @@ def capital(values: Values, watched: int, population: int, mean: float) -> float
     expected = np.clip((population * mean - before) / (population - drawn), 1e-9, None)
     spread = np.cumsum(values**2) - values**2 - before**2 / np.maximum(drawn, 1)
     variance = (0.25 + np.clip(spread, 0, None)) / (drawn + 1)
-    stake = np.sqrt(2 * math.log(1 / (1 - CERTAINTY)) / ((len(values) - watched) * variance))
+    stake = np.sqrt(2 * math.log(1 / (1 - CERTAINTY)) / (max(len(values) - watched, 1) * variance))
     gains = np.log1p(np.minimum(stake, STAKE_AT_MOST / expected) * (values - expected))
     return float(np.exp(gains[watched:].sum()))
 
 
 def is_above(values: Values, watched: int, population: int, mean: float) -> bool:
     """Tell whether the mean of the population is at least this, with 95 % certainty; arguments as of `capital`."""
+    if len(values) == population:
+        return bool(values.mean() >= mean)
     return mean <= 0 or capital(values, watched, population, mean) >= 1 / (1 - CERTAINTY)
 
 

@@ -97,7 +97,7 @@ class Bounds:
             lengths: of each pair's document, as `lengths_of` returns them, shape (2, n).
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.a[query] * lengths[0] + self.b[query] * lengths[1] + self.c[query]
+            return np.asarray(self.a[query] * lengths[0] + self.b[query] * lengths[1] + self.c[query])
 
 
 def bounds_of(queries: Matrix, *, bfloat16: bool) -> Bounds:

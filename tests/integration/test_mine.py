@@ -379,11 +379,12 @@ def test_a_corpus_that_grew_encodes_and_indexes_only_what_is_new(
     assert len(same) >= (1 if index == "exact" else 0.95) * len(anew)
 
 
+@pytest.mark.parametrize("strategy", ["top", "random"])
 def test_queries_that_a_margin_leaves_short_are_searched_deeper_and_alone(
-    collection: Collection, static_model: Path, engine_in_time: str, tmp_path: Path
+    collection: Collection, static_model: Path, engine_in_time: str, strategy: str, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"engine": {"name": engine_in_time}}
-    select = {"relative_margin": 0.0, "range_max": 8, "num_negatives": 2}
+    select = {"relative_margin": 0.0, "range_max": 8, "num_negatives": 2, "sampling_strategy": strategy}
     adaptive = configuration(tmp_path / "a", collection, static_model, search={"k": 8}, select=select, **options)
     deep = configuration(
         tmp_path / "d", collection, static_model, search={"k": 80, "max_k": 80}, select=select, **options
