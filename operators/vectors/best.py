@@ -69,16 +69,17 @@ class Best:
         """Take rows that are not among those given before."""
         self.lately.append(pairs.take(pairs.high >= self.least[pairs.query]))
         if sum(len(one.query) for one in self.lately) > len(self.held.query):
-            self._sort()
+            self.sort()
 
     def rows(self) -> tuple[Ints, Ints]:
         """Return the query and the row of the best, exactly `wanted` where there are so many, ordered by query."""
-        self._sort()
+        self.sort()
         if (np.bincount(self.held.query, minlength=len(self.wanted)) > self.wanted).any():
             self._decide()
         return self.held.query, self.held.row
 
-    def _sort(self) -> None:
+    def sort(self) -> None:
+        """Sort in what was found lately, and drop what cannot be among the best."""
         held = _together([self.held, *self.lately])
         self.lately.clear()
         held = held.take(in_rough_order(held.query, held.low))

@@ -125,13 +125,13 @@ def test_a_great_many_equal_scores_take_no_more_memory_than_few(device: str, mon
     most: list[int] = []
     monkeypatch.setattr(best_module, "A_FEW", 1000)
     monkeypatch.setattr(multiply_module, "PRODUCTS_AT_ONCE", {"cpu": 10_000, "cuda": 10_000})
-    sort = best_module.Best._sort
+    sort = best_module.Best.sort
 
     def watched(best: best_module.Best) -> None:
         most.append(len(best.held.query) + sum(len(pairs.query) for pairs in best.lately))
         sort(best)
 
-    monkeypatch.setattr(best_module.Best, "_sort", watched)
+    monkeypatch.setattr(best_module.Best, "sort", watched)
     shard = keyed(np.ones((20_000, 4), np.float16), 0)
     queries, wanted = np.ones((30, 4), np.float32), np.full(30, 10)
     query, row = nearest_exact(shard, queries, wanted, device, 5_000)

@@ -48,9 +48,10 @@ def share_of_bound(queries: Matrix, shard: Shard, device: str) -> npt.NDArray[np
     bounded = np.isfinite(pairs.low)  # what may overflow has no bound, and is scored in any case
     low, high = (np.where(bounded, side, 0).astype(float) for side in (pairs.low, pairs.high))
     middle, half = (low + high) / 2, (high - low) / 2
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         off = np.maximum(np.abs(scores - middle), np.abs(exact - middle))
-    share[pairs.query, pairs.row] = np.where(bounded & (off > 0), off / np.maximum(half, 1e-300), 0)
+    some = bounded & (off > 0)
+    share[pairs.query[some], pairs.row[some]] = off[some] / np.maximum(half[some], 1e-300)
     return share
 
 
