@@ -15,8 +15,10 @@ def losses(stage: str, manifest: Mapping[str, Any]) -> list[str]:
     dropped = {reason: count for reason, count in manifest["dropped"].items() if reason not in EXPECTED}
     if stage == "select":
         return _short(manifest, dropped)
-    if stage == "search/all" and manifest["recall"] is not None and not manifest["recall"]["reached"]:
-        return [f"{stage}: recall {manifest['recall']['recall']:.3f}; {manifest['recall']['why']}"]
+    if stage.startswith("search/"):
+        recalls = [one["recall"] for one in manifest.get("rounds", [manifest])]
+        missed = [recall for recall in recalls if recall is not None and not recall["reached"]]
+        return [f"{stage}: recall@{one['k']} {one['recall']:.3f}; {one['why']}" for one in missed]
     lost = [(reason, count) for reason, count in dropped.items() if count > MOST * manifest["rows_in"]]
     return [f"{stage}: {reason} dropped {count:,} of {manifest['rows_in']:,} rows" for reason, count in lost]
 

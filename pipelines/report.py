@@ -38,7 +38,10 @@ def facts(config: Config, outcome: Outcome, scores: Mapping[str, "Scores"]) -> d
         "pairs": {key: outcome.completed["select"].manifest[key] for key in ("pairs", "short_rows", "empty_rows")},
         "encoder": outcome.completed["encode"].manifest["encoder"],
         "index": outcome.completed["index"].manifest["choice"],
-        "search": {key: outcome.completed["search/all"].manifest[key] for key in ("effort", "recall")},
+        "search": {
+            **{key: outcome.completed["search/all"].manifest[key] for key in ("effort", "recall")},
+            "deeper": outcome.completed["search/short"].manifest["rounds"],
+        },
         "scores": {name: one.distribution() for name, one in scores.items()},
     }
 

@@ -50,6 +50,14 @@ class SelectConfig(FilterConfig):
             )
         return self
 
+    @property
+    def needed(self) -> int:
+        """How many candidates have to pass the filters so that more of them would change nothing.
+
+        `top` looks at no more than the first ones of the window, any other strategy at all of it.
+        """
+        return self.range_min + self.num_negatives if self.sampling_strategy == "top" else self.range_max
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -117,8 +125,8 @@ class Select:
     def short(self, candidates: pa.Table, positives: pa.Table, k: int) -> Ints:
         """Return the keys of queries for which a search deeper than `k` may find what is missing: int64 of shape (n,).
 
-        Those with a row for which fewer than `range_min + num_negatives` candidates pass the filters, although the
-        search found as many as it was asked for.
+        Those with a row for which fewer candidates pass the filters than decide what is drawn (`SelectConfig.needed`),
+        although the search found as many as it was asked for.
 
         Args:
             candidates: schema CANDIDATES, as for a selection.
@@ -132,7 +140,7 @@ class Select:
         passing = np.bincount(row[passed], minlength=len(query))
         counted = numbers(candidates, "positive")[at] != POSITIVE_DOCUMENT
         found = np.bincount(row[counted], minlength=len(query))
-        missing = (passing < self.config.range_min + self.config.num_negatives) & (found >= k)
+        missing = (passing < self.config.needed) & (found >= k)
         return np.asarray(np.unique(query[missing]))
 
     def _filtered(self, signals: Candidates, row: Ints) -> npt.NDArray[np.int8]:

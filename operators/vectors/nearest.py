@@ -1,26 +1,31 @@
-"""Find the nearest vectors by inner product: all of them compared, or those that quantized codes propose."""
+"""Find the nearest vectors by inner product: all of them compared, or those that quantized codes propose.
+
+The nearest are those of the highest scores, as `score_pairs` computes them, and of equal scores those of the smallest
+keys. Products that are computed faster only exclude: rows that cannot be among the best, whatever the error of their
+product is (operators/vectors/rounding.py). So neither the size of a shard or a block nor the device changes the result.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
-from operators.schemas import Vectors
-from operators.segments import rank_within
-from operators.vectors.order import in_rough_order
-from operators.vectors.precision import in_float32
+from operators.vectors.best import Best, Pairs
+from operators.vectors.multiply import LARGEST, SPARE, Multiply, MultiplyOn, cut_short, slices
+from operators.vectors.rounding import bounds_of
 from operators.vectors.shard import Shard
-from operators.vectors.similarity import score_pairs
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+Count = TypeVar("Count", int, Ints)
 
 # A block in float32 is 100 MB at 384 dimensions; one in bfloat16 and its products stay in the cache of a processor.
 ROWS_AT_ONCE = {"float32": 65_536, "bfloat16": 4_096, "cuda": 65_536}
-BFLOAT16_ERROR = 2.0**-8 + 2.0**-9 + 2.0**-17
+# Depths are rounded up to a multiple of this, so that queries with about as many positives are searched together.
+DEPTH_STEP = 32
 
 
 @dataclass(frozen=True)
@@ -38,19 +43,35 @@ class Effort:
     exact: bool = False
 
 
-def nearest(shard: Shard, queries: Matrix, depth: int, effort: Effort, device: str = "cpu") -> Ints:
-    """Return the rows of the `depth` nearest vectors: int64 of shape (queries, depth), best first, -1 for none.
+def depth_for(wanted: Count) -> Count:
+    """Return how many the codes are asked for where so many are wanted: a little more, in steps."""
+    return -(-(wanted + SPARE) // DEPTH_STEP) * DEPTH_STEP
 
-    Codes are asked for `refine_factor` times the depth, and the real vectors decide which of these stay (Jegou et al.,
-    "Searching in one billion vectors: re-rank with source coding", 2011, section 2.2, with the vectors themselves for
-    the codes).
+
+def nearest(shard: Shard, queries: Matrix, wanted: Ints, effort: Effort, device: str = "cpu") -> tuple[Ints, Ints]:
+    """Return the rows of the `wanted` nearest vectors of each query, exactly so many where there are.
+
+    Codes are asked for `refine_factor` times the depth of the deepest query, and the real vectors decide which of these
+    stay (Jegou et al., "Searching in one billion vectors: re-rank with source coding", 2011, section 2.2, with the
+    vectors themselves for the codes).
+
+    Args:
+        shard: searched.
+        queries: float32 of shape (queries, dimension).
+        wanted: how many each query gets, at least 1, shape (queries,).
+        effort: of no account where the shard has no codes.
+        device: for exact search.
+
+    Returns:
+        The query's number, ascending, and the row, in no order within a query: int64 of shape (n,) each.
     """
     if shard.codes is None or effort.exact:
-        return nearest_exact(queries, shard.vectors, depth, device, longest=shard.longest)
-    set_nprobe(shard, effort.nprobe)
-    refined = faiss.IndexRefine(shard.codes, shard.flat)
-    refined.k_factor = min(effort.refine_factor, shard.flat.ntotal / depth)
-    return np.asarray(refined.search(queries, depth)[1])
+        return nearest_exact(shard, queries, wanted, device)
+    best = Best(queries, shard, wanted)
+    if len(queries) and len(shard.doc_key):
+        set_nprobe(shard, effort.nprobe)
+        _add_proposed(shard, queries, best, effort.refine_factor)
+    return best.rows()
 
 
 def set_nprobe(shard: Shard, nprobe: int) -> None:
@@ -59,35 +80,64 @@ def set_nprobe(shard: Shard, nprobe: int) -> None:
         shard.inverted.nprobe = min(max(nprobe, 1), shard.inverted.nlist)
 
 
+def _add_proposed(shard: Shard, queries: Matrix, best: Best, refine_factor: int) -> None:
+    """Add the best of what the codes propose; all of it for queries of which more may be among the best."""
+    depth = int(depth_for(int(best.wanted.max())))
+    proposed = min(depth * refine_factor, shard.flat.ntotal)
+    bounds = bounds_of(queries, bfloat16=False)
+    longest = float(shard.lengths[0].max())
+    with np.errstate(over="ignore", invalid="ignore"):
+        most = np.where(bounds.length * longest < LARGEST, bounds.a * np.float32(longest) + bounds.c, np.inf)
+    refined = faiss.IndexRefine(shard.codes, shard.flat)
+
+    def search(asked: Ints, depth: int) -> tuple[Matrix, Ints]:
+        # FAISS multiplies the two in float32, and rounds down.
+        refined.k_factor = float(np.nextafter(np.float32(proposed / depth), np.float32(np.inf)))
+        scores, rows = refined.search(queries[asked], depth)
+        return scores, rows
+
+    def add(asked: Ints, scores: Matrix, rows: Ints) -> None:
+        at, place = np.nonzero(rows >= 0)
+        query, row = asked[at], rows[at, place]
+        error = np.where(np.isfinite(most[query]), bounds.of(query, shard.lengths[:, row]), np.float32(np.inf))
+        best.add(Pairs.within(query, row, scores[at, place], (error, error)))
+
+    every = np.arange(len(queries))
+    scores, rows = search(every, min(depth, proposed))
+    short = np.zeros(len(queries), dtype=np.bool_)
+    if depth < proposed:
+        short = cut_short(scores, rows, best, most.astype(np.float32))
+    add(every[~short], scores[~short], rows[~short])
+    again = np.flatnonzero(short)
+    for part in slices(len(again), proposed):
+        add(again[part], *search(again[part], proposed))
+
+
 def nearest_exact(
-    queries: Matrix,
-    vectors: Vectors,
-    depth: int,
-    device: str = "cpu",
-    rows_at_once: int | None = None,
-    longest: float = 1.0,
-) -> Ints:
-    """Compare queries with every vector, block by block with a running best: int64 of shape (queries, depth).
+    shard: Shard, queries: Matrix, wanted: Ints, device: str = "cpu", rows_at_once: int | None = None
+) -> tuple[Ints, Ints]:
+    """Compare queries with every vector, block by block with a running best; arguments and result as of `nearest`.
 
     Args:
-        queries: shape (queries, dimension).
-        vectors: shape (rows, dimension), maybe a memory map.
-        depth: how many, at most the rows.
+        shard: searched.
+        queries: float32 of shape (queries, dimension).
+        wanted: how many each query gets, at least 1, shape (queries,).
         device: `cpu` multiplies in float32, with FAISS. Any other is a device of torch (`cuda`, or `cpu:0`) that
-            multiplies in bfloat16: what is within the largest possible error of the best is kept, and float32 decides.
+            multiplies in bfloat16.
         rows_at_once: how many vectors a block has.
-        longest: no vector is longer; the error of products in bfloat16 grows with it.
     """
-    above: _Multiply | _MultiplyOn
+    best = Best(queries, shard, wanted)
+    if not len(queries):
+        return best.rows()
+    multiply: Multiply | MultiplyOn
     if device == "cpu":
-        above, size = _Multiply(queries, depth), ROWS_AT_ONCE["float32"]
+        multiply, size = Multiply(queries, shard, best), ROWS_AT_ONCE["float32"]
     else:
-        above, size = _MultiplyOn(device, queries, longest), ROWS_AT_ONCE["cuda" if "cuda" in device else "bfloat16"]
-    best = _Best(depth, above.margin)
-    for start, end in _blocks(len(vectors), depth, rows_at_once or size):
-        query, row, score = above(vectors[start:end], best.least)
-        best.add(query, row + start, score)
-    return best.rows(queries, vectors)
+        multiply = MultiplyOn(device, queries, shard, best)
+        size = ROWS_AT_ONCE["cuda" if "cuda" in device else "bfloat16"]
+    for start, end in _blocks(len(shard.doc_key), int(wanted.max()), rows_at_once or size):
+        multiply(start, end)
+    return best.rows()
 
 
 def _blocks(rows: int, depth: int, rows_at_once: int) -> Iterator[tuple[int, int]]:
@@ -96,86 +146,3 @@ def _blocks(rows: int, depth: int, rows_at_once: int) -> Iterator[tuple[int, int
     while start < rows:
         yield start, min(start + min(size, rows_at_once), rows)
         start, size = start + min(size, rows_at_once), 2 * size
-
-
-class _Best:
-    """The best of every query so far, flat: those found lately are sorted in when there are many.
-
-    Attributes:
-        least: the score that a row must exceed to be among the best, float32 of shape (queries,).
-    """
-
-    def __init__(self, depth: int, margin: Floats) -> None:
-        """Keep `depth` for each query, and what scores less than the last of them by no more than its margin."""
-        self.depth, self.margin = depth, margin
-        self.least = np.full(len(margin), -np.inf, dtype=np.float32)
-        self.query, self.row = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        self.score = np.zeros(0, dtype=np.float32)
-        self.lately: list[tuple[Ints, Ints, Floats]] = []
-
-    def add(self, query: Ints, row: Ints, score: Floats) -> None:
-        """Take rows that are above the least."""
-        self.lately.append((query, row, score))
-        if sum(len(one[0]) for one in self.lately) > len(self.query):
-            self._sort()
-
-    def _sort(self) -> None:
-        self.query, self.row, self.score = (
-            np.concatenate(parts) for parts in zip((self.query, self.row, self.score), *self.lately, strict=True)
-        )
-        self.lately.clear()
-        order = in_rough_order(self.query, self.score)  # which of equal ones stay matters to nobody
-        self.query, self.row, self.score = self.query[order], self.row[order], self.score[order]
-        rank = rank_within(self.query)
-        last = np.flatnonzero(rank == self.depth - 1)
-        self.least[self.query[last]] = self.score[last] - self.margin[self.query[last]]
-        kept = (rank < self.depth) | ((self.margin[self.query] > 0) & (self.score >= self.least[self.query]))
-        self.query, self.row, self.score = self.query[kept], self.row[kept], self.score[kept]
-
-    def rows(self, queries: Matrix, vectors: Vectors) -> Ints:
-        """Return the rows of the best, best first."""
-        self._sort()
-        if self.margin.any():
-            self.score = score_pairs(queries, self.query, vectors, self.row)
-            self.margin = np.zeros_like(self.margin)
-            self._sort()
-        return self.row.reshape(len(self.least), -1)
-
-
-class _Multiply:
-    """The best of each block by FAISS on the CPU, as far as they are above what every query has."""
-
-    def __init__(self, queries: Matrix, depth: int) -> None:
-        self.queries, self.depth = queries, depth
-        self.margin = np.zeros(len(queries), dtype=np.float32)
-
-    def __call__(self, block: Vectors, least: Floats) -> tuple[Ints, Ints, Floats]:
-        depth = min(self.depth, len(block))
-        scores, rows = faiss.knn(self.queries, in_float32(block), depth, metric=faiss.METRIC_INNER_PRODUCT)
-        better = scores > least[:, None]
-        return np.nonzero(better)[0], rows[better], scores[better]
-
-
-class _MultiplyOn:
-    """What of each block is above what every query has, by products in bfloat16 on a device of torch.
-
-    Rounding to bfloat16 changes every value by at most 2**-9 of it, so an inner product by at most (2**-8 + 2**-18) |q|
-    |d| (Cauchy and Schwarz), and rounding the product by 2**-9 of it; two products may err in opposite directions.
-    """
-
-    def __init__(self, device: str, queries: Matrix, longest: float) -> None:
-        import torch
-
-        self.device, self.queries = device, torch.from_numpy(queries).to(device).bfloat16()
-        self.margin = (2 * BFLOAT16_ERROR * longest * np.linalg.norm(queries, axis=1)).astype(np.float32)
-
-    def __call__(self, block: Vectors, least: Floats) -> tuple[Ints, Ints, Floats]:
-        import torch
-
-        with torch.inference_mode():
-            held = torch.from_numpy(np.array(block)).to(self.device).bfloat16()
-            products = self.queries @ held.T
-            # Rounded down to bfloat16: comparing the products as they are reads half as much.
-            bound = torch.from_numpy(least - np.abs(least) * np.float32(2**-8)).to(self.device).bfloat16()
-            query, row = torch.nonzero(products > bound[:, None], as_tuple=True)
-            return query.cpu().numpy(), row.cpu().numpy(), products[query, row].float().cpu().numpy()

@@ -1,6 +1,6 @@
 """Search one shard: FAISS finds, the exact vectors decide."""
 
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from operators.schemas import (
 from operators.segments import pair_in, row_of
 from operators.settings import AtLeastOne, Settings
 from operators.vectors.merge import deepest
-from operators.vectors.nearest import Effort, nearest
+from operators.vectors.nearest import Effort, depth_for, nearest
 from operators.vectors.order import in_order
 from operators.vectors.precision import in_float32
 from operators.vectors.shard import Shard
@@ -26,13 +26,7 @@ from operators.vectors.similarity import candidate_similarities
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-Count = TypeVar("Count", int, Ints)
 
-# Depths are rounded up to a multiple of this, so that queries with about as many positives are searched together.
-DEPTH_STEP = 32
-# At least so many more than needed are asked for: FAISS rounds otherwise than score_pairs, and the exact score is to
-# decide who is last, not that rounding.
-SPARE = 8
 MORE_DEPTH = 4  # times deeper in every round
 
 
@@ -128,15 +122,14 @@ class Search:
 
     def _found(self, vectors: Matrix, wanted: Ints) -> tuple[Ints, Ints]:
         """Return the query's number and the shard's row of everything found, flat, in the order of the queries."""
-        depths = np.minimum(depth_for(wanted), len(self.shard.doc_key))
+        depths = depth_for(wanted)
         nothing = np.zeros(0, dtype=np.int64)
         found = [(nothing, nothing)]
-        for depth in np.unique(depths[depths > 0]):  # 0 in a shard without documents
+        for depth in np.unique(depths):
             asked = np.flatnonzero(depths == depth)
-            rows = nearest(self.shard, np.ascontiguousarray(vectors[asked]), int(depth), self.effort, self.device)
-            is_row = rows >= 0  # FAISS pads with -1 where it finds too few
-            is_row &= np.arange(rows.shape[1]) < wanted[asked, None] + SPARE
-            found.append((np.repeat(asked, is_row.sum(axis=1)), rows[is_row]))
+            of_asked = np.ascontiguousarray(vectors[asked])
+            query, row = nearest(self.shard, of_asked, wanted[asked], self.effort, self.device)
+            found.append((asked[query], row))
         query = np.concatenate([query for query, _ in found])
         row = np.concatenate([row for _, row in found])
         order = np.argsort(query, kind="stable")
@@ -147,8 +140,3 @@ class Search:
         by_document = pair_in((query, self.shard.doc_key[row]), (owner, numbers(positives, "doc_key")))
         flags = np.where(by_text, POSITIVE_TEXT, NOT_POSITIVE)
         return np.where(by_document, POSITIVE_DOCUMENT, flags).astype(np.uint8)
-
-
-def depth_for(wanted: Count) -> Count:
-    """Return how many are asked for where so many are wanted: a little more, in steps."""
-    return -(-(wanted + SPARE) // DEPTH_STEP) * DEPTH_STEP

@@ -11,9 +11,7 @@ import numpy.typing as npt
 
 from operators.schemas import Vectors
 from operators.segments import in_sorted
-from operators.vectors.precision import in_float32
 
-ROWS_AT_ONCE = 65_536
 Ints = npt.NDArray[np.int64]
 
 
@@ -25,25 +23,21 @@ class Shard:
         flat: the flat FAISS index that holds the vectors, mostly a memory map; row i is FAISS id i.
         doc_key: shape (rows,), int64.
         text_key: shape (rows,), int64.
+        lengths: how long the vectors are, and how far rounding to bfloat16 moves them, as `lengths_of` returns it:
+            float32 of shape (2, rows).
         codes: the quantized FAISS index whose ids are the rows, or None where every vector is compared.
     """
 
     flat: Any
     doc_key: Ints
     text_key: Ints
+    lengths: npt.NDArray[np.float32]
     codes: Any | None = None
 
     @property
     def vectors(self) -> Vectors:
         """View the vectors, shape (rows, dimension), float16 or float32; valid as long as the shard is."""
-        rows, dimension = self.flat.ntotal, self.flat.d
-        size = rows * self.flat.code_size
-        dtype: Any = np.float16 if self.flat.code_size == dimension * 2 else np.float32
-        if not rows:
-            return np.zeros((0, dimension), dtype)
-        held: Any = faiss.rev_swig_ptr(self.flat.codes.data(), size)
-        vectors: Any = held.view(dtype).reshape(rows, dimension)
-        return cast("Vectors", vectors)
+        return vectors_of(self.flat)
 
     def holds(self, doc_keys: Ints) -> npt.NDArray[np.bool_]:
         """Tell which of some documents are in this shard: bool of shape (n,)."""
@@ -53,29 +47,32 @@ class Shard:
     def _sorted_keys(self) -> Ints:
         return np.sort(self.doc_key)
 
-    @cached_property
-    def longest(self) -> float:
-        """The length of the longest vector."""
-        lengths = [0.0]
-        for start in range(0, len(self.doc_key), ROWS_AT_ONCE):
-            block = in_float32(self.vectors[start : start + ROWS_AT_ONCE])
-            lengths.append(float(np.sqrt(np.einsum("ij,ij->i", block, block).max())))
-        return max(lengths)
-
     @property
     def inverted(self) -> Any | None:  # noqa: ANN401 - faiss is untyped
         """The inverted lists of the codes, or None where there are none."""
         return None if self.codes is None else faiss.try_extract_index_ivf(self.codes)
 
 
+def vectors_of(flat: Any) -> Vectors:  # noqa: ANN401 - faiss is untyped
+    """View the vectors of a flat index, shape (rows, dimension), float16 or float32; valid as long as the index is."""
+    rows, dimension = flat.ntotal, flat.d
+    dtype: Any = np.float16 if flat.code_size == dimension * 2 else np.float32
+    if not rows:
+        return np.zeros((0, dimension), dtype)
+    held: Any = faiss.rev_swig_ptr(flat.codes.data(), rows * flat.code_size)
+    vectors: Any = held.view(dtype).reshape(rows, dimension)
+    return cast("Vectors", vectors)
+
+
 def open_shard(folder: Path) -> Shard:
-    """Open a shard's files (vectors.faiss, keys.npy and, if quantized, codes.faiss) without reading them."""
+    """Open a shard's files (vectors.faiss, keys.npy, lengths.npy, and codes.faiss if there is one); maps the large."""
     keys = np.load(folder / "keys.npy")
     codes = folder / "codes.faiss"
     return Shard(
         flat=_mapped(folder / "vectors.faiss"),
         doc_key=keys[0],
         text_key=keys[1],
+        lengths=np.load(folder / "lengths.npy"),
         codes=_mapped(codes) if codes.exists() else None,
     )
 

@@ -14,6 +14,8 @@ from operators.schemas import Vectors, matrix_of, numbers
 from operators.vectors.encode import Device
 from operators.vectors.factory import EXACT
 from operators.vectors.index import IndexChoice, IndexConfig, Task, build_codes, choose, save, store, train
+from operators.vectors.rounding import lengths_of
+from operators.vectors.shard import vectors_of
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution, timed
 from pipelines.hardware import give_back_memory, share_of_cores
@@ -22,7 +24,7 @@ from pipelines.storage.run_directory import StageFolder
 
 Part = Mapping[str, Any]
 
-KEY_BYTES = 16
+KEY_BYTES = 16 + 8  # of a document and its text, and two lengths
 # FAISS adds many vectors at a time faster than few: 16 default partitions are about 25 MB in float32.
 PARTS_AT_ONCE = 16
 # A trained quantizer goes on serving a corpus as long as at least so much of it was there when it was trained.
@@ -31,7 +33,7 @@ STILL_KNOWN = 0.5
 
 @dataclass(frozen=True)
 class BuildIndex(Stage):
-    """Partitions of vectors -> shards: vectors.faiss and keys.npy, and codes.faiss where the index has codes.
+    """Partitions of vectors -> shards: vectors.faiss, keys.npy, lengths.npy, and codes.faiss if the index has codes.
 
     A shard is kept under the digest of its partitions and of the quantizer: a corpus that grew gets new shards beside
     the old ones, and these share the quantizer with them.
@@ -197,6 +199,7 @@ class BuildShard:
         first = next(self._blocks(parts))
         flat = store(self._blocks(parts), first.shape[1], "float16" if first.dtype == np.float16 else "float32")
         files.append(self.folder.write_path(f"{path}/vectors.faiss", partial(save, flat)))
+        files.append(self.folder.write_bytes(f"{path}/lengths.npy", _npy(lengths_of(vectors_of(flat)))))
         del flat
         give_back_memory()
         if self.trained is not None:

@@ -15,6 +15,8 @@ from sentence_transformers import SentenceTransformer
 
 from pipelines.run import evaluate, run
 from pipelines.stages import prepare_corpus
+from pipelines.stages.search import effort as effort_module
+from pipelines.stages.search import short as short_module
 from pipelines.stages.search.short import replaced
 from tests.conftest import save_static_model
 from tests.integration.conftest import Collection, configuration, dataset, write_collection
@@ -381,11 +383,12 @@ def test_a_corpus_that_grew_encodes_and_indexes_only_what_is_new(
     assert len(same) >= (1 if index == "exact" else 0.95) * len(anew)
 
 
+@pytest.mark.parametrize("strategy", ["top", "random"])
 def test_queries_that_a_margin_leaves_short_are_searched_deeper_and_alone(
-    collection: Collection, static_model: Path, engine_in_time: str, tmp_path: Path
+    collection: Collection, static_model: Path, engine_in_time: str, strategy: str, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"engine": {"name": engine_in_time}}
-    select = {"relative_margin": 0.0, "range_max": 8, "num_negatives": 2}
+    select = {"relative_margin": 0.0, "range_max": 8, "num_negatives": 2, "sampling_strategy": strategy}
     adaptive = configuration(tmp_path / "a", collection, static_model, search={"k": 8}, select=select, **options)
     deep = configuration(
         tmp_path / "d", collection, static_model, search={"k": 80, "max_k": 80}, select=select, **options
@@ -400,6 +403,32 @@ def test_queries_that_a_margin_leaves_short_are_searched_deeper_and_alone(
     assert 0 < short < len(collection.queries)
     assert run("mine", shallow)["stages"]["search"]["sides"]["all"]["reused"]
     assert dataset(tmp_path / "a").num_rows < dataset(tmp_path / "d").num_rows
+
+
+@pytest.mark.parametrize("sample", [3, 512])
+@pytest.mark.parametrize("effort", [{}, {"nprobe": 2, "refine_factor": 2}])
+def test_every_deeper_round_has_a_recall_of_its_own(
+    with_vectors: dict[str, Any], effort: dict[str, int], sample: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes that lose much and a margin that drops much; what is few enough to be searched exactly is."""
+    for module in (effort_module, short_module):
+        monkeypatch.setattr(module, "SAMPLE", sample)
+    index = {"factory": "IVF16,PQ16x4fs", "shard_rows": 200}
+    search, select = {"k": 8, "max_k": 64, **effort}, {"relative_margin": 0.0, "range_max": 8, "num_negatives": 2}
+    run("mine", configuration(tmp_path, None, None, data=with_vectors, index=index, search=search, select=select))
+    report = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    rounds = report["search"]["deeper"]
+    assert [one["k"] for one in rounds] == [32, 64][: len(rounds)]
+    assert rounds
+    for one in rounds:
+        tuned = bool(effort) or one["queries"] > sample
+        assert (one["recall"] is not None) == tuned
+        if tuned:
+            assert one["recall"]["k"] == one["k"]
+            assert one["recall"]["queries"] == min(one["queries"], sample)
+            missed = any(f"recall@{one['k']} " in warning for warning in report["warnings"])
+            assert one["recall"]["reached"] != missed
+        assert one["effort"]["exact"] != bool(effort)
 
 
 def test_the_recall_of_codes_is_measured_and_reported(

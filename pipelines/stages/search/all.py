@@ -15,11 +15,10 @@ from operators.vectors.nearest import Effort
 from operators.vectors.precision import multiplies_bfloat16
 from operators.vectors.search import SearchConfig
 from operators.vectors.similarity import score_pairs
-from operators.vectors.tune import Tuned
 from pipelines.engines import Pool, Shuffle, Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.stages import Stage, Summary, part_name
-from pipelines.stages.search.effort import tuned_effort
+from pipelines.stages.search.effort import line_of, tuned_effort
 from pipelines.stages.search.rounds import Searching, search_round
 from pipelines.stages.search.shards import OpenShards, Searchers
 from pipelines.storage.run_directory import StageFolder
@@ -56,7 +55,7 @@ class SearchAll(Stage):
         carried = self._carry(execution, queries)
         tuned = tuned_effort(execution, self.config, self.searchers)
         if tuned is not None:
-            execution.progress.say(f"search: {_line(tuned)}")
+            execution.progress.say(f"search: {line_of(tuned)}")
         searching = Searching(
             index=index,
             queries=encoded,
@@ -66,7 +65,7 @@ class SearchAll(Stage):
         )
         found = search_round(execution, searching, self.config.k, queries)
         return {
-            "temporary": ["sample", "tried"],
+            "temporary": [f"sample-{self.config.k}", f"tried-{self.config.k}"],
             "rows_in": sum(part["rows"] for part in queries),
             "rows_out": sum(part["rows"] for part in found.parts),
             "bare_seconds": found.bare_seconds,
@@ -95,11 +94,6 @@ class SearchAll(Stage):
             "positives",
             Shuffle(route, units, gather, range(len(queries)), schema, Pool(resources=self.searchers.pool.resources)),
         )
-
-
-def _line(tuned: Tuned) -> str:
-    how = "every vector" if tuned.effort.exact else f"nprobe {tuned.effort.nprobe} x {tuned.effort.refine_factor}"
-    return f"{how}, recall {tuned.recall:.3f} of {tuned.queries} queries ({tuned.why})"
 
 
 class RoutePositives:

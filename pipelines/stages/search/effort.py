@@ -1,15 +1,18 @@
 """Tune the effort of a search: sample the queries, try every shard with them, choose for all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from operators.schemas import concat, matrix_of, vectors_schema
+from operators.schemas import concat, matrix_of, numbers, vectors_schema
 from operators.vectors.factory import EXACT, lists_in
+from operators.vectors.nearest import depth_for
 from operators.vectors.precision import in_float32
-from operators.vectors.search import SearchConfig, depth_for
+from operators.vectors.search import SearchConfig
 from operators.vectors.tune import SAMPLE, Space, Tuned, nprobes_to_try, refine_factors_to_try, trial, tune
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Completed, Execution
@@ -18,28 +21,40 @@ from pipelines.stages.search.shards import OpenShards, Searchers
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
-SAMPLED = "sample/queries.arrow"
+SEED = 11  # of the sample
 
 
-def tuned_effort(execution: Execution, config: SearchConfig, searchers: Searchers) -> Tuned | None:
-    """Return the cheapest effort that reaches the recall target; None for an index without codes, which needs none."""
+def tuned_effort(
+    execution: Execution, config: SearchConfig, searchers: Searchers, only: Sequence[Record | None] = ()
+) -> Tuned | None:
+    """Return the cheapest effort that reaches the recall target; None for an index without codes, which needs none.
+
+    Args:
+        execution: of the stage; the steps are named after `config.k`.
+        config: how deep, and how well.
+        searchers: who searches.
+        only: for each partition of queries the file, in the stage's folder, of a table whose `query_key` are meant, or
+            None where none of them is; all, where nothing is given.
+    """
     encoded, index = execution.inputs["encode"], execution.inputs["index"]
     factory = index.manifest["choice"]["factory"]
     if factory == EXACT:
         return None
-    sample = execution.map("sample", partial(SampleQueries, execution.folder, encoded), [Unit("all", {})])
+    sampling = partial(SampleQueries, execution.folder, encoded, config.k, only)
+    (sample,) = execution.map(f"sample-{config.k}", sampling, [Unit("all", {})])
     shards = index.parts("shards")
     units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(shards)]
     opened = OpenShards(index.folder, searchers.cache)
-    trying = partial(TryShard, execution.folder, opened, config, sample[0]["file"])
+    trying = partial(TryShard, execution.folder, opened, config, sample["file"])
     # Where search runs, there is room for it.
     placed = Pool(cpus=share_of_cores(len(units)), resources=searchers.pool.resources)
-    tried = execution.map("try", trying, units, placed)
+    tried = execution.map(f"try-{config.k}", trying, units, placed)
     space = Space(
         nprobes=nprobes_to_try(config, lists_in(factory)),
         refine_factors=refine_factors_to_try(config),
         depth=depth_for(config.k),
-        queries=sample[0]["rows_out"],
+        queries=sample["rows_out"],
+        population=sample["population"],
         documents=sum(shard["rows"] for shard in shards),
         shards=len(shards),
         dimension=index.manifest["dimension"],
@@ -48,25 +63,44 @@ def tuned_effort(execution: Execution, config: SearchConfig, searchers: Searcher
     return tune(config, trials, [one["scanned"] for one in tried], space)
 
 
-class SampleQueries:
-    """All queries -> some of them, at even distances."""
+def line_of(tuned: Tuned) -> str:
+    """Say what was chosen, and what it finds."""
+    how = "every vector" if tuned.effort.exact else f"nprobe {tuned.effort.nprobe} x {tuned.effort.refine_factor}"
+    return f"{how}, recall@{tuned.k} {tuned.recall:.3f} of {tuned.queries} queries ({tuned.why})"
 
-    def __init__(self, folder: StageFolder, encoded: Completed) -> None:
-        self.folder, self.encoded = folder, encoded
+
+class SampleQueries:
+    """All queries, or those that are meant -> a random sample of them."""
+
+    def __init__(self, folder: StageFolder, encoded: Completed, k: int, only: Sequence[Record | None]) -> None:
+        self.folder, self.encoded, self.k, self.only = folder, encoded, k, only
 
     def __call__(self, unit: Unit) -> Stats:
         """Take the sample."""
         del unit
         parts = self.encoded.parts("queries")
-        first = np.cumsum([0, *(part["rows"] for part in parts)])
-        wanted = np.unique(np.linspace(0, first[-1] - 1, SAMPLE).astype(np.int64))
+        first = np.cumsum([0, *(self._count(i, part) for i, part in enumerate(parts))])
+        population = int(first[-1])
+        size = min(SAMPLE, population)
+        wanted = np.sort(np.random.default_rng(SEED).choice(population, size, replace=False))
         tables = []
         for number in np.unique(np.searchsorted(first, wanted, side="right") - 1):
             rows = wanted[(wanted >= first[number]) & (wanted < first[number + 1])] - first[number]
-            tables.append(self.encoded.folder.read_table(parts[number]).take(rows))
+            table = self.encoded.folder.read_table(parts[number])
+            if self.only:
+                table = table.filter(pa.array(np.isin(numbers(table, "key"), self._asked(number))))
+            tables.append(table.take(rows))
         manifest: Mapping[str, Any] = self.encoded.manifest
         sample = concat(tables, vectors_schema(manifest["dimension"], manifest["vector_dtype"]))
-        return {"file": self.folder.write_table(SAMPLED, sample), "rows_out": sample.num_rows}
+        file = self.folder.write_table(f"sample-{self.k}/queries.arrow", sample)
+        return {"file": file, "rows_out": sample.num_rows, "population": population}
+
+    def _count(self, number: int, part: Mapping[str, Any]) -> int:
+        return len(self._asked(number)) if self.only else part["rows"]
+
+    def _asked(self, number: int) -> npt.NDArray[np.int64]:
+        file = self.only[number]
+        return np.zeros(0, np.int64) if file is None else numbers(self.folder.read_table(file), "query_key")
 
 
 class TryShard:
@@ -79,5 +113,5 @@ class TryShard:
     def __call__(self, unit: Unit) -> Stats:
         """Try one shard."""
         trials, scanned = trial(self.shards.open(unit.args), self.queries, self.config)
-        file = self.folder.write_table(f"tried/{unit.name}.parquet", trials)
+        file = self.folder.write_table(f"tried-{self.config.k}/{unit.name}.parquet", trials)
         return {"file": file, "rows_out": trials.num_rows, "scanned": scanned}

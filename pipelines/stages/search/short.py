@@ -1,27 +1,27 @@
 """Search deeper for the queries that the filters leave short, and for them alone."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from operators.candidates.filters import FilterConfig
 from operators.candidates.select import Select, SelectConfig
 from operators.schemas import CANDIDATES, concat, numbers
 from operators.vectors.nearest import Effort
 from operators.vectors.search import SearchConfig
+from operators.vectors.tune import SAMPLE
 from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution
 from pipelines.stages import Stage, Summary
+from pipelines.stages.search.effort import line_of, tuned_effort
 from pipelines.stages.search.rounds import Searching, positives_of, search_round
 from pipelines.stages.search.shards import Searchers
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
-
-# Of the selection, what does not decide how many candidates have to pass.
-NOT_DECIDING = {"range_max", "sampling_strategy", "seed"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class SearchShort(Stage):
 
     def settings(self) -> Mapping[str, Any]:
         """Return the depths, and what of the selection decides who is short."""
-        return {"depths": self.config.deeper(), **self.select.model_dump(exclude=NOT_DECIDING)}
+        tuning = self.config.model_dump(exclude={"k", "max_k"})
+        filters = self.select.model_dump(include=set(FilterConfig.model_fields))
+        return {"depths": self.config.deeper(), "needed": self.select.needed, **tuning, **filters}
 
     def run(self, execution: Execution) -> Summary:
         """Look who is short, search them deeper, and look again."""
@@ -53,19 +55,20 @@ class SearchShort(Stage):
             index=execution.inputs["index"],
             queries=execution.inputs["encode"],
             positives=(searched.folder, [{"file": part} for part in searched.parts("positives")]),
-            effort=Effort(**searched.manifest["effort"]),
+            effort=Effort(exact=True),
             searchers=self.searchers,
         )
         folder, parts = searched.folder, searched.parts("candidates")
-        k, seconds, rounds, short_at_first = self.config.k, 0.0, [], 0
+        k, seconds, rounds, deeper = self.config.k, 0.0, [], list[dict[str, Any]]()
         for depth in self.config.deeper():
             short = self._short(execution, (folder, parts), k)
-            short_at_first = short_at_first or sum(one["rows_out"] for one in short)
             only: list[Record | None] = [None] * len(queries)
             for one in short:
                 only[one["part"]] = one["file"] if one["rows_out"] else None
             if not any(only):
                 break
+            deeper.append(self._tuned(execution, depth, short, only))
+            searching = replace(searching, effort=Effort(**deeper[-1]["effort"]))
             found = search_round(execution, searching, depth, queries, only)
             folder, parts, k = execution.folder, found.parts, depth
             seconds += found.bare_seconds
@@ -73,13 +76,34 @@ class SearchShort(Stage):
         together = self._together(execution, len(queries), rounds)
         depths = [self.config.k, *self.config.deeper()]
         return {
-            "temporary": [f"{kind}-{depth}" for kind in ("short", "merged") for depth in depths],
-            "rows_in": short_at_first,
+            "temporary": [f"{kind}-{depth}" for kind in ("short", "merged", "sample", "tried") for depth in depths],
+            "rows_in": deeper[0]["queries"] if deeper else 0,
             "rows_out": sum(one["rows_out"] for one in together),
             "bare_seconds": seconds,
             "dropped": {},
             "depth": k,
+            "rounds": deeper,
             "parts": {"candidates": [{**one["file"], "rows": one["rows_out"]} for one in together]},
+        }
+
+    def _tuned(
+        self, execution: Execution, depth: int, short: Sequence[Stats], only: Sequence[Record | None]
+    ) -> dict[str, Any]:
+        """Decide how hard a round searches: so that it reaches the recall target at its own depth."""
+        queries = sum(one["rows_out"] for one in short)
+        automatic = self.config.nprobe == "auto" and self.config.refine_factor == "auto"
+        tuned = None
+        # A sample is searched exactly: for so few queries that is all there is to do.
+        if queries > SAMPLE or not automatic:
+            at_depth = self.config.model_copy(update={"k": depth})
+            tuned = tuned_effort(execution, at_depth, self.searchers, only)
+        if tuned is not None:
+            execution.progress.say(f"search deeper: {line_of(tuned)}")
+        return {
+            "k": depth,
+            "queries": queries,
+            "effort": asdict(Effort(exact=True) if tuned is None else tuned.effort),
+            "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
         }
 
     def _short(self, execution: Execution, found: tuple[StageFolder, list[dict[str, Any]]], k: int) -> list[Stats]:

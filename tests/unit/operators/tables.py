@@ -17,6 +17,7 @@ from operators.schemas import (
     vectors_schema,
 )
 from operators.vectors.index import store
+from operators.vectors.rounding import lengths_of
 from operators.vectors.shard import Shard
 
 Ints = npt.NDArray[np.int64]
@@ -41,7 +42,7 @@ def positive_vectors(rows: Sequence[Mapping[str, Any]], matrix: Matrix) -> pa.Ta
 def shard_of(vectors: Vectors, doc_key: Ints, text_key: Ints, codes: Any | None = None) -> Shard:  # noqa: ANN401
     """A shard in memory."""
     dtype: VectorDType = "float16" if vectors.dtype == np.float16 else "float32"
-    return Shard(store([vectors], vectors.shape[1], dtype), doc_key, text_key, codes)
+    return Shard(store([vectors], vectors.shape[1], dtype), doc_key, text_key, lengths_of(vectors), codes)
 
 
 def candidates(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

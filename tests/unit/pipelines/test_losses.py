@@ -17,3 +17,11 @@ def test_mostly_short_rows_name_the_filter_that_took_most() -> None:
     (line,) = losses("select", selected)
     assert "10 (query, positive) pairs: 4 with all negatives, 4 with fewer, 2 with none" in line
     assert "relative_margin" in line
+
+
+def test_every_round_of_search_that_missed_its_recall_is_named() -> None:
+    missed, reached = ({"k": k, "recall": 0.9, "reached": k < 50, "why": "so"} for k in (80, 20))
+    everyone = {"rows_in": 10, "dropped": {}, "recall": missed}
+    assert losses("search/all", everyone) == ["search/all: recall@80 0.900; so"]
+    deeper = {"rows_in": 5, "dropped": {}, "rounds": [{"recall": one} for one in (reached, None, missed)]}
+    assert losses("search/short", deeper) == ["search/short: recall@80 0.900; so"]

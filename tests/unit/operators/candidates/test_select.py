@@ -292,7 +292,7 @@ def test_random_rows_of_one_query_draw_independently() -> None:
 def test_short_are_the_queries_that_lack_candidates_though_the_search_found_all_it_was_asked_for(
     batch: list[Query], config: SelectConfig, k: int
 ) -> None:
-    needed = config.range_min + config.num_negatives
+    needed = config.range_min + config.num_negatives if config.sampling_strategy == "top" else config.range_max
     everything = config.model_copy(update={"range_min": 0, "range_max": 1000})
     passing = {expected.row["doc_key"]: len(expected.window) for expected in oracle(batch, everything)}
     found = {
@@ -305,3 +305,28 @@ def test_short_are_the_queries_that_lack_candidates_though_the_search_found_all_
         row["query_key"] for row in rows if passing[row["doc_key"]] < needed and found.get(row["query_key"], 0) >= k
     }
     assert set(Select(config).short(*tables(batch), k).tolist()) == expected
+
+
+@settings(derandomize=True, deadline=None, max_examples=500)
+@given(batch=batches(), config=configs(), k=st.integers(1, 12))
+def test_what_is_not_short_is_drawn_as_a_search_of_everything_would(
+    batch: list[Query], config: SelectConfig, k: int
+) -> None:
+    shallow = [Query(found_by(query.found, k), query.positives) for query in batch]
+    short = set(Select(config).short(*tables(shallow), k).tolist())
+    columns = ["query_key", "positive_key", "doc_key"]
+    drawn, wanted = (
+        [
+            row
+            for row in Select(config)(*tables(of)).negatives.select(columns).to_pylist()
+            if row["query_key"] not in short
+        ]
+        for of in (shallow, batch)
+    )
+    assert drawn == wanted
+
+
+def found_by(found: list[Row], k: int) -> list[Row]:
+    """What a search for `k` documents that are no positives finds."""
+    others = np.cumsum([row["positive"] != POSITIVE_DOCUMENT for row in found])
+    return [row for row, before in zip(found, [0, *others[:-1]], strict=True) if before < k] if found else []
