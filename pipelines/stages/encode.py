@@ -71,9 +71,14 @@ class EncodeTexts:
         texts = [unit for side in SIDES if side not in self.given for unit in units[side]]
         stats = execution.map("take", taking, given) + execution.map("encode", encoding, texts, self.pool)
         done = dict(zip([unit.name for unit in (*given, *texts)], stats, strict=True))
-        dimensions = {one["dimension"] for one in stats if one["rows_out"]}
+        dimensions = {
+            one["dimension"]: side
+            for side in SIDES
+            for one in (done[unit.name] for unit in units[side])
+            if one["rows_out"]
+        }
         if len(dimensions) > 1:
-            raise InputError(f"The vectors of the corpus and of the queries have lengths {sorted(dimensions)}.")
+            raise InputError(_lengths(dimensions))
         parts = {
             _KIND[side]: [
                 {"path": done[unit.name]["path"], "rows": done[unit.name]["rows_out"], "digest": unit.name}
@@ -89,7 +94,7 @@ class EncodeTexts:
             "rows_out": sum(one["rows_out"] for one in sides.values()),
             "dropped": {},
             "bare_seconds": sum(one["bare_seconds"] for one in stats) / (self.pool.workers or 1),
-            "dimension": dimensions.pop(),
+            "dimension": next(iter(dimensions)),
             "vector_dtype": self.config.vector_dtype,
             "rows": sides,
             "parts": parts,
@@ -106,6 +111,11 @@ class EncodeTexts:
 
     def _prompt(self, side: Side) -> str:
         return self.config.query_prompt if side == "query" else self.config.document_prompt
+
+
+def _lengths(dimensions: Mapping[int, Side]) -> str:
+    sides = [f"a {side} vector has {dimension} values" for dimension, side in dimensions.items()]
+    return f"{', '.join(sides)}: queries and documents need vectors of one length. Give both from one model."
 
 
 def _counts(stats: Sequence[Stats]) -> dict[str, int]:
