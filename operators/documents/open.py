@@ -1,5 +1,6 @@
 """Open source files: decompress them, notice when they are cut short or damaged, and tell damage from a bad storage."""
 
+import bz2
 import io
 import lzma
 import shutil
@@ -37,13 +38,13 @@ def opened(file: SourceFile) -> Iterator[IO[bytes]]:
         try:
             with io.BufferedReader(raw, BLOCK) as packed, _unpacked(file, packed) as stream:
                 yield stream
-        except InputError:
-            raise
         except MemoryError as error:
             raise TransientError(f"{file.uri}: too little memory to read it ({error}).") from error
-        except DAMAGE as error:
+        except (InputError, *DAMAGE) as error:
             if raw.failure is not None:
                 raise raw.failure from error
+            if isinstance(error, InputError):
+                raise
             raise damaged(file, error) from error
 
 
@@ -122,9 +123,9 @@ def _text(file: SourceFile, stream: io.BufferedReader) -> IO[bytes]:
     return stream
 
 
-def _with_arrow(codec: Literal["gzip", "bz2", "zstd", "lz4"]) -> Callable[[io.BufferedReader], Any]:
-    # Of Python's own readers, those of bz2 and xz pass over bytes after the first stream that are no second one, and
-    # that of zstd takes the end of the file for the end of a frame.
+# Of Python's own readers, those of bz2 and xz pass over bytes after the first stream that are no second one, and that
+# of zstd takes the end of the file for the end of a frame. Arrow's takes no empty stream of bz2.
+def _with_arrow(codec: Literal["gzip", "zstd", "lz4"]) -> Callable[[io.BufferedReader], Any]:
     return lambda packed: pa.CompressedInputStream(packed, codec)
 
 
@@ -144,23 +145,28 @@ class _Blocks(io.RawIOBase):
         return len(found)
 
 
-def _xz_blocks(packed: IO[bytes]) -> Iterator[bytes]:
-    decompressor: lzma.LZMADecompressor | None = None
-    left, streams = b"", 0
-    while block := left or packed.read(BLOCK):
-        left = b""
-        if decompressor is None:
-            block = block.lstrip(b"\0") if streams else block  # streams may be padded with zeros
-            if not block:
-                continue
-            decompressor, streams = lzma.LZMADecompressor(), streams + 1
-        yield decompressor.decompress(block, BLOCK)
-        while not (decompressor.eof or decompressor.needs_input):
-            yield decompressor.decompress(b"", BLOCK)
-        if decompressor.eof:
-            left, decompressor = decompressor.unused_data, None
-    if decompressor is not None:
-        raise EOFError("the compressed stream is cut short")
+def _streams(new: Callable[[], Any], padding: bytes) -> Callable[[IO[bytes]], io.RawIOBase]:
+    """Return how to read what is one compressed stream or several, with `padding` between and after them."""
+
+    def blocks(packed: IO[bytes]) -> Iterator[bytes]:
+        decompressor: Any = None
+        left, streams = b"", 0
+        while block := left or packed.read(BLOCK):
+            left = b""
+            if decompressor is None:
+                block = block.lstrip(padding) if streams else block
+                if not block:
+                    continue
+                decompressor, streams = new(), streams + 1
+            yield decompressor.decompress(block, BLOCK)
+            while not (decompressor.eof or decompressor.needs_input):
+                yield decompressor.decompress(b"", BLOCK)
+            if decompressor.eof:
+                left, decompressor = decompressor.unused_data, None
+        if decompressor is not None:
+            raise EOFError("the compressed stream is cut short")
+
+    return lambda packed: _Blocks(blocks(packed))
 
 
 def _unzipped(packed: io.BufferedReader) -> IO[bytes]:
@@ -176,10 +182,10 @@ def _unzipped(packed: io.BufferedReader) -> IO[bytes]:
 
 UNPACKERS: Mapping[str, Callable[[io.BufferedReader], Any]] = {
     "gz": _with_arrow("gzip"),
-    "bz2": _with_arrow("bz2"),
+    "bz2": _streams(bz2.BZ2Decompressor, b""),
     "zst": _with_arrow("zstd"),
     "lz4": _with_arrow("lz4"),
-    "xz": lambda packed: _Blocks(_xz_blocks(packed)),
-    "lzma": lambda packed: _Blocks(_xz_blocks(packed)),
+    "xz": _streams(lzma.LZMADecompressor, b"\0"),
+    "lzma": _streams(lzma.LZMADecompressor, b"\0"),
     "zip": _unzipped,
 }

@@ -1,8 +1,11 @@
 """Tell whether a TSV file is quoted: in BEIR's, quotes are text; csv writers and pandas quote fields that hold some."""
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import IO, Literal
+
+import numpy as np
 
 from operators.documents.sources import SourceFile
 from operators.errors import InputError, shown
@@ -28,8 +31,10 @@ def tsv_blocks(file: SourceFile, stream: IO[bytes]) -> Iterator[tuple[bytes, boo
     """
     quoted = {"auto": None, "none": False, "minimal": True}[file.quoting]
     header, left, seen = b"", b"", b""
+    is_utf8 = Utf8Check(file)
     while True:
         more = stream.read(BLOCK)
+        is_utf8(more)
         left += more
         if not left:
             return
@@ -42,7 +47,7 @@ def tsv_blocks(file: SourceFile, stream: IO[bytes]) -> Iterator[tuple[bytes, boo
                 raise InputError(f"{file.uri}: a row is longer than {LONGEST_ROW >> 20} MiB. {_remedy(file)}")
             continue
         if evidence == "unfinished":
-            evidence = "plain" if quoted is None and not _QUOTED.search(left) else "unclear"
+            evidence = "plain" if quoted is None and not (_QUOTED.search(left) or b'""' in left) else "unclear"
         if evidence == "unclear" or (evidence == "plain" and quoted) or (evidence == "quoted" and seen):
             raise _unclear(file, seen or field)
         if quoted is None:
@@ -51,6 +56,30 @@ def tsv_blocks(file: SourceFile, stream: IO[bytes]) -> Iterator[tuple[bytes, boo
         header = header or header_of(left)
         yield left[:size], bool(quoted)
         left = left[size:]
+
+
+class Utf8Check:
+    """Look through a file, block by block, for bytes that are not UTF-8: what reads CSV names no place."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self.file, self.line = file, 1
+        self.decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def __call__(self, block: bytes) -> None:
+        """Look through the next block; one without bytes is the end.
+
+        Raises:
+            InputError: it has such a byte; the message names the line.
+        """
+        try:
+            self.decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            line = self.line + error.object.count(b"\n", 0, error.start)
+            byte = f"0x{error.object[error.start]:02x}"
+            raise InputError(
+                f"{self.file.uri}, line {line}: the byte {byte} is not UTF-8. Write the file as UTF-8."
+            ) from error
+        self.line += block.count(b"\n")
 
 
 def evidence_in(block: bytes, header: bytes) -> tuple[Evidence, bytes]:
@@ -103,10 +132,12 @@ def _rest_of(block: bytes) -> tuple[Evidence, bytes] | None:
 
 def _whole(block: bytes, quoted: bool | None) -> int:
     """Return how many bytes of a block are whole rows."""
-    end = max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
-    while quoted and end and block.count(b'"', 0, end) % 2:
-        end = max(block.rfind(b"\n", 0, end - 1), block.rfind(b"\r", 0, end - 1)) + 1
-    return end
+    if not quoted:
+        return max(block.rfind(b"\n"), block.rfind(b"\r")) + 1
+    letters = np.frombuffer(block, dtype=np.uint8)
+    outside = np.cumsum(letters == ord('"')) % 2 == 0
+    ends = np.flatnonzero(outside & ((letters == ord("\n")) | (letters == ord("\r"))))
+    return int(ends[-1]) + 1 if len(ends) else 0
 
 
 def _unclear(file: SourceFile, field: bytes) -> InputError:

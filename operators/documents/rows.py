@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from operators.documents.columns import resolve_columns, row_that_fails
 from operators.documents.open import DAMAGE, damaged, opened
-from operators.documents.quoting import LONGEST_ROW, tsv_blocks
+from operators.documents.quoting import LONGEST_ROW, Utf8Check, tsv_blocks
 from operators.documents.sources import SourceFile
 from operators.errors import InputError, listed, shown
 
@@ -133,26 +133,24 @@ def _valid(file: SourceFile, table: pa.Table, first_row: int) -> pa.Table:
 def _csv_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
     invalid = _Invalid(file)
     quoted = file.quoting != "none"
-    ended = io.BufferedReader(_WithEnd(stream), LONGEST_ROW)
+    ended = io.BufferedReader(_WithEnd(file, stream), LONGEST_ROW)
     first_row = 0
     try:
         reader = pa.csv.open_csv(
             ended,
             read_options=pa.csv.ReadOptions(block_size=LONGEST_ROW, use_threads=False),
-            convert_options=_AS_BYTES,
+            convert_options=_AS_TEXT,
             parse_options=_parsing(",", quoted, invalid),
         )
         for batch in reader:
             if batch.num_rows:
-                yield _of_table(file, _texts(file, pa.Table.from_batches([batch]), first_row), first_row)
+                yield _of_table(file, pa.Table.from_batches([batch]), first_row)
             first_row += batch.num_rows
             invalid.first_row = first_row
     except pa.ArrowInvalid as error:
         raise invalid.refusal(error) from error
     if not invalid.at_end:
-        raise InputError(
-            f"{file.uri}, row {max(first_row, 1)}: a quote opens a field and nothing closes it. Is the file complete?"
-        )
+        raise invalid.unclosed()
 
 
 def _tsv_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
@@ -161,20 +159,22 @@ def _tsv_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
     for block, quoted in tsv_blocks(file, stream):
         reading = pa.csv.ReadOptions(block_size=len(block) + 1, use_threads=False, column_names=names)
         try:
-            table = pa.csv.read_csv(pa.BufferReader(block), reading, _parsing("\t", quoted, invalid), _AS_BYTES)
+            table = pa.csv.read_csv(pa.BufferReader(block), reading, _parsing("\t", quoted, invalid), _AS_TEXT)
         except pa.ArrowInvalid as error:
             raise invalid.refusal(error) from error
         names = table.column_names
         if table.num_rows:
-            yield _of_table(file, _texts(file, table, invalid.first_row), invalid.first_row)
+            yield _of_table(file, table, invalid.first_row)
         invalid.first_row += table.num_rows
     if names is None:
         raise InputError(f"{file.uri}: the file is empty. A header line is wanted.")
 
 
 # Types are guessed from the first block alone: ids that look like numbers there would fail later. And of what Arrow
-# takes for null, "NA" and "nan" are words. Bytes, because the error for what is not UTF-8 would name no row.
-_AS_BYTES = pa.csv.ConvertOptions(default_column_type=pa.binary(), strings_can_be_null=True, null_values=[""])
+# takes for null, "NA" and "nan" are words. UTF-8 is checked before.
+_AS_TEXT = pa.csv.ConvertOptions(
+    default_column_type=pa.string(), check_utf8=False, strings_can_be_null=True, null_values=[""]
+)
 
 
 def _parsing(delimiter: str, quoted: bool, invalid: "_Invalid") -> pa.csv.ParseOptions:
@@ -186,8 +186,8 @@ def _parsing(delimiter: str, quoted: bool, invalid: "_Invalid") -> pa.csv.ParseO
 class _WithEnd(io.RawIOBase):
     """A file, and after its last row the row _END."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream: IO[bytes] = stream
+    def __init__(self, file: SourceFile, stream: IO[bytes]) -> None:
+        self.stream, self.is_utf8 = stream, Utf8Check(file)
         self.left: bytes | None = None
 
     def readable(self) -> bool:
@@ -195,6 +195,8 @@ class _WithEnd(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any buffer
         found = self.stream.read(len(buffer)) if self.left is None else b""
+        if self.left is None:
+            self.is_utf8(found)
         if not found:
             self.left = f"\n{_END}\n".encode() if self.left is None else self.left
             found, self.left = self.left[: len(buffer)], self.left[len(buffer) :]
@@ -217,8 +219,15 @@ class _Invalid:
         self.row = self.row or row
         return "error"
 
+    def unclosed(self) -> InputError:
+        """Return what is wrong with a file that ends within a field."""
+        place = f"{self.file.uri}, row {max(self.first_row, 1)}"
+        return InputError(f"{place}: a quote opens a field and nothing closes it. Is the file complete?")
+
     def refusal(self, error: Exception) -> InputError:
         """Return what is wrong with the file."""
+        if self.row is not None and _END in self.row.text:
+            return self.unclosed()
         if self.row is None:
             return InputError(f"{self.file.uri}: {error}. A header line is wanted, and the same columns in each row.")
         row = self.row
@@ -227,18 +236,6 @@ class _Invalid:
             f"{self.file.uri}, row {number}: {row.actual_columns} fields where the header has {row.expected_columns}: "
             f"{shown(row.text)}. Is the header line there, and are fields that hold the delimiter quoted?"
         )
-
-
-def _texts(file: SourceFile, table: pa.Table, first_row: int) -> pa.Table:
-    try:
-        return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
-    except pa.ArrowInvalid as error:
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            row = row_that_fails(column, lambda one: one.cast(pa.string()))
-            if row is not None:
-                place = f"{file.uri}, row {first_row + row + 1}, column {name!r}"
-                raise InputError(f"{place}: {shown(column[row].as_py())} is not UTF-8.") from error
-        raise
 
 
 def _of_table(file: SourceFile, table: pa.Table, first_row: int) -> Rows:
