@@ -108,4 +108,6 @@ def _filled(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_missing(value: object) -> bool:
-    return value in (None, "", {}, []) or (isinstance(value, float) and math.isnan(value))
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str | dict | list) and not value)
