@@ -101,7 +101,7 @@ def _storage(file: SourceFile) -> Iterator[_Storage]:
 
 
 @contextmanager
-def _unpacked(file: SourceFile, packed: io.BufferedReader) -> Iterator[IO[bytes]]:
+def _unpacked(file: SourceFile, packed: IO[bytes]) -> Iterator[IO[bytes]]:
     ending = file.uri.rpartition("/")[2].lower().rpartition(".")[2]
     unpack = UNPACKERS.get(ending)
     if unpack is None:
@@ -117,15 +117,16 @@ def _unpacked(file: SourceFile, packed: io.BufferedReader) -> Iterator[IO[bytes]
             yield seekable
 
 
-def _text(file: SourceFile, stream: io.BufferedReader) -> IO[bytes]:
+def _text(file: SourceFile, stream: Any) -> IO[bytes]:  # noqa: ANN401 - any buffered reader
     if stream.peek(2)[:2] in _UTF16:
         raise InputError(f"{file.uri}: the file is UTF-16, and UTF-8 is wanted. Write it again as UTF-8.")
-    return stream
+    text: IO[bytes] = stream
+    return text
 
 
 # Of Python's own readers, those of bz2 and xz pass over bytes after the first stream that are no second one, and that
 # of zstd takes the end of the file for the end of a frame. Arrow's takes no empty stream of bz2.
-def _with_arrow(codec: Literal["gzip", "zstd", "lz4"]) -> Callable[[io.BufferedReader], Any]:
+def _with_arrow(codec: Literal["gzip", "zstd", "lz4"]) -> Callable[[IO[bytes]], Any]:
     return lambda packed: pa.CompressedInputStream(packed, codec)
 
 
@@ -169,7 +170,7 @@ def _streams(new: Callable[[], Any], padding: bytes) -> Callable[[IO[bytes]], io
     return lambda packed: _Blocks(blocks(packed))
 
 
-def _unzipped(packed: io.BufferedReader) -> IO[bytes]:
+def _unzipped(packed: IO[bytes]) -> IO[bytes]:
     try:
         archive = zipfile.ZipFile(packed)
         names = [one for one in archive.namelist() if not one.endswith("/") and not one.startswith("__MACOSX/")]
@@ -180,7 +181,7 @@ def _unzipped(packed: io.BufferedReader) -> IO[bytes]:
         raise zipfile.BadZipFile(f"the archive cannot be opened: {error}") from error
 
 
-UNPACKERS: Mapping[str, Callable[[io.BufferedReader], Any]] = {
+UNPACKERS: Mapping[str, Callable[[IO[bytes]], Any]] = {
     "gz": _with_arrow("gzip"),
     "bz2": _streams(bz2.BZ2Decompressor, b""),
     "zst": _with_arrow("zstd"),

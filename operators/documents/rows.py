@@ -245,7 +245,7 @@ def _of_table(file: SourceFile, table: pa.Table, first_row: int) -> Rows:
     roles = resolve_columns(file, names)
     taken = _taken(roles)
     columns = {name: _plain(table.column(name).combine_chunks()) for name in roles.values()}
-    others: dict[str, list[Any]] = {
+    others: dict[str, Sequence[Any]] = {
         name: _values(f"{file.uri}, from row {first_row + 1}, column {name!r}", table.column(name))
         for name in names
         if name not in taken

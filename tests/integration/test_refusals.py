@@ -15,7 +15,7 @@ import pytest
 from operators.errors import InputError
 from pipelines.config import load
 from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, write_collection
+from tests.integration.conftest import Collection, configuration, dataset, write_collection
 
 Spoil = Callable[[dict[str, Any], Path], None]
 
@@ -260,6 +260,6 @@ def test_labels_that_are_words_are_refused_until_some_are_positive(static_model:
     assert not (tmp_path / "run").exists()
     data["positive_labels"] = ["good"]
     run("mine", configuration(tmp_path / "run", None, static_model, data=data))
-    triplets = pq.read_table(tmp_path / "run" / "dataset" / "triplet" / "full")
+    triplets = dataset(tmp_path / "run")
     pairs = set(zip(*(triplets.column(name).to_pylist() for name in ("query_id", "positive_id")), strict=True))
     assert pairs == {("q0", "d0"), ("q1", "d1")}

@@ -200,7 +200,7 @@ def test_vectors_of_every_type_are_lists_of_float32_or_refused(
     tmp_path: Path, vectors: pa.Array, row: int | None
 ) -> None:
     path = _parquet(tmp_path / "x.parquet", id=pa.array(["a", "b"]), text=pa.array(["x", "y"]), v=vectors)
-    config = {"columns": {"vector": "v"}}
+    config: dict[str, Any] = {"columns": {"vector": "v"}}
     if row is None:
         found = np.array(read_all(path, **config).column("vector").to_pylist())
         assert np.array_equal(found, np.array(vectors.to_pylist(), dtype=np.float32))

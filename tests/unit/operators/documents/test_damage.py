@@ -51,7 +51,11 @@ CHECKED: dict[str, Callable[[bytes], bytes]] = {
     "zst": zstandard.ZstdCompressor(write_checksum=True).compress,
     "zip": _zip,
 }
-COMPRESSED = {**CHECKED, "lz4": _lz4, "lzma": lambda content: lzma.compress(content, lzma.FORMAT_ALONE)}
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    **CHECKED,
+    "lz4": _lz4,
+    "lzma": lambda content: lzma.compress(content, lzma.FORMAT_ALONE),
+}
 
 
 def _jsonl(rows: Written) -> bytes:
@@ -89,13 +93,12 @@ def _outcome(path: Path, content: bytes) -> Written | None:
     try:
         tables = list(read(file_of(path)))
     except InputError as refused:
-        return _named(refused, path)
-    return [(row["doc_id"], row["text"]) for table in tables for row in table.to_pylist()]
-
-
-def _named(refused: InputError, path: Path) -> None:
-    assert path.name in str(refused)
-    assert "\n" not in str(refused)
+        message = str(refused)
+    else:
+        return [(row["doc_id"], row["text"]) for table in tables for row in table.to_pylist()]
+    assert path.name in message
+    assert "\n" not in message
+    return None
 
 
 def _places(content: bytes, count: int, seed: str) -> list[int]:
@@ -217,7 +220,7 @@ def test_a_storage_that_fails_is_not_taken_for_a_damaged_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, reads: int
 ) -> None:
     content = FORMATS[name.split(".")[1]]([(f"d{i}", random.Random(i).randbytes(500).hex()) for i in range(60)])
-    packed = COMPRESSED.get(name.rpartition(".")[2], lambda plain: plain)(content)
+    packed = COMPRESSED.get(name.rpartition(".")[2], bytes)(content)
     (tmp_path / name).write_bytes(packed)
     file = file_of(tmp_path / name)
     monkeypatch.setattr(opening, "BLOCK", 1 << 12)

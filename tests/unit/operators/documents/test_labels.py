@@ -19,7 +19,7 @@ FORMATS = pytest.mark.parametrize("name", sorted(WRITERS))
 
 
 def _judged(path: Path, *rest: Path, positive: list[Any] | None = None, **config: Any) -> list[float]:  # noqa: ANN401
-    labels = DataConfig(beir="x", positive_labels=positive or ()).positive_labels
+    labels = DataConfig.model_validate({"beir": "x", "positive_labels": positive or []}).positive_labels
     tables = [with_keys(table) for one in (path, *rest) for table in read(file_of(one, "judgements", **config))]
     judged: list[float] = judged_by_labels(path.name, pa.concat_tables(tables), labels).column("judged").to_pylist()
     return judged
