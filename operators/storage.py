@@ -23,6 +23,7 @@ HIDDEN = "***"
 _LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure", "requests", "httpx"}
 _IN_TEXT = re.compile(rf"^(?:{'|'.join(sorted(_LIBRARIES))})\.[\w.]+: .+$", re.MULTILINE)
 _HTTP = {"http", "https"}
+_NOT_FOUND = {404, 410}
 _SECRET_PARAMETERS = {
     "access_token",
     "api_key",
@@ -58,6 +59,8 @@ _REASONS: Mapping[str, tuple[str, str]] = {
     "ContainerNotFound": _NO_BUCKET,
     "EndpointConnectionError": _ENDPOINT,
     "ConnectTimeoutError": _ENDPOINT,
+    "ClientConnectorError": ("the server does not answer", "Check its name and port, or try again when it is up."),
+    "ClientResponseError": ("the server refuses this", "Check the URL and who may read it."),
     "TimeoutError": _ENDPOINT,
     "FileNotFoundError": ("there is no such place", "Correct the URI; a bucket has to be there before the run."),
     "PermissionError": ("the store does not allow this", "Use an identity that may list and read, for `run` write."),
@@ -68,6 +71,24 @@ def open_uri(uri: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     """Return the file system of a URI and the path in it. Nothing that it lists is kept: what others write is seen."""
     fs, path = fsspec.core.url_to_fs(uri, **_with_fresh_listings(uri, options))
     return fs, str(path)
+
+
+def info_of(fs: Any, path: str) -> Mapping[str, Any] | None:  # noqa: ANN401 - fsspec is untyped
+    """Return what a file system knows about a path, or None where nothing is there.
+
+    Raises:
+        Exception: what the storage raised, where it did not answer that nothing is there. Of HTTP, fsspec makes
+            "not found" of every failure.
+    """
+    try:
+        info: Mapping[str, Any] = fs.info(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        cause = error.__cause__
+        of_http = isinstance(cause, TimeoutError) or type(cause).__module__.startswith("aiohttp.")
+        if cause is not None and of_http and getattr(cause, "status", None) not in _NOT_FOUND:
+            raise cause from None
+        return None
+    return info
 
 
 def check_storage(key: str, uri: str, options: Mapping[str, Any], *, folder: bool = False) -> None:
@@ -193,7 +214,8 @@ def _touch(uri: str, options: Mapping[str, Any], path: str) -> bool:
     while fsspec.core.has_magic(fixed):
         fixed = fixed.rpartition("/")[0]
     try:
-        fs.info(fixed)
+        if info_of(fs, fixed) is None:
+            fs.info(fixed)
     except FileNotFoundError as error:
         if any(_code(one) in _REASONS for one in _chain(error)):
             raise

@@ -234,13 +234,20 @@ def build(config: Config) -> Pipeline:
     """
     check_storage("run", absolute(config.run), config.storage_options, folder=True)
     corpus, queries, judgements = (config.data.files(kind) for kind in ("corpus", "queries", "judgements"))
-    _check_all([*corpus, *queries, *judgements])
+    _check_all([*corpus, *queries, *judgements], config.data.positive_labels)
     machines = look(config.engine)
     encoder = _encoder(config, machines)
     stages: list[Stage] = [
         *_trial(encoder),
         PrepareCorpus(corpus, config.clean, config.data.partition_rows),
-        PrepareQueries(queries, judgements, config.clean, config.data.on_dangling, config.data.partition_rows),
+        PrepareQueries(
+            queries,
+            judgements,
+            config.clean,
+            config.data.on_dangling,
+            config.data.partition_rows,
+            config.data.positive_labels,
+        ),
         encoder,
         *_index_and_search(config, machines),
         SelectNegatives(config.select),
@@ -249,10 +256,10 @@ def build(config: Config) -> Pipeline:
     return Pipeline(config, stages)
 
 
-def _check_all(files: Sequence[SourceFile]) -> None:
+def _check_all(files: Sequence[SourceFile], positive_labels: Sequence[str]) -> None:
     seen: dict[str, SourceFile] = {f"{file.kind} {file.uri}": file for file in files}
     for file in seen.values():
-        check(file)
+        check(file, positive_labels)
 
 
 def _index_and_search(config: Config, machines: Machines) -> list[Stage]:

@@ -1,5 +1,6 @@
 """Bring queries and judgements together: who is judged, by which documents, and which judgements lead nowhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.documents.clean import is_empty
+from operators.errors import InputError, listed, shown
 from operators.keys import keys_of, text_keys_of
 from operators.schemas import DROPPED, JUDGEMENTS, QUERIES, numbers
 from operators.segments import row_of, starts_of
@@ -34,20 +36,108 @@ class Resolved:
 
 
 def with_keys(judgements: pa.Table) -> pa.Table:
-    """Give judgements as read (query_id, doc_id, maybe score and label) their keys (schema READ_JUDGEMENTS)."""
+    """Give judgements as read (query_id, doc_id, maybe score and label) their keys (schema READ_JUDGEMENTS).
+
+    `judged` is null where the label has to tell, see `judged_by_labels`; it is 1 where there is no label either.
+    """
     names = judgements.column_names
     size = judgements.num_rows
+    without = pa.nulls(size, pa.float32()) if "label" in names else np.ones(size, dtype=np.float32)
     return pa.table(
         {
             "query_id": judgements.column("query_id"),
             "doc_id": judgements.column("doc_id"),
-            "judged": judgements.column("score") if "score" in names else np.ones(size, dtype=np.float32),
+            "judged": judgements.column("score") if "score" in names else without,
             "label": judgements.column("label") if "label" in names else pa.nulls(size, pa.string()),
             "query_key": keys_of(judgements.column("query_id")),
             "doc_key": keys_of(judgements.column("doc_id")),
         },
         schema=READ_JUDGEMENTS,
     )
+
+
+def judged_by_labels(place: str, judgements: pa.Table, positive_labels: Sequence[str]) -> pa.Table:
+    """Decide by their labels what judgements are worth.
+
+    Labels that are all numbers (or true and false) are scores. Other labels make a positive where they are among
+    `positive_labels`. A score that was given stays, and counts as 0 where the label is not among `positive_labels`.
+
+    Args:
+        place: where they are from, for messages.
+        judgements: of all files, schema READ_JUDGEMENTS.
+        positive_labels: of the configuration; may be empty.
+
+    Returns:
+        The same judgements, no `judged` of them null.
+
+    Raises:
+        InputError: labels are missing, are words and `positive_labels` is empty, or some of these do not occur.
+    """
+    open_ = pc.is_null(judgements.column("judged"))
+    labels = judgements.column("label")
+    if not (pc.any(open_).as_py() or positive_labels):
+        return judgements
+    _refuse_unlabelled(place, judgements.filter(pc.and_(open_, _is_blank(labels))))
+    values = _numbers_in(labels)
+    if not positive_labels:
+        if values is None:
+            raise InputError(
+                f"{place}: the labels are words: {_kinds_of(labels)}. Say in data.positive_labels which are positive, "
+                f"or name a column of numbers in data.judgements.columns.score."
+            )
+        judged = pc.coalesce(judgements.column("judged"), values)
+    else:
+        positive = _positive(place, labels, values, positive_labels)
+        judged = pc.if_else(positive, pc.fill_null(judgements.column("judged"), 1.0), 0.0).cast(pa.float32())
+    return judgements.set_column(judgements.schema.get_field_index("judged"), "judged", judged)
+
+
+def _positive(
+    place: str, labels: pa.ChunkedArray, values: pa.ChunkedArray | None, positive_labels: Sequence[str]
+) -> pa.ChunkedArray:
+    """Tell which labels are among the positive ones: by value where all are numbers, else letter by letter."""
+    wanted = pa.array(positive_labels, pa.string())
+    numbers_wanted = _numbers_in(wanted)
+    given = labels
+    if values is not None and numbers_wanted is not None:
+        given, wanted = values, numbers_wanted
+    absent = [
+        label for label, there in zip(positive_labels, pc.is_in(wanted, given).to_pylist(), strict=True) if not there
+    ]
+    if absent:
+        raise InputError(
+            f"{place}: data.positive_labels names {listed(absent)}, which is no label there. "
+            f"The labels are {_kinds_of(labels)}."
+        )
+    return pc.is_in(given, wanted)
+
+
+def _numbers_in(labels: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray | None:
+    """Return labels as float32 where all that are not missing are finite numbers, true or false; else None."""
+    lower = pc.utf8_lower(pc.utf8_trim_whitespace(labels))
+    lower = pc.if_else(pc.equal(lower, "true"), "1", pc.if_else(pc.equal(lower, "false"), "0", lower))
+    try:
+        values = pc.if_else(_is_blank(labels), None, lower).cast(pa.float32())
+    except pa.ArrowInvalid:
+        return None
+    return values if pc.all(pc.is_finite(values)).as_py() is not False else None
+
+
+def _is_blank(labels: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(labels), ""), True)
+
+
+def _kinds_of(labels: pa.ChunkedArray) -> str:
+    return listed(pc.unique(labels.filter(pc.invert(_is_blank(labels)))).sort().to_pylist()) or "none"
+
+
+def _refuse_unlabelled(place: str, judgements: pa.Table) -> None:
+    if judgements.num_rows:
+        query, document = (shown(judgements.column(name)[0].as_py(), 40) for name in ("query_id", "doc_id"))
+        raise InputError(
+            f"{place}: {judgements.num_rows} judgements have no label, such as that of the document {document} for the "
+            f"query {query}. Give every row a label or a score."
+        )
 
 
 def key_queries(batch: pa.Table) -> pa.Table:

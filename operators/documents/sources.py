@@ -1,17 +1,19 @@
 """Sources: which files hold documents, queries, judgements or pairs, in which format and under which column names."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import fsspec
-from fsspec.utils import infer_compression
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from operators.errors import InputError
 from operators.settings import AtLeastOne, Place, Settings
-from operators.storage import check_storage, open_uri, refusing
+from operators.storage import check_storage, info_of, open_uri, refusing
 
 Format = Literal["auto", "jsonl", "parquet", "csv", "tsv"]
+Quoting = Literal["auto", "none", "minimal"]
 Role = str
 
 # Under which names each role is looked for where the configuration names no column: roles that must be there, then
@@ -31,9 +33,21 @@ CONVENTIONS: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
 OPTIONAL: Mapping[str, Mapping[Role, tuple[str, ...]]] = {
     "corpus": {"title": ("title",), "vector": ()},
     "queries": {"vector": ()},
-    "judgements": {"score": ("score", "relevance"), "label": ("label",)},
+    # A label of numbers is a score; where there is neither `score` nor `label`, relevance is read as a label is.
+    "judgements": {"score": ("score", "relevance", "rel"), "label": ("label", "relevance", "rel")},
     "pairs": {"negative": ("negative", "neg"), "query_id": ("query_id",), "positive_id": ("positive_id",)},
 }
+
+ENDINGS: Mapping[str, str] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".tsv": "tsv",
+}
+COMPRESSIONS = ("gz", "bz2", "xz", "lzma", "zst", "lz4", "zip")
+UNREAD = {"sz", "snappy", "br", "7z", "rar", "tar", "tgz", "z"}
 
 
 class SourceConfig(Settings):
@@ -41,7 +55,10 @@ class SourceConfig(Settings):
 
     Attributes:
         path: a file, a glob or an fsspec URI of files; several as a list.
-        format: `auto` goes by the name: .jsonl, .parquet, .csv or .tsv, each also compressed (.gz, .zst, ...).
+        format: `auto` goes by the name: .jsonl, .parquet, .csv or .tsv, each also compressed (.gz, .bz2,
+            .xz, .zst, .lz4, .zip).
+        quoting: of CSV and TSV: `minimal` where fields may stand in quotes, `none` where quotes are text. `auto` is
+            `minimal` for CSV; for TSV the quotes that are there tell, or the file is refused.
         columns: role -> the column's name in the source, where it differs from the usual ones. Roles of a corpus are
             doc_id, text, title and vector; of queries query_id, text and vector; of judgements query_id, doc_id,
             score and label; of pairs query, positive, negative, query_id and positive_id.
@@ -50,6 +67,7 @@ class SourceConfig(Settings):
 
     path: tuple[Place, ...] = Field(min_length=1)
     format: Format = "auto"
+    quoting: Quoting = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
 
@@ -67,6 +85,8 @@ class SourceFile(BaseModel):
     kind: Literal["corpus", "queries", "judgements", "pairs"]
     uri: str
     format: Literal["jsonl", "parquet", "csv", "tsv"]
+    quoting: Quoting = "auto"
+    of_beir: bool = False
     stamp: str
     size: int
     columns: dict[str, str]
@@ -92,13 +112,28 @@ def _files_at(kind: str, source: SourceConfig, path: str) -> list[SourceFile]:
     check_storage(key, path, source.storage_options)
     with refusing(key, path, source.storage_options):
         fs, root = open_uri(path, source.storage_options)
-        if fsspec.core.has_magic(root):
-            names = sorted(name for name, info in fs.glob(root, detail=True).items() if info["type"] == "file")
+        # A name may hold the characters of a glob: what is there as it is written is meant.
+        info = info_of(fs, root)
+        if info is None and fsspec.core.has_magic(root):
+            found = fs.glob(_escaped(fs, root), detail=True)
+            names = sorted(name for name, one in found.items() if one["type"] == "file")
         else:
-            names = [root] * fs.isfile(root)
+            names = [root] * (info is not None and info["type"] == "file")
+    if info is not None and not names:
+        raise InputError(f"{key}: no file at {path}. It is a folder; name its files, as in {path.rstrip('/')}/*.jsonl.")
     if not names:
-        raise InputError(f"data.{kind}.path: no file at {path}. Check the path; a folder needs a glob such as *.jsonl.")
+        raise InputError(f"{key}: no file at {path}. Check the path; a folder needs a glob such as *.jsonl.")
     return [_file(kind, source, fs, name) for name in names]
+
+
+def _escaped(fs: Any, pattern: str) -> str:  # noqa: ANN401 - fsspec is untyped
+    """Escape the folders at the beginning of a glob that are there as they are written."""
+    folders, last = pattern.split("/")[:-1], pattern.rpartition("/")[2]
+    for depth in range(len(folders), 0, -1):
+        begin = "/".join(folders[:depth])
+        if fsspec.core.has_magic(begin) and fs.isdir(begin):
+            return "/".join([re.sub(r"([*?[])", r"[\1]", begin), *folders[depth:], last])
+    return pattern
 
 
 def _file(kind: str, source: SourceConfig, fs: Any, name: str) -> SourceFile:  # noqa: ANN401 - fsspec is untyped
@@ -109,6 +144,7 @@ def _file(kind: str, source: SourceConfig, fs: Any, name: str) -> SourceFile:  #
             "kind": kind,
             "uri": fs.unstrip_protocol(name),
             "format": _format_of(kind, name) if source.format == "auto" else source.format,
+            "quoting": source.quoting,
             "stamp": stamp,
             "size": int(info.get("size") or 0),
             "columns": source.columns,
@@ -119,18 +155,16 @@ def _file(kind: str, source: SourceConfig, fs: Any, name: str) -> SourceFile:  #
 
 def _format_of(kind: str, name: str) -> str:
     stem = name.rpartition("/")[2].lower()
-    if infer_compression(stem):
+    ending = stem.rpartition(".")[2]
+    if ending in UNREAD:
+        raise InputError(
+            f"{name}: files that end in .{ending} are not read. "
+            f"Decompress it, or compress it as one of .{', .'.join(COMPRESSIONS)}."
+        )
+    if ending in COMPRESSIONS:
         stem = stem.rpartition(".")[0]
-    endings = {
-        ".jsonl": "jsonl",
-        ".ndjson": "jsonl",
-        ".json": "jsonl",
-        ".parquet": "parquet",
-        ".csv": "csv",
-        ".tsv": "tsv",
-    }
-    for ending, name_of_format in endings.items():
-        if stem.endswith(ending):
+    for end, name_of_format in ENDINGS.items():
+        if stem.endswith(end):
             return name_of_format
     raise InputError(
         f"{name}: its name does not tell its format. Set data.{kind}.format to jsonl, parquet, csv or tsv."
@@ -147,6 +181,7 @@ class DataConfig(Settings):
         judgements: which document answers which query; a score above 0 is a positive.
         pairs: (query, positive[, negative]) rows; positives and negatives are the corpus. A list is as many pairs.
         split: of a BEIR folder; other data has none.
+        positive_labels: the labels that make a document a positive, where labels are words; others make it none.
         on_dangling: `refuse` stops at judgements that name an unknown document or query, `drop` counts them.
         partition_rows: how many rows a partition holds: what a worker does at a time, and what a kill may cost.
         storage_options: what fsspec needs to open a BEIR folder.
@@ -158,6 +193,7 @@ class DataConfig(Settings):
     judgements: SourceConfig | None = None
     pairs: SourceConfig | None = None
     split: str = "train"
+    positive_labels: tuple[str, ...] = ()
     on_dangling: Literal["refuse", "drop"] = "refuse"
     partition_rows: AtLeastOne = 1024
     storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
@@ -167,12 +203,21 @@ class DataConfig(Settings):
     def _a_path_is_a_source(cls, value: object) -> object:
         return {"path": value} if isinstance(value, str | list) else value
 
+    @field_validator("positive_labels", mode="before")
+    @classmethod
+    def _labels_are_texts(cls, value: object) -> object:
+        if not isinstance(value, list | tuple):
+            raise ValueError("a list of labels is wanted")
+        return tuple(json.dumps(one) if isinstance(one, bool | int | float) else one for one in value)
+
     @model_validator(mode="after")
     def _one_layout(self) -> Self:
         separate = [self.corpus, self.queries, self.judgements]
         layouts = [self.beir is not None, any(separate), self.pairs is not None]
         if sum(layouts) != 1 or (any(separate) and not all(separate)):
             raise ValueError("give either beir, or corpus, queries and judgements together, or pairs")
+        if self.pairs is not None and self.positive_labels:
+            raise ValueError("positive_labels are of judgements, and pairs have none; leave them out")
         return self
 
     def files(self, kind: Literal["corpus", "queries", "judgements"]) -> list[SourceFile]:
@@ -184,7 +229,9 @@ class DataConfig(Settings):
         if self.pairs is not None:
             return list_files("pairs", self.pairs)
         source: SourceConfig | None = getattr(self, kind)
-        return list_files(kind, source if source is not None else self._beir_source(kind))
+        if source is not None:
+            return list_files(kind, source)
+        return [file.model_copy(update={"of_beir": True}) for file in list_files(kind, self._beir_source(kind))]
 
     def has_vectors(self, kind: Literal["corpus", "queries"]) -> bool:
         """Tell whether the vectors of one kind come as a column, so that nothing is encoded."""
@@ -195,12 +242,13 @@ class DataConfig(Settings):
         names = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "judgements": f"qrels/{self.split}.tsv"}
         plain = f"{str(self.beir).rstrip('/')}/{names[kind]}"
         check_storage("data.beir", plain, self.storage_options)
-        fs, root = open_uri(plain, self.storage_options)
-        path = next((plain + ending for ending in ("", ".gz") if fs.exists(root + ending)), None)
+        with refusing("data.beir", plain, self.storage_options):
+            fs, root = open_uri(plain, self.storage_options)
+            endings = ("", *(f".{ending}" for ending in COMPRESSIONS))
+            path = next((plain + ending for ending in endings if info_of(fs, root + ending) is not None), None)
         if path is None:
-            raise InputError(f"data.beir: {plain} does not exist (nor with .gz). {self._splits()}".rstrip())
-        columns = {"query_id": "query-id", "doc_id": "corpus-id", "score": "score"} if kind == "judgements" else {}
-        return SourceConfig(path=(path,), columns=columns, storage_options=self.storage_options)
+            raise InputError(f"data.beir: {plain} does not exist (nor compressed). {self._splits()}".rstrip())
+        return SourceConfig(path=(path,), storage_options=self.storage_options)
 
     def _splits(self) -> str:
         fs, root = open_uri(f"{str(self.beir).rstrip('/')}/qrels", self.storage_options)

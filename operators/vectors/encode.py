@@ -170,6 +170,9 @@ def token_rows(module: Any) -> int | None:  # noqa: ANN401 - the library is unty
 
 
 def normalise(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Scale the rows of a float32 matrix, shape (n, dimension), to length 1; rows of zeros stay as they are."""
-    lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+    """Scale the rows of a float32 matrix, shape (n, dimension), to length 1; rows of zeros stay as they are.
+
+    Lengths are float64: in float32 the squares of values above 1e19 or below 1e-23 over- or underflow.
+    """
+    lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))[:, np.newaxis]
     return np.asarray(matrix / np.where(lengths > 0, lengths, 1), dtype=np.float32)

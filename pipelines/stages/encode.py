@@ -73,9 +73,14 @@ class EncodeTexts:
         texts = [unit for side in SIDES if side not in self.given for unit in units[side]]
         stats = execution.map("take", taking, given) + execution.map(STEP, encoding, texts, self.pool)
         done = dict(zip([unit.name for unit in (*given, *texts)], stats, strict=True))
-        dimensions = {one["dimension"] for one in stats if one["rows_out"]}
+        dimensions = {
+            one["dimension"]: side
+            for side in SIDES
+            for one in (done[unit.name] for unit in units[side])
+            if one["rows_out"]
+        }
         if len(dimensions) > 1:
-            raise InputError(f"The vectors of the corpus and of the queries have lengths {sorted(dimensions)}.")
+            raise InputError(_lengths(dimensions))
         parts = {
             _KIND[side]: [
                 {**done[unit.name]["file"], "rows": done[unit.name]["rows_out"], "digest": unit.name}
@@ -91,7 +96,7 @@ class EncodeTexts:
             "rows_out": sum(one["rows_out"] for one in sides.values()),
             "dropped": {},
             "bare_seconds": sum(one["bare_seconds"] for one in stats) / (self.pool.workers or 1),
-            "dimension": dimensions.pop(),
+            "dimension": next(iter(dimensions)),
             "vector_dtype": self.config.vector_dtype,
             "encoder": self._used(),
             "rows": sides,
@@ -115,6 +120,11 @@ class EncodeTexts:
             name = xxhash.xxh3_128_hexdigest(identity.encode())
             units[name] = Unit(name, {"texts": part, "side": side})
         return list(units.values())
+
+
+def _lengths(dimensions: Mapping[int, Side]) -> str:
+    sides = [f"a {side} vector has {dimension} values" for dimension, side in dimensions.items()]
+    return f"{', '.join(sides)}: queries and documents need vectors of one length. Give both from one model."
 
 
 def _counts(stats: Sequence[Stats]) -> dict[str, int]:

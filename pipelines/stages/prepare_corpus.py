@@ -77,7 +77,14 @@ class PrepareCorpus(Stage):
             "rows_in": sum(stats["rows_in"] for stats in read_stats),
             "rows_out": sum(stats["rows_out"] for stats in written),
             "dropped": added([*read_stats, *identified], "dropped"),
-            "dimension": one_dimension(self.files[0].uri, [one for stats in read_stats for one in stats["dimensions"]]),
+            "dimension": one_dimension(
+                "corpus",
+                {
+                    one: file.uri
+                    for file, stats in zip(self.files, read_stats, strict=True)
+                    for one in stats["dimensions"]
+                },
+            ),
             "parts": {
                 "documents": [
                     {**stats["file"], "rows": stats["rows_out"], "digest": stats["digest"]} for stats in written
@@ -201,15 +208,20 @@ def dimensions_in(table: pa.Table) -> list[int]:
     return [table.schema.field("vector").type.list_size] if "vector" in table.column_names else []
 
 
-def one_dimension(uri: str, dimensions: Sequence[int]) -> int | None:
-    """Return the dimension that all given vectors have, or None where none are given.
+def one_dimension(kind: str, dimensions: Mapping[int, str]) -> int | None:
+    """Return the dimension that all given vectors of one kind have, or None where none are given.
+
+    Args:
+        kind: the source, for the message.
+        dimensions: each dimension that was met, with a file that has it.
 
     Raises:
         InputError: there are several.
     """
-    if len(set(dimensions)) > 1:
-        raise InputError(f"{uri}: vectors of different lengths in its files: {sorted(set(dimensions))}.")
-    return dimensions[0] if dimensions else None
+    if len(dimensions) > 1:
+        found = [f"{dimension} values in {uri}" for dimension, uri in sorted(dimensions.items())[:2]]
+        raise InputError(f"data.{kind}: vectors of different lengths: {' and '.join(found)}. Give all from one model.")
+    return next(iter(dimensions), None)
 
 
 def counts_of(reasons: pa.ChunkedArray) -> dict[str, int]:

@@ -10,11 +10,20 @@ import numpy as np
 import pyarrow as pa
 
 from operators.documents.clean import CleanConfig
-from operators.documents.judge import READ_JUDGEMENTS, Resolved, judged_queries, key_queries, resolve, with_keys
+from operators.documents.judge import (
+    READ_JUDGEMENTS,
+    Resolved,
+    judged_by_labels,
+    judged_queries,
+    key_queries,
+    resolve,
+    with_keys,
+)
+from operators.documents.metadata import with_merged_metadata
 from operators.documents.pairs import judgements_of, queries_of
 from operators.documents.read import read
 from operators.documents.sources import SourceFile
-from operators.errors import InputError, listed
+from operators.errors import InputError, listed, shown
 from operators.schemas import DROPPED, concat, numbers
 from operators.segments import in_sorted, row_of
 from pipelines.engines import Stats, Unit
@@ -39,6 +48,7 @@ class PrepareQueries(Stage):
     clean: CleanConfig
     on_dangling: Literal["refuse", "drop"]
     partition_rows: int
+    positive_labels: Sequence[str] = ()
 
     name = "prepare/queries"
     inputs: tuple[str, ...] = ("prepare/corpus",)
@@ -52,6 +62,7 @@ class PrepareQueries(Stage):
             "drop_empty": self.clean.drop_empty,
             "on_dangling": self.on_dangling,
             "partition_rows": self.partition_rows,
+            "positive_labels": list(self.positive_labels),
         }
 
     def run(self, execution: Execution) -> Summary:
@@ -71,7 +82,7 @@ class PrepareQueries(Stage):
             "rows_out": joined["rows_out"],
             "judgements": joined["judgements"],
             "dropped": added([read_stats, joined], "dropped"),
-            "dimension": one_dimension(self.queries[0].uri, read_stats["dimensions"]),
+            "dimension": next(iter(read_stats["dimensions"]), None),
             "parts": {kind: joined[kind] for kind in ("queries", "judgements", "dropped_queries")},
         }
 
@@ -85,12 +96,11 @@ class ReadQueries:
     def __call__(self, unit: Unit) -> Stats:
         """Read everything."""
         del unit  # there is one for all, and the stage knows the files
-        queries = pa.concat_tables([key_queries(table) for table in self._tables(self.stage.queries, queries_of)])
+        queries = pa.concat_tables(self._keyed_queries())
         judgements = pa.concat_tables(
-            [with_keys(table) for table in self._tables(self.stage.judgements, judgements_of)]
+            [with_keys(table) for _, table in self._tables(self.stage.judgements, judgements_of)]
         )
-        if not judgements.num_rows:
-            raise InputError(f"{self.stage.judgements[0].uri}: no judgements. Without positives nothing can be mined.")
+        judgements = judged_by_labels(self.stage.judgements[0].uri, judgements, self.stage.positive_labels)
         queries = self._once_each(queries)
         unknown = ~np.isin(numbers(judgements, "query_key"), numbers(queries, "query_key"))
         self._refuse_unknown(judgements.filter(pa.array(unknown)))
@@ -113,22 +123,34 @@ class ReadQueries:
             "files": files,
         }
 
+    def _keyed_queries(self) -> list[pa.Table]:
+        """Read the queries: their keys, and vectors of one length where they came with some."""
+        keyed, lengths = [], dict[int, str]()
+        for file, table in self._tables(self.stage.queries, queries_of):
+            keyed.append(key_queries(table))
+            lengths.update(dict.fromkeys(dimensions_in(table), file.uri))
+        one_dimension("queries", lengths)
+        return keyed
+
     @staticmethod
-    def _tables(files: Sequence[SourceFile], of_pairs: Any) -> list[pa.Table]:  # noqa: ANN401 - a function
+    def _tables(files: Sequence[SourceFile], of_pairs: Any) -> list[tuple[SourceFile, pa.Table]]:  # noqa: ANN401 - a function
         tables = [(file, table) for file in files for table in read(file)]
         if not tables:
             raise InputError(f"{files[0].uri}: the file has no rows.")
-        return [of_pairs(table) if file.kind == "pairs" else table for file, table in tables]
+        return [(file, of_pairs(table) if file.kind == "pairs" else table) for file, table in tables]
 
     @staticmethod
     def _once_each(queries: pa.Table) -> pa.Table:
+        """Keep the first row of each query, with the metadata of all its rows."""
         keys, texts = numbers(queries, "query_key"), numbers(queries, "text_key")
         first = row_of(keys, keys)
         other = np.flatnonzero(texts != texts[first])
         if len(other):
             name = queries.column("query_id")[int(other[0])].as_py()
-            raise InputError(f"The query_id {name!r} stands for two different texts. Give each query an id of its own.")
-        return queries.filter(pa.array(first == np.arange(len(first))))
+            raise InputError(
+                f"The query_id {shown(name)} stands for two different texts. Give each query an id of its own."
+            )
+        return with_merged_metadata(queries, first)
 
     def _refuse_unknown(self, judgements: pa.Table) -> None:
         if judgements.num_rows and self.stage.on_dangling == "refuse":

@@ -15,7 +15,7 @@ import pytest
 from operators.errors import InputError
 from pipelines.config import load
 from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, write_collection
+from tests.integration.conftest import Collection, configuration, dataset, write_collection
 
 Spoil = Callable[[dict[str, Any], Path], None]
 
@@ -233,3 +233,33 @@ def test_nothing_in_a_model_folder_is_unpickled_or_executed(
     with pytest.raises(InputError, match=r"encoder\.model"):
         run("mine", configuration(tmp_path / "run", collection, model))
     assert not witness.exists()
+
+
+def test_query_files_with_vectors_of_other_lengths_are_refused_and_named(tmp_path: Path) -> None:
+    data = files(tmp_path, vectors=4)
+    for number in (4, 6):
+        vectors = [[1.0] * number]
+        write(tmp_path / f"q{number}.parquet", {"query_id": [f"q{number % 4 // 2}"], "text": ["a"], "vector": vectors})
+    data["queries"]["path"] = [str(tmp_path / "q4.parquet"), str(tmp_path / "q6.parquet")]
+    with pytest.raises(InputError, match=r"data\.queries: .*4 values in .*q4\.parquet and 6 values in .*q6\.parquet"):
+        run("mine", configuration(tmp_path / "run", None, None, data=data))
+    data = files(tmp_path, vectors=4)
+    write(tmp_path / "more.parquet", {"doc_id": ["x"], "text": ["more"], "vector": [[1.0] * 6]})
+    data["corpus"]["path"] = [str(tmp_path / "corpus.parquet"), str(tmp_path / "more.parquet")]
+    with pytest.raises(InputError, match=r"data\.corpus: .*4 values in .*corpus.* and 6 values in .*more\.parquet"):
+        run("mine", configuration(tmp_path / "run", None, None, data=data))
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_that_are_words_are_refused_until_some_are_positive(static_model: Path, tmp_path: Path) -> None:
+    data = files(tmp_path)
+    labels = {"query_id": ["q0", "q0", "q1"], "doc_id": ["d0", "d1", "d1"], "label": ["good", "bad", "good"]}
+    write(tmp_path / "judgements.parquet", labels)
+    with pytest.raises(InputError, match=r"'bad', 'good'.*data\.positive_labels"):
+        run("mine", configuration(tmp_path / "run", None, static_model, data=data))
+    assert not (tmp_path / "run").exists()
+    data["positive_labels"] = ["good"]
+    run("mine", configuration(tmp_path / "run", None, static_model, data=data))
+    triplets = dataset(tmp_path / "run")
+    pairs = set(zip(*(triplets.column(name).to_pylist() for name in ("query_id", "positive_id")), strict=True))
+    assert pairs == {("q0", "d0"), ("q1", "d1")}

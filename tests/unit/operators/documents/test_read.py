@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.documents.read import ROWS_AT_ONCE, read
+from operators.documents.read import read
+from operators.documents.rows import ROWS_AT_ONCE
 from tests.unit.operators.documents.files import (
     DOCUMENTS,
     WRITERS,

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.documents import read as reading
-from operators.documents.read import ROWS_AT_ONCE, check
+from operators.documents import rows as reading
+from operators.documents.read import check
+from operators.documents.rows import ROWS_AT_ONCE
 from operators.errors import InputError
 from tests.unit.operators.documents.files import (
     DOCUMENTS,
@@ -95,9 +96,15 @@ def test_a_score_that_is_no_number_is_refused(tmp_path: Path, name: str, score: 
     assert re.search(r"row [12]:", message)
 
 
-def test_rows_of_another_length_are_refused_and_shown(tmp_path: Path) -> None:
-    (tmp_path / "x.tsv").write_text("id\ttext\n1\tone\n2\ttwo\ttoo much\n")
-    assert "Expected 2 columns, got 3: 2\ttwo\ttoo much" in refusal_of(tmp_path / "x.tsv")
+@pytest.mark.parametrize(("name", "delimiter"), [("x.csv", ","), ("x.tsv", "\t")])
+@pytest.mark.parametrize("row", [0, 1, 300_000])
+def test_a_row_of_another_length_is_refused_by_its_number_and_shown(
+    tmp_path: Path, name: str, delimiter: str, row: int
+) -> None:
+    lines = [["id", "text"], *([str(i), "one"] for i in range(row)), ["2", "two", "too much"], ["3", "three"]]
+    (tmp_path / name).write_text("".join(delimiter.join(line) + "\n" for line in lines))
+    message = refusal_of(tmp_path / name)
+    assert f"row {row + 1}: 3 fields where the header has 2: {delimiter.join(lines[row + 1])!r}" in message
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:

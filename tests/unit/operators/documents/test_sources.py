@@ -1,7 +1,11 @@
 """Sources: which files are found, in which order, and what is refused before work starts."""
 
 import gzip
+import http.server
 import os
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +213,109 @@ def test_vectors_are_there_where_a_column_is_named() -> None:
     assert data.has_vectors("corpus")
     assert not data.has_vectors("queries")
     assert not DataConfig(beir="folder").has_vectors("corpus")
+
+
+GLOB_NAMES = ["run[1]/c.jsonl", "c[1].jsonl", "what?/c*.jsonl", "a[b/c]d.jsonl", "[x]/[y]/c.jsonl"]
+
+
+@pytest.mark.parametrize("name", GLOB_NAMES)
+def test_a_path_that_is_there_as_it_is_written_is_no_glob(tmp_path: Path, name: str) -> None:
+    _touch(tmp_path, *GLOB_NAMES, "run1/c.jsonl", "c1.jsonl", "whats/cc.jsonl")
+    (tmp_path / name).write_text('{"id": 1, "text": "meant"}\n')
+    (file,) = list_files("corpus", SourceConfig(path=(str(tmp_path / name),)))
+    assert [row["text"] for table in read(file) for row in table.to_pylist()] == ["meant"]
+
+
+@pytest.mark.parametrize("folder", ["run[1]", "what?", "deep/[x]"])
+def test_a_glob_in_a_folder_with_such_a_name_finds_its_files(tmp_path: Path, folder: str) -> None:
+    _touch(tmp_path, f"{folder}/a.jsonl", f"{folder}/b.jsonl", "run1/c.jsonl", "whats/c.jsonl", "deep/x/c.jsonl")
+    assert _found(tmp_path / folder / "*.jsonl") == ["a.jsonl", "b.jsonl"]
+
+
+def test_a_beir_folder_may_have_such_a_name(tmp_path: Path) -> None:
+    folder = _touch(tmp_path / "run[1]", "corpus.jsonl", "queries.jsonl", "qrels/train.tsv")
+    assert len(DataConfig(beir=str(folder)).files("judgements")) == 1
+
+
+def test_a_folder_where_a_file_belongs_is_called_one_and_the_other_way_round(tmp_path: Path) -> None:
+    _touch(tmp_path, "sub/a.jsonl")
+    with pytest.raises(InputError, match=r"It is a folder; name its files, as in .*sub/\*\.jsonl"):
+        _found(tmp_path / "sub")
+    for path in ("sub/a.jsonl/b.jsonl", "sub/a.jsonl/*.jsonl"):
+        with pytest.raises(InputError, match="no file at"):
+            _found(tmp_path / path)
+    with pytest.raises(InputError, match=r"data\.beir: .*a\.jsonl/corpus\.jsonl does not exist"):
+        DataConfig(beir=str(tmp_path / "sub" / "a.jsonl")).files("corpus")
+
+
+@pytest.mark.parametrize("name", ["x.jsonl.sz", "x.csv.br", "x.tar", "x.tsv.7z"])
+def test_a_compression_that_is_not_read_is_refused(tmp_path: Path, name: str) -> None:
+    _touch(tmp_path, name)
+    with pytest.raises(InputError, match=r"are not read\. Decompress it, or compress it as one of \.gz, "):
+        _found(tmp_path / name)
+
+
+def test_a_file_that_may_not_be_read_or_is_gone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _touch(tmp_path, "a.jsonl") / "a.jsonl"
+    (file,) = list_files("corpus", SourceConfig(path=(str(path),)))
+    path.unlink()
+    with pytest.raises(InputError, match=r"a\.jsonl: the file cannot be opened \(No such file"):
+        list(read(file))
+    path.mkdir()
+    with pytest.raises(InputError, match=r"a\.jsonl: the file cannot be opened \(Is a directory"):
+        list(read(file))
+
+
+class _Refusing(http.server.BaseHTTPRequestHandler):
+    status = 500
+
+    def do_GET(self) -> None:
+        self.send_error(int(self.path.strip("/").partition("/")[0]))
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def refusing_server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 500, 503])
+def test_only_what_a_server_does_not_have_is_no_file(refusing_server: str, status: int) -> None:
+    with pytest.raises(InputError) as refused:
+        _found(f"{refusing_server}/{status}/x.jsonl")
+    assert ("no file at" in str(refused.value)) == (status in (404, 410))
+    assert str(status) in str(refused.value)
+
+
+@pytest.mark.parametrize("path", ["http://127.0.0.1:{}/x.jsonl", "http://127.0.0.1:{}/*.jsonl"])
+def test_a_port_where_nobody_listens_is_no_missing_file(path: str) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = path.format(closed.getsockname()[1])
+        with pytest.raises(InputError, match="the server does not answer") as refused:
+            _found(uri)
+        with pytest.raises(InputError, match="the server does not answer"):
+            DataConfig(beir=uri.rpartition("/")[0]).files("corpus")
+    assert "no file" not in str(refused.value)
+
+
+@pytest.mark.parametrize("labels", ["SUPPORT", {"a": 1}, [["a"]], [None]])
+def test_positive_labels_are_a_list_of_labels(labels: object) -> None:
+    with pytest.raises(ValidationError, match="positive_labels"):
+        DataConfig.model_validate({"beir": "x", "positive_labels": labels})
+    assert DataConfig.model_validate({"beir": "x", "positive_labels": ["a", 1, True]}).positive_labels == (
+        "a",
+        "1",
+        "true",
+    )
+    with pytest.raises(ValidationError, match="pairs have none"):
+        DataConfig.model_validate({"pairs": "x", "positive_labels": ["a"]})

@@ -10,7 +10,7 @@ import pytest
 
 from operators.errors import InputError
 from operators.schemas import matrix_of
-from operators.vectors.encode import Encode, EncoderConfig, Side, load_model, resolve
+from operators.vectors.encode import Encode, EncoderConfig, Side, load_model, normalise, resolve
 
 # Of mixed length, the longest and the shortest in the middle.
 TEXTS = [
@@ -197,3 +197,17 @@ def test_a_second_call_gives_the_same_bits(minilm: Path) -> None:
     keys = pa.array(range(3), pa.int64())
     batch = pa.table({"key": keys, "text_key": keys, "text": pa.array(TEXTS[:3])})
     assert encode(batch).equals(encode(batch))
+
+
+@pytest.mark.parametrize("scale", [1e-45, 1e-42, 1e-38, 1e-23, 1e-10, 1.0, 1e10, 1e20, 3e37])
+@pytest.mark.parametrize("dimension", [1, 3, 778])
+def test_vectors_of_any_finite_length_are_normalised_as_in_float64(scale: float, dimension: int) -> None:
+    matrix = (np.random.default_rng(dimension).uniform(-10, 10, (50, dimension)) * scale).astype(np.float32)
+    matrix[7] = 0
+    exact = matrix.astype(np.float64)
+    lengths = np.sqrt((exact**2).sum(axis=1, keepdims=True))
+    expected = exact / np.where(lengths > 0, lengths, 1)
+    found = normalise(matrix)
+    assert found.dtype == np.float32
+    assert not found[7].any()
+    np.testing.assert_allclose(found, expected, rtol=2e-7, atol=1e-45)
