@@ -5,60 +5,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Literal
 
-import yaml
-
+from tests.fuzz.case import Case, Way, way_of, write_config
 from tests.fuzz.checking import compare, promises
-from tests.fuzz.outcome import REFUSED, Expected, Outcome, as_command, in_process, leftovers
+from tests.fuzz.outcome import REFUSED, Expected, Outcome, leftovers
+from tests.fuzz.runs import run_case_of_run
 from tests.fuzz.sources import source_case
-
-Way = Literal["process", "command"]
-
-
-@dataclass
-class Case:
-    """One case.
-
-    Attributes:
-        kind: of what is fuzzed.
-        seed: decides all else.
-        way: in this process, or as a command.
-        told: what it is, for whoever looks at it.
-        findings: what went wrong.
-        ended: exit status -> count, of its commands.
-        seconds: how long it took.
-    """
-
-    kind: str
-    seed: int
-    way: Way = "process"
-    told: list[str] = field(default_factory=list)
-    findings: list[str] = field(default_factory=list)
-    ended: dict[int, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """How to run it again."""
-        return f"{self.kind}:{self.seed}"
-
-    def run(self, arguments: list[str], folder: Path) -> Outcome:
-        """Run a command of the case, and find what is wrong with how it ended."""
-        outcome = (in_process if self.way == "process" else as_command)(arguments, folder)
-        self.told.append(f"hardneg {' '.join(arguments)} -> {outcome.code} {outcome.message}")
-        self.findings += outcome.faults()
-        self.ended[outcome.code] = self.ended.get(outcome.code, 0) + 1
-        return outcome
-
-
-def way_of(kind: str, seed: int) -> Way:
-    """Return how a case runs: a third as commands; loading torch takes seconds, so of models a tenth."""
-    return "command" if Random(f"way {kind} {seed}").random() < (0.1 if kind == "model" else 1 / 3) else "process"
-
 
 def run_case(kind: str, seed: int, way: Way | None = None, keep: Path | None = None) -> Case:
     """Run a case in a folder that is removed afterwards, or in one to keep."""
@@ -97,13 +51,6 @@ def judge(case: Case, outcome: Outcome, expected: Expected, run: Path, formats: 
         case.findings += found
 
 
-def write_config(folder: Path, config: Mapping[str, object]) -> Path:
-    """Write a configuration."""
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(dict(config), allow_unicode=True), encoding="utf-8")
-    return path
-
-
 def _source(case: Case, random: Random, folder: Path) -> None:
     made = source_case(random, folder, None, None)
     path = write_config(folder, made.config)
@@ -116,4 +63,4 @@ def _source(case: Case, random: Random, folder: Path) -> None:
     judge(case, outcome, made.expected, Path(made.config["run"]), made.config["export"]["formats"])
 
 
-KINDS: Mapping[str, Callable[[Case, Random, Path], None]] = {"source": _source}
+KINDS: Mapping[str, Callable[[Case, Random, Path], None]] = {"source": _source, "run": run_case_of_run}

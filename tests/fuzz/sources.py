@@ -85,6 +85,7 @@ def source_case(random: Random, folder: Path, encoder: Encoder | None, model: Pa
     spoilt = spoil_bytes(random, random.choice([path for one in sources for path in one.paths])) if spoiling and not told else None
     if spoilt is not None:
         told.append(spoilt.told)
+    told += [f"{one.source.kind}: {one.format}{one.ending}, {one.source.roles}" for one in sources]
     config = _config(random, folder, sources, layout, similarity)
     if model is not None and encoder is not None:
         config["encoder"]["model"] = str(model)

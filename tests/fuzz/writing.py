@@ -108,7 +108,10 @@ def _vector_type(random: Random, values: Sequence[Any]) -> pa.DataType | None:
         return pa.list_(pa.float32())
     if whole and random.random() < 0.3:
         return pa.list_(pa.int32())
-    return random.choice(VECTOR_TYPES)(lengths.pop() or 0)
+    kinds = [kind(lengths.copy().pop() or 0) for kind in VECTOR_TYPES]
+    if max(abs(one) for value in values for one in value) > 1000:
+        kinds = [kind for kind in kinds if kind.value_type != pa.float16()]
+    return random.choice(kinds)
 
 
 def _text_type(random: Random, values: Sequence[Any]) -> pa.DataType | None:
