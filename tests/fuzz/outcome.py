@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[2]
 # A message says what to do: one of these words, or what is wanted.
 _REMEDY = re.compile(
     r"\b(use|set|give|name|check|correct|change|choose|raise|lower|try|write|put|spread|look|rename|remove|delete|move|"
-    r"wait|run|start|leave|make|add|free|save|shorten|restore|install|replace|convert|encode|mend|split|wanted|are|is "
-    r"the file complete|did you mean|or)\b",
+    r"wait|run|start|leave|make|add|free|save|shorten|restore|install|replace|convert|encode|mend|split|wanted|expected|"
+    r"should|must|valid|needs?|is the file complete|did you mean|or)\b",
     re.IGNORECASE,
 )
 

@@ -3,7 +3,6 @@
 import atexit
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,13 +15,14 @@ import yaml
 from tests.fuzz.case import Case, write_config
 from tests.fuzz.checking import dataset_rows
 from tests.fuzz.outcome import REFUSED, in_process
+from tests.fuzz.place import new_folder
 from tests.fuzz.simple import simple_config
 from tests.fuzz.spoil import damaged, remove
 
 BASES: Mapping[str, Mapping[str, Any]] = {
     "shards": {"index": {"factory": "exact", "shard_rows": 9}, "export": {"formats": ["triplet", "n-tuple"]}},
     "jsonl": {"export": {"formats": ["labeled-list", "labeled-pair", "triplet"], "file_format": "jsonl"}},
-    "codes": {"index": {"factory": "IVF2,SQ8", "shard_rows": 20, "train_rows": 10}, "export": {"formats": ["triplet"]}},
+    "codes": {"index": {"factory": "IVF2,SQ8", "shard_rows": 20}, "export": {"formats": ["triplet"]}},
 }
 CHANGES = ("select.relative_margin=0.25", "select.num_negatives=1", "export.formats=[labeled-pair]", "search.k=9")
 COMMANDS = ("again", "again", "changed", "changed", "status", "verify", "verify", "plan")
@@ -50,7 +50,7 @@ class Base:
 
 @cache
 def _place() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="hardneg-fuzz-runs-"))
+    folder = new_folder("runs")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

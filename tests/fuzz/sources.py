@@ -68,13 +68,15 @@ class SourceCase:
     told: list[str]
 
 
-def source_case(random: Random, folder: Path, encoder: Encoder | None, model: Path | None) -> SourceCase:
-    """Write the sources of a case; without an encoder all vectors are given."""
+def source_case(
+    random: Random, folder: Path, encoder: Encoder | None, model: Path | None, *, spoilt: bool | None = None
+) -> SourceCase:
+    """Write the sources of a case; without an encoder all vectors are given. Half of them are spoilt."""
     similarity: Similarity = random.choice(["cosine", "dot"])
     layout = "separate" if encoder is None else random.choice(["separate", "separate", "beir", "pairs"])
     similarity = "dot" if encoder is not None else similarity  # sums of the model's vectors are exact, lengths are not
     held = content(random, similarity)
-    spoiling = random.random() < 0.5
+    spoiling = random.random() < 0.5 if spoilt is None else spoilt
     sources = _sources(random, held, layout, model_there=encoder is not None)
     told = []
     if spoiling and random.random() < 0.5:
@@ -82,14 +84,15 @@ def source_case(random: Random, folder: Path, encoder: Encoder | None, model: Pa
         told.append(spoil_rows(random, one.source))
     for one in sources:
         _write(random, folder / "data", one, layout)
-    spoilt = spoil_bytes(random, random.choice([path for one in sources for path in one.paths])) if spoiling and not told else None
-    if spoilt is not None:
-        told.append(spoilt.told)
+    hurt = None
+    if spoiling and not told:
+        hurt = spoil_bytes(random, random.choice([path for one in sources for path in one.paths]))
+        told.append(hurt.told)
     told += [f"{one.source.kind}: {one.format}{one.ending}, {one.source.roles}" for one in sources]
     config = _config(random, folder, sources, layout, similarity)
     if model is not None and encoder is not None:
         config["encoder"]["model"] = str(model)
-    expected = _expected(sources, config, similarity, encoder, spoilt)
+    expected = _expected(sources, config, similarity, encoder, hurt)
     return SourceCase(config, expected, told)
 
 
