@@ -16,6 +16,7 @@ from tests.fuzz.place import new_folder
 from tests.fuzz.runs import run_case_of_run
 from tests.fuzz.sources import source_case
 
+
 def run_case(kind: str, seed: int, way: Way | None = None, keep: Path | None = None) -> Case:
     """Run a case in a folder that is removed afterwards, or in one to keep."""
     case = Case(kind, seed, way or way_of(kind, seed))
@@ -47,4 +48,9 @@ def _source(case: Case, random: Random, folder: Path) -> None:
     judge(case, outcome, made.expected, Path(made.config["run"]), made.config["export"]["formats"])
 
 
-KINDS: Mapping[str, Callable[[Case, Random, Path], None]] = {"source": _source, "config": config_case, "model": model_case, "run": run_case_of_run}
+KINDS: Mapping[str, Callable[[Case, Random, Path], None]] = {
+    "source": _source,
+    "config": config_case,
+    "model": model_case,
+    "run": run_case_of_run,
+}

@@ -29,10 +29,27 @@ select.absolute_margin select.relative_margin select.margin_positive select.max_
 export.formats export.file_format engine engine.address engine.beam_options engine.workers engine.encoder_workers
 engine.encoder_gpus engine.encoder_resources engine.search_resources engine.memory_budget engine.cache
 engine.cache_size""".split()
-THRESHOLDS = [f"select.{name}" for name in ("max_positive_similarity", "absolute_margin", "relative_margin", "max_score")]
+THRESHOLDS = [
+    f"select.{name}" for name in ("max_positive_similarity", "absolute_margin", "relative_margin", "max_score")
+]
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, 2, 3, -1, 2.5, -0.25, 10**10, 10**30, -(10**30), 2**63, 1e300, 1e-300),
-    *(math.nan, math.inf, -math.inf, "", " ", "x", "3", "nan", "auto", "1e5", "ü\u2028", "x" * 3000, "a\nb", "\x1b[31m"),
+    *(
+        math.nan,
+        math.inf,
+        -math.inf,
+        "",
+        " ",
+        "x",
+        "3",
+        "nan",
+        "auto",
+        "1e5",
+        "ü\u2028",
+        "x" * 3000,
+        "a\nb",
+        "\x1b[31m",
+    ),
     *([], [1], ["x"], [[[]]], {}, {"a": 1}, {1: 2}, {"path": "x"}, date(2024, 1, 1), "exact", "top", "random", "keep"),
 )
 # Some kill the process in FAISS: these always run as commands.
@@ -49,13 +66,29 @@ RUNS = (
     *("sources", "dataset", "run/", "./run//x", "run\n", "{a,b}", "zip://x::taken", "github://a:b@c/x", "%41"),
 )
 SETTINGS = (
-    *("a", "=", "a=", "select=3", "select=null", "select.x.y=1", "select.relative_margin.x=1", "run.x=1", "index.factory.x=1"),
+    *(
+        "a",
+        "=",
+        "a=",
+        "select=3",
+        "select=null",
+        "select.x.y=1",
+        "select.relative_margin.x=1",
+        "run.x=1",
+        "index.factory.x=1",
+    ),
     *("select.relative_margin=nan", "select.max_score=.nan", "select.min_score=-.inf", "select.num_negatives=[1", "=1"),
     *("select.num_negatives=1", "select..num_negatives=1", ".=1", "select.=1", "search.k=5", "index=exact", "data=1"),
     *("select.num_negatives={a: {b: [", "select.seed=2024-02-30", "select.seed=" + "9" * 5000, "select.seed=&a [*a]"),
     *("select: {}=1", "export.formats=[triplet,triplet]", "export.formats=[]", "select.seed=!!python/name:os.system"),
     *("data.corpus.columns={vector: nothing}", "engine.name=flink", "select.seed=0x10", "select.seed=1_000", "run=[]"),
-    *("select.seed=" + "[" * 3000, "index.shard_rows=0", "search.max_k=1", "select.range_max=99", "clean.min_words=yes"),
+    *(
+        "select.seed=" + "[" * 3000,
+        "index.shard_rows=0",
+        "search.max_k=1",
+        "select.range_max=99",
+        "clean.min_words=yes",
+    ),
 )
 Mutate = Callable[[Case, Random, Path, dict[str, Any]], tuple[str, list[str], str]]
 
@@ -64,7 +97,9 @@ def config_case(case: Case, random: Random, folder: Path) -> None:
     """Spoil a configuration, run it, and hold the result against the oracle's for what the run took it for."""
     (folder / "taken").write_text("a file of the user's", encoding="utf-8")
     config = simple_config(folder, relative=True)
-    mutate = random.choice([_value, _value, _value, _value, _key, _yaml, _yaml, _bytes, _setting, _setting, _run, _factory])
+    mutate = random.choice(
+        [_value, _value, _value, _value, _key, _yaml, _yaml, _bytes, _setting, _setting, _run, _factory]
+    )
     text, settings, must = mutate(case, random, folder, config)
     path = folder / "config.yaml"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -76,6 +111,8 @@ def config_case(case: Case, random: Random, folder: Path) -> None:
         return
     if outcome.code == 0:
         run = folder / outcome.result["run"].removeprefix("file://")
+        if not (run / "config.json").exists():  # in memory, or in another place that is no folder
+            return
         told = json.loads((run / "config.json").read_text("utf-8"))
         expected = _expected(told, must)
         judge(case, outcome, expected, run, told["export"]["formats"])
@@ -108,7 +145,11 @@ def _tree(folder: Path) -> dict[str, bytes | None]:
 
 def _unchanged(case: Case, folder: Path, before: Mapping[str, bytes | None], *, refused: bool) -> None:
     after = _tree(folder)
-    gone = [name for name, content in before.items() if name not in after or (content is not None and after[name] != content)]
+    gone = [
+        name
+        for name, content in before.items()
+        if name not in after or (content is not None and after[name] != content)
+    ]
     if gone:
         case.findings.append(f"files of the user's are gone or changed: {', '.join(gone[:5])}")
     new = sorted(after.keys() - before.keys())
@@ -147,7 +188,11 @@ def _key(case: Case, random: Random, folder: Path, config: dict[str, Any]) -> tu
     changed = random.choice([f"{key}x", f"{key}.more", key.upper(), f"x.{key}", f" {key}"])
     _put(config, changed, random.choice([1, "x", None]))
     case.told.append(f"a key {changed}")
-    return yaml.safe_dump(config), [], "" if key == "storage_options" or ".columns" in key or ".storage_options" in key else "an unknown key"
+    return (
+        yaml.safe_dump(config),
+        [],
+        "" if key == "storage_options" or ".columns" in key or ".storage_options" in key else "an unknown key",
+    )
 
 
 def _yaml(case: Case, random: Random, folder: Path, config: dict[str, Any]) -> tuple[str, list[str], str]:
@@ -165,7 +210,14 @@ def _yaml(case: Case, random: Random, folder: Path, config: dict[str, Any]) -> t
         "two documents": (text + "---\n" + text, "two documents"),
         "a tag": (text + "x: !!python/object/apply:os.getcwd []\n", "a tag"),
         "itself": (text + "x: &a [*a]\n", "a list that holds itself"),
-        "a bomb": (text + "a: &a [x,x]\n" + "".join(f"b{i}: &b{i} [*{'a' if not i else f'b{i - 1}'},*{'a' if not i else f'b{i - 1}'}]\n" for i in range(40)), "a bomb"),
+        "a bomb": (
+            text
+            + "a: &a [x,x]\n"
+            + "".join(
+                f"b{i}: &b{i} [*{'a' if not i else f'b{i - 1}'},*{'a' if not i else f'b{i - 1}'}]\n" for i in range(40)
+            ),
+            "a bomb",
+        ),
         "a merge": (text + "<<: {search: {k: 9}}\n", ""),
         "empty": ("", "empty"),
         "a list": ("- run\n- data\n", "a list"),

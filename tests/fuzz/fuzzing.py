@@ -97,7 +97,9 @@ def names_of(cases: int, seed: int, kinds: Sequence[str]) -> list[str]:
     return [f"{kind}:{seed * 1_000_000 + i}" for i, kind in enumerate(chosen)]
 
 
-def fuzz(names: Sequence[str], jobs: int, each: Callable[[Done], bool] = lambda done: False, root: Path = ROOT) -> Report:
+def fuzz(
+    names: Sequence[str], jobs: int, each: Callable[[Done], bool] = lambda done: False, root: Path = ROOT
+) -> Report:
     """Run cases, `jobs` at a time; `each` is called with what came of one, and ends it all by returning True."""
     report, began = Report(), time.perf_counter()
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -10,7 +10,24 @@ import numpy as np
 from tests.fuzz.oracle import Vector, read_as
 
 WORDS = ("red", "blue", "tree", "house", "river", "stone", "cloud", "café", "naïve", "Ωmega", "東京", "мир", "emoji😀")
-ODD_IDS = ("001", "1", "01", "NA", "null", "nan", "1e5", "1.0", "True", "-1", "é", "e\u0301", "a b", "a/b", "日本", "x'y")
+ODD_IDS = (
+    "001",
+    "1",
+    "01",
+    "NA",
+    "null",
+    "nan",
+    "1e5",
+    "1.0",
+    "True",
+    "-1",
+    "é",
+    "e\u0301",
+    "a b",
+    "a/b",
+    "日本",
+    "x'y",
+)
 DIMENSION = 8
 Similarity = Literal["cosine", "dot"]
 # What a text is encoded to: (texts, side) -> one vector each.
@@ -63,8 +80,7 @@ def content(random: Random, similarity: Similarity) -> Content:
         document.title = random.choice(["", "Title", "NA", " The  title ", None])
     asked = _texts(random, random.randint(1, 10))
     queries = [
-        _item(random, name, text, similarity)
-        for name, text in zip(_names(random, len(asked), "q"), asked, strict=True)
+        _item(random, name, text, similarity) for name, text in zip(_names(random, len(asked), "q"), asked, strict=True)
     ]
     return Content(documents, queries, _judgements(random, documents, queries), similarity)
 

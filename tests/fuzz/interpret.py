@@ -68,13 +68,13 @@ def collection_of(sources: Mapping[str, Source], similarity: Similarity, encoder
         raise RefusedError("vectors of two lengths")
     judged = [one for rows in sources["judgements"].files for one in _judgements(sources["judgements"], rows)]
     asked = _encoded(encoder, vectors["queries"], [text for _, text, _ in queries], "query")
-    whole = [f"{title or ''} {text}" if title is not None else text for (_, text, _), title in zip(documents, titles, strict=True)]
+    whole = [
+        f"{title or ''} {text}" if title is not None else text
+        for (_, text, _), title in zip(documents, titles, strict=True)
+    ]
     held = _encoded(encoder, vectors["corpus"], [text.strip() for text in whole], "document")
     return Collection(
-        [
-            Document(name, text, metadata, held[i], titles[i])
-            for i, (name, text, metadata) in enumerate(documents)
-        ],
+        [Document(name, text, metadata, held[i], titles[i]) for i, (name, text, metadata) in enumerate(documents)],
         [Query(name, text, metadata, asked[i]) for i, (name, text, metadata) in enumerate(queries)],
         judged,
     )
@@ -100,7 +100,20 @@ def _check_columns(source: Source) -> None:
 
 def _missing(source: Source, role: str, there: Sequence[str]) -> Exception:
     """Another column that goes by a usual name may be taken for a missing one."""
-    usual = {"id", "_id", "pid", "qid", "docid", "query", "text", "contents", "document", "passage", "question", "answer"}
+    usual = {
+        "id",
+        "_id",
+        "pid",
+        "qid",
+        "docid",
+        "query",
+        "text",
+        "contents",
+        "document",
+        "passage",
+        "question",
+        "answer",
+    }
     others = set(there) - set(source.roles.values())
     if others & usual:
         return UnsureError(f"{source.kind}: another column for {role}")

@@ -17,10 +17,23 @@ from tests.fuzz.outcome import Expected
 from tests.fuzz.spoil import damaged, remove
 
 PROMPTS = {"query": "search query ", "document": "search document "}
-VOCABULARY = ("[UNK]", *WORDS, "search", "query", "document", "Title", "The", "title", "NA", *(f"w{i}" for i in range(180)))
+VOCABULARY = (
+    "[UNK]",
+    *WORDS,
+    "search",
+    "query",
+    "document",
+    "Title",
+    "The",
+    "title",
+    "NA",
+    *(f"w{i}" for i in range(180)),
+)
 
 
-def make_model(folder: Path, seed: int, *, kind: str = "plain", prompts: bool = False, similarity: str | None = None) -> Path:
+def make_model(
+    folder: Path, seed: int, *, kind: str = "plain", prompts: bool = False, similarity: str | None = None
+) -> Path:
     """Save a static model whose sums over a power of two of words are exact in binary; a Router has two of them."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Router
@@ -92,7 +105,11 @@ def model_case(case: Case, random: Random, folder: Path) -> None:
     cosine = random.random() < 0.3
     case.told.append(f"{kind}, prompts {prompts}, similarity {named}, configured prompts {own}, cosine {cosine}")
     made = source_case(random, folder, Encoded(model, cosine=cosine, prompts=own), model, spoilt=False)
-    encoder: dict[str, Any] = {"model": str(model), "dtype": "float32", **{f"{side}_prompt": text for side, text in own.items()}}
+    encoder: dict[str, Any] = {
+        "model": str(model),
+        "dtype": "float32",
+        **{f"{side}_prompt": text for side, text in own.items()},
+    }
     if cosine != (named in {None, "cosine"}) or random.random() < 0.5:
         encoder["similarity"] = "cosine" if cosine else "dot"
     config = {**made.config, "encoder": encoder}
@@ -112,7 +129,9 @@ def _spoil(random: Random, model: Path) -> str:
     files = sorted(path for path in model.rglob("*") if path.is_file())
     path = random.choice(files)
     content = path.read_bytes()
-    change = random.choice(["gone", "truncate", "empty", "flip", "garbage", "folder", "link", "linked folder", "loop", "whole"])
+    change = random.choice(
+        ["gone", "truncate", "empty", "flip", "garbage", "folder", "link", "linked folder", "loop", "whole"]
+    )
     place = random.randrange(len(content)) if content else 0
     if change in {"gone", "folder", "loop"}:
         path.unlink()

@@ -377,9 +377,7 @@ def _are_close(differences: npt.NDArray[np.float64]) -> bool:
     return bool(((away > 0) & (away < CLOSE)).any())
 
 
-def _drawn(
-    result: Mined, query: Query, positive: Document, score: float, candidates: Sequence[Candidate]
-) -> Row:
+def _drawn(result: Mined, query: Query, positive: Document, score: float, candidates: Sequence[Candidate]) -> Row:
     settings = result.settings
     place = 0
     eligible, suspected = [], []

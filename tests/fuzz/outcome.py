@@ -138,7 +138,13 @@ def as_command(arguments: Sequence[str], folder: Path) -> Outcome:
     command = [sys.executable, "-m", "pipelines.cli", *arguments]
     try:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         return Outcome(1, "", "", f"it hangs: nothing after {SECONDS} s")

@@ -125,7 +125,20 @@ def _hurt(case: Case, random: Random, run: Path) -> Path | None:
     path = random.choice(files)
     content = path.read_bytes()
     change = random.choice(
-        ["truncate", "flip", "flip", "insert", "delete", "empty", "zero tail", "garbage", "gone", "folder", "other", "0xff"]
+        [
+            "truncate",
+            "flip",
+            "flip",
+            "insert",
+            "delete",
+            "empty",
+            "zero tail",
+            "garbage",
+            "gone",
+            "folder",
+            "other",
+            "0xff",
+        ]
     )
     place = random.randrange(len(content)) if content else 0
     if change in {"gone", "folder"}:

@@ -134,7 +134,10 @@ def _cell(text: str, format_: str) -> str:
 
 def _roles(random: Random, kind: str, layout: str, titled: bool = False, skip: Sequence[str] = ()) -> dict[str, str]:
     if layout == "beir":
-        fixed = {"corpus": {"doc_id": "_id", "text": "text", "title": "title"}, "queries": {"query_id": "_id", "text": "text"}}
+        fixed = {
+            "corpus": {"doc_id": "_id", "text": "text", "title": "title"},
+            "queries": {"query_id": "_id", "text": "text"},
+        }
         return dict(fixed[kind])
     roles = {}
     own = list(OWN_NAMES)
@@ -177,7 +180,10 @@ def _split(random: Random, source: Source, format_: str, ending: str) -> Written
     mapped = {
         role: name
         for role, name in source.roles.items()
-        if role == "vector" or name not in names or name not in USUAL[source.kind].get(role, ()) or random.random() < 0.2
+        if role == "vector"
+        or name not in names
+        or name not in USUAL[source.kind].get(role, ())
+        or random.random() < 0.2
     }
     return Written(source, format_, ending, mapped)
 
@@ -239,7 +245,11 @@ def _write(random: Random, folder: Path, one: Written, layout: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     one.named = layout == "beir" or random.random() < 0.9
     for number, rows in enumerate(one.source.files):
-        stem = {"judgements": "qrels/train"}.get(one.source.kind, one.source.kind) if layout == "beir" else f"{one.source.kind}-{number}"
+        stem = (
+            {"judgements": "qrels/train"}.get(one.source.kind, one.source.kind)
+            if layout == "beir"
+            else f"{one.source.kind}-{number}"
+        )
         path = folder / f"{stem}.{one.format if one.named else 'data'}{one.ending}"
         path.parent.mkdir(exist_ok=True)
         if layout == "beir" and number:  # there is one file
@@ -273,8 +283,12 @@ def _config(random: Random, folder: Path, sources: Sequence[Written], layout: st
         data["positive_labels"] = list(labels[0])
     config = {"run": str(folder / "run"), "data": data, **settings(random, similarity)}  # type: ignore[arg-type]
     config["encoder"] = {"similarity": similarity, "dtype": "float32"}
-    config["index"] = random.choice([{"factory": "exact", "shard_rows": random.choice([1, 2, 5, 100])}, "exact", "auto"])
-    formats = random.sample(["triplet", "n-tuple", "labeled-pair", "labeled-list", "flagembedding", "tevatron"], random.choice([1, 1, 2, 6]))
+    config["index"] = random.choice(
+        [{"factory": "exact", "shard_rows": random.choice([1, 2, 5, 100])}, "exact", "auto"]
+    )
+    formats = random.sample(
+        ["triplet", "n-tuple", "labeled-pair", "labeled-list", "flagembedding", "tevatron"], random.choice([1, 1, 2, 6])
+    )
     config["export"] = {"formats": formats, "file_format": random.choice(["parquet", "parquet", "jsonl"])}
     config["engine"] = {"name": "local"}
     return config
@@ -295,7 +309,11 @@ def _source_config(random: Random, folder: Path, one: Written) -> Any:  # noqa: 
 
 
 def _expected(
-    sources: Sequence[Written], config: Mapping[str, Any], similarity: Similarity, encoder: Encoder | None, spoilt: Spoilt | None
+    sources: Sequence[Written],
+    config: Mapping[str, Any],
+    similarity: Similarity,
+    encoder: Encoder | None,
+    spoilt: Spoilt | None,
 ) -> Expected:
     try:
         if spoilt is not None:

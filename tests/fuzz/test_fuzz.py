@@ -13,7 +13,10 @@ def test_no_case_finds_anything() -> None:
     names = []
     for kind, count in CASES.items():
         of_kind = names_of(3 * count, SEED, [kind])
-        ways = {way: [name for name in of_kind if way_of(kind, int(name.partition(":")[2])) == way] for way in ("process", "command")}
+        ways = {
+            way: [name for name in of_kind if way_of(kind, int(name.partition(":")[2])) == way]
+            for way in ("process", "command")
+        }
         names += ways["process"][:count] + ways["command"][: COMMANDS // 3 if kind != "model" else 0]
     report = fuzz(names, jobs=2)
     assert not report.found, "\n".join(report.lines())
