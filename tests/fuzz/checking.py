@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tests.fuzz.collection import Document, Query, key_of, read_as
 from tests.fuzz.interpret import AnyOf
-from tests.fuzz.oracle import SUSPECTED, Document, Mined, Query, Row, key_of, read_as
+from tests.fuzz.oracle import SUSPECTED, Mined, Row
 
 CANDIDATE_REASONS = (*SUSPECTED, "positive", "min_score", "range_max", "not_drawn")
 Record = Mapping[str, Any]
@@ -89,7 +90,8 @@ def _written(row: Record, side: str, number: str) -> Written:
 def _lists(rows: Sequence[Record]) -> Iterator[Group]:
     for row in rows:
         names = ("document_ids", "documents", "document_scores", "document_metadata")
-        told = [Written(*one[:3], _metadata(one[3])) for one in zip(*(row[name] for name in names), strict=True)]
+        cells = zip(*(row[name] for name in names), strict=True)
+        told = [Written(name, text, score, _metadata(metadata)) for name, text, score, metadata in cells]
         if row["labels"] != [1] + [0] * (len(told) - 1):
             raise ValueError(f"labels {row['labels']}")
         yield Group(_written(row, "query", ""), told[0], tuple(told[1:]))
@@ -100,7 +102,8 @@ def _flagembedding(rows: Sequence[Record]) -> Iterator[Group]:
         sides = {}
         for side in ("pos", "neg"):
             names = (f"{side}_id", side, f"{side}_scores")
-            sides[side] = [Written(*one, has_metadata=False) for one in zip(*(row[n] for n in names), strict=True)]
+            cells = zip(*(row[one] for one in names), strict=True)
+            sides[side] = [Written(name, text, score, has_metadata=False) for name, text, score in cells]
         query = Written(row["query_id"], row["query"], has_metadata=False)
         yield Group(query, sides["pos"][0], tuple(sides["neg"]))
 
@@ -212,7 +215,8 @@ def _pairs(rows: Sequence[Record], mined: Mined) -> list[str]:
     found = [(row["query_id"], row["document_id"], row["label"]) for row in rows]
     if len(set(found)) < len(found):
         return ["labeled-pair: a pair is repeated"]
-    wanted, possible = set(), set()
+    wanted: set[tuple[str, str, int]] = set()
+    possible: set[tuple[str, str, int]] = set()
     for row in mined.rows:
         if row.eligible:
             wanted.add((row.query.query_id, row.positive.doc_id, 1))
@@ -232,7 +236,7 @@ def _pairs(rows: Sequence[Record], mined: Mined) -> list[str]:
 
 
 def promises(run: Path, result: Mapping[str, Any], formats: Sequence[str]) -> list[str]:
-    """Check what holds for any input: no negative is a positive or reads like one, nothing is repeated, all is counted."""
+    """Check what holds for any input: no negative is or reads like a positive, nothing is repeated, all is counted."""
     faults = accounts(result)
     for layout in formats:
         rows = dataset_rows(run, layout)

@@ -61,7 +61,7 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """Yield the lines to print."""
-        yield f"{'kind':8} {'in process':>10} {'command':>8} {'exit 0':>7} {'exit 1':>7} {'exit 2':>7} {'findings':>9} {'s/case':>7}"
+        yield "kind     in process  command  exit 0  exit 1  exit 2  findings  s/case"
         for kind in SHARES:
             some = [one for one in self.done if one.kind == kind]
             ways, ended = Counter(one.way for one in some), Counter[str]()
@@ -141,7 +141,8 @@ class Worker:
         kind, _, seed = name.partition(":")
         began = time.perf_counter()
         process = self._started()
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         killer = threading.Timer(SECONDS, process.kill)
         killer.start()
         try:

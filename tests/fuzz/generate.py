@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tests.fuzz.oracle import Vector, read_as
+from tests.fuzz.collection import Vector, read_as
 
 WORDS = ("red", "blue", "tree", "house", "river", "stone", "cloud", "café", "naïve", "Ωmega", "東京", "мир", "emoji😀")
 ODD_IDS = (

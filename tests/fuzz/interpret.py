@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.fuzz.collection import Collection, Document, Judgement, Query, RefusedError, Vector, key_of, read_as
 from tests.fuzz.generate import Encoder, Similarity, kept
-from tests.fuzz.oracle import Collection, Document, Judgement, Query, RefusedError, Vector, key_of, read_as
 
 LARGEST_FLOAT16 = 65_504
 NEEDED = {
@@ -274,7 +274,7 @@ def _side(source: Source, row: Row, side: str) -> list[tuple[str, str]]:
     if any(text is not None and not isinstance(text, str) for text in texts):
         raise UnsureError(f"a {side} that is no text")
     if side == "positive" and "positive_id" in source.roles:
-        return [(_ids([row], source.roles["positive_id"])[0], texts[0])]
+        return [(_ids([row], source.roles["positive_id"])[0], str(texts[0]))]
     return [(named_after(text), text) for text in texts if text is not None]
 
 

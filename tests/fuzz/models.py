@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from tests.fuzz.case import Case, write_config
+from tests.fuzz.collection import Vector
 from tests.fuzz.generate import DIMENSION, WORDS
-from tests.fuzz.oracle import Vector
 from tests.fuzz.outcome import Expected
 from tests.fuzz.spoil import damaged, remove
 
@@ -88,7 +88,7 @@ class Encoded:
         vectors = np.asarray(encode(list(texts), convert_to_numpy=True, **more), dtype=np.float32)
         if self.cosine:
             lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors = vectors / np.where(lengths > 0, lengths, 1)
+            vectors = np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)
         kept: Vector = vectors.astype(np.float16).astype(np.float64)
         return kept
 

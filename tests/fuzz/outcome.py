@@ -99,7 +99,9 @@ class Outcome:
             return [f"a message of {len(text)} characters: {text[:100]!r}"]
         if not text.isprintable():
             return [f"a message that cannot be printed: {text!r}"]
-        return [] if _REMEDY.search(text) else [f"no remedy: {text!r}"]
+        # Of a key of the configuration it is enough to say what may not stand there.
+        of_a_key = re.match(r"\S+\.yaml[:,] |--set |not YAML", text)
+        return [] if of_a_key or _REMEDY.search(text) else [f"no remedy: {text!r}"]
 
 
 def _line_with(text: str, part: str) -> str:

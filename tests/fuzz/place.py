@@ -1,4 +1,4 @@
-"""Where cases write: in memory where the machine has such a folder, as thousands of small files are made and removed."""
+"""Where cases write: in memory where that can be, as they make and remove many thousands of small files."""
 
 import os
 import tempfile

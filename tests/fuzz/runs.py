@@ -85,8 +85,8 @@ def run_case_of_run(case: Case, random: Random, folder: Path) -> None:
     config = write_config(folder, {**made.config, "run": str(run)})
     case.told.append(yaml.safe_dump(made.config, default_flow_style=True))
     own = _add_files(case, random, run)
-    hurt = [] if random.random() < 0.1 else [_hurt(case, random, run) for _ in range(random.choice([1, 1, 1, 2]))]
-    hurt = [path for path in hurt if path is not None]
+    times = 0 if random.random() < 0.1 else random.choice([1, 1, 1, 2])
+    hurt = [path for path in (_hurt(case, random, run) for _ in range(times)) if path is not None]
     command = random.choice(COMMANDS)
     if command == "status":
         case.run(["status", str(run), "--json"], folder)

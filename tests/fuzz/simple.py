@@ -1,4 +1,4 @@
-"""A collection that is the same each time, with its vectors given: what cases of other things than sources mine from."""
+"""A collection that is the same each time, with its vectors given: for cases of other things than sources."""
 
 from pathlib import Path
 from random import Random
@@ -7,10 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.fuzz.collection import Collection, Document, Judgement, Query
 from tests.fuzz.generate import DIMENSION, Content, content, kept
 from tests.fuzz.interpret import AnyOf
-from tests.fuzz.oracle import Collection, Document, Judgement, Query
-
 
 YEARS = (None, 1999, 2001)
 

@@ -1,62 +1,19 @@
 """Cases of sources: a small collection in any format, half of them spoilt."""
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from tests.fuzz.generate import Content, Encoder, Similarity, content, settings
-from tests.fuzz.interpret import Row, Source, UnsureError, collection_of
-from tests.fuzz.oracle import RefusedError, Settings, mine
+from tests.fuzz.again import read_again
+from tests.fuzz.collection import RefusedError, Settings
+from tests.fuzz.generate import Encoder, Similarity, content, settings
+from tests.fuzz.interpret import UnsureError, collection_of
+from tests.fuzz.layouts import Written, sources_of, write
+from tests.fuzz.oracle import mine
 from tests.fuzz.outcome import Expected
 from tests.fuzz.spoil import Spoilt, spoil_bytes, spoil_rows
-from tests.fuzz.writing import COMPRESS, DECOMPRESS, as_csv, as_jsonl, as_parquet, as_tsv
-
-USUAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "corpus": {"doc_id": ("doc_id", "_id", "id", "pid"), "text": ("text", "contents", "passage"), "title": ("title",)},
-    "queries": {"query_id": ("query_id", "_id", "id", "qid"), "text": ("text", "query", "question")},
-    "judgements": {
-        "query_id": ("query_id", "query-id", "qid"),
-        "doc_id": ("doc_id", "corpus-id", "docid"),
-        "score": ("score", "relevance", "label", "rel"),
-        "label": ("label",),
-    },
-    "pairs": {
-        "query": ("query", "anchor", "question"),
-        "positive": ("positive", "pos", "answer"),
-        "negative": ("negative", "neg"),
-        "query_id": ("query_id",),
-        "positive_id": ("positive_id",),
-    },
-}
-OWN_NAMES = ("key", "my column", "größe", "x.y", "№")
-
-
-@dataclass
-class Written:
-    """How a source is written.
-
-    Attributes:
-        source: what is in it.
-        format: of its files.
-        ending: of the compression.
-        mapped: the roles whose columns the configuration names.
-        paths: of the files.
-    """
-
-    source: Source
-    format: str
-    ending: str
-    mapped: dict[str, str]
-    paths: list[Path] = field(default_factory=list)
-    named: bool = True  # whether the name tells the format
 
 
 @dataclass
@@ -77,13 +34,13 @@ def source_case(
     similarity = "dot" if encoder is not None else similarity  # sums of the model's vectors are exact, lengths are not
     held = content(random, similarity)
     spoiling = random.random() < 0.5 if spoilt is None else spoilt
-    sources = _sources(random, held, layout, model_there=encoder is not None)
+    sources = sources_of(random, held, layout, model_there=encoder is not None)
     told = []
     if spoiling and random.random() < 0.5:
         one = random.choice(sources)
         told.append(spoil_rows(random, one.source))
     for one in sources:
-        _write(random, folder / "data", one, layout)
+        write(random, folder / "data", one, layout)
     hurt = None
     if spoiling and not told:
         hurt = spoil_bytes(random, random.choice([path for one in sources for path in one.paths]))
@@ -94,179 +51,6 @@ def source_case(
         config["encoder"]["model"] = str(model)
     expected = _expected(sources, config, similarity, encoder, hurt)
     return SourceCase(config, expected, told)
-
-
-def _sources(random: Random, held: Content, layout: str, model_there: bool) -> list[Written]:
-    if layout == "pairs":
-        return [_pairs(random, held)]
-    formats = {kind: "jsonl" for kind in ("corpus", "queries")}
-    vectors = {kind: layout != "beir" for kind in formats}
-    if layout == "separate":
-        for kind in formats:
-            vectors[kind] = not model_there or random.random() < 0.3
-            choices = ["jsonl", "parquet"] if vectors[kind] else ["jsonl", "parquet", "csv", "tsv"]
-            formats[kind] = random.choice(choices)
-    endings = ["", ".gz"] if layout == "beir" else list(COMPRESS)
-    written = []
-    for kind, items, role in (("corpus", held.documents, "doc_id"), ("queries", held.queries, "query_id")):
-        roles = _roles(random, kind, layout, titled=any(item.title is not None for item in items))
-        if vectors[kind]:
-            roles["vector"] = random.choice(["vector", "embedding", "v"])
-        numbered = all(item.name.isdigit() and str(int(item.name)) == item.name for item in items)
-        others = _others(random, formats[kind])
-        rows = []
-        for item in items:
-            row: dict[str, Any] = {roles[role]: int(item.name) if numbered else item.name}
-            row[roles["text"]] = _cell(item.text, formats[kind])
-            if "title" in roles:
-                row[roles["title"]] = item.title
-            if vectors[kind]:
-                row[roles["vector"]] = item.raw
-            rows.append({**row, **{name: random.choice(values) for name, values in others.items()}})
-        written.append(_split(random, Source(kind, roles, [rows]), formats[kind], random.choice(endings)))
-    written.append(_judged(random, held, layout))
-    return written
-
-
-def _cell(text: str, format_: str) -> str:
-    return " ".join(text.split("\t")) if format_ == "tsv" else text
-
-
-def _roles(random: Random, kind: str, layout: str, titled: bool = False, skip: Sequence[str] = ()) -> dict[str, str]:
-    if layout == "beir":
-        fixed = {
-            "corpus": {"doc_id": "_id", "text": "text", "title": "title"},
-            "queries": {"query_id": "_id", "text": "text"},
-        }
-        return dict(fixed[kind])
-    roles = {}
-    own = list(OWN_NAMES)
-    random.shuffle(own)
-    for role, names in USUAL[kind].items():
-        if role in skip or (role == "title" and not titled):
-            continue
-        name = own.pop() if random.random() < 0.2 else random.choice(names)
-        roles[role] = name if name not in roles.values() else own.pop()
-    return roles
-
-
-def _others(random: Random, format_: str) -> dict[str, list[Any]]:
-    """Return columns without a role, each with some values it has."""
-    plain: dict[str, list[Any]] = {
-        "lang": ["en", "NA", None, "", "ümlaut"],
-        "year": [1999, 2001, None],
-        "weight": [0.5, -1.25, None],
-        "good": [True, False, None],
-    }
-    if format_ == "jsonl":
-        plain["anything"] = [1, "x", None, [1, "a"], {"a": {"b": None}}, 2**70, float("nan")]
-        plain["metadata"] = [{"source": "s", "n": 1}, {}, None, {"only": ["list"]}]
-    if format_ == "parquet":
-        plain["tags"] = [["a", "b"], [], None]
-        plain["nested"] = [{"a": 1, "b": "x"}, {"a": None, "b": None}]
-    wanted = random.sample(sorted(plain), random.randint(0, 3))
-    if format_ in {"csv", "tsv"}:
-        return {name: [None if one is None else str(one) for one in plain[name]] for name in wanted}
-    return {name: plain[name] for name in wanted}
-
-
-def _split(random: Random, source: Source, format_: str, ending: str) -> Written:
-    rows = source.files[0]
-    if len(rows) > 3 and random.random() < 0.3:
-        cut = random.randint(1, len(rows) - 1)
-        source.files = [rows[:cut], rows[cut:]]
-    ending = "" if format_ == "parquet" else ending
-    names = {name for usual in USUAL[source.kind].values() for name in usual}
-    mapped = {
-        role: name
-        for role, name in source.roles.items()
-        if role == "vector"
-        or name not in names
-        or name not in USUAL[source.kind].get(role, ())
-        or random.random() < 0.2
-    }
-    return Written(source, format_, ending, mapped)
-
-
-def _judged(random: Random, held: Content, layout: str) -> Written:
-    kind = random.random()
-    labelled = layout != "beir" and kind < 0.08
-    plain = layout != "beir" and 0.08 <= kind < 0.2 and all(one.score > 0 for one in held.judgements)
-    roles = {"query_id": "query-id", "doc_id": "corpus-id", "score": "score"}
-    if layout != "beir":
-        roles = _roles(random, "judgements", layout, skip=("label",) if not labelled else ("score",))
-    if plain:
-        roles.pop("score")
-    as_text = {0.0: "no", 1.0: "yes", 2.0: "very"}
-    format_ = "tsv" if layout == "beir" else random.choice(["jsonl", "csv", "tsv", "parquet"])
-    kinds = [int, float, str] if format_ != "jsonl" else [int, float]
-    number = random.choice(kinds)
-    rows: list[Row] = []
-    for one in held.judgements:
-        row: dict[str, Any] = {roles["query_id"]: one.query_id, roles["doc_id"]: one.doc_id}
-        if "score" in roles:
-            row[roles["score"]] = number(one.score if number is not str else int(one.score))
-        if labelled:
-            row[roles["label"]] = as_text[one.score]
-        rows.append(row)
-    source = Source("judgements", roles, [rows])
-    if labelled and random.random() < 0.7:
-        source.positive_labels = ["yes", "very"]
-    return _split(random, source, format_, "" if layout == "beir" else random.choice(list(COMPRESS)))
-
-
-def _pairs(random: Random, held: Content) -> Written:
-    format_ = random.choice(["jsonl", "csv", "tsv", "parquet"])
-    lists = format_ in {"jsonl", "parquet"} and random.random() < 0.4
-    skip = [role for role in ("negative", "query_id", "positive_id") if random.random() < 0.5]
-    skip += ["positive_id"] * lists
-    roles = _roles(random, "pairs", "separate", skip=skip)
-    texts = {item.name: item.text for item in held.documents}
-    asked = {item.name: item.text for item in held.queries}
-    others = _others(random, format_)
-    rows = []
-    for one in held.judgements:
-        if one.doc_id not in texts or one.query_id not in asked:
-            continue
-        some = [random.choice(held.documents).text for _ in range(random.randint(0, 2))]
-        row: dict[str, Any] = {roles["query"]: _cell(asked[one.query_id], format_)}
-        positive = _cell(texts[one.doc_id], format_)
-        row[roles["positive"]] = [positive, *some] if lists else positive
-        if "negative" in roles:
-            row[roles["negative"]] = some if lists else _cell(some[0], format_) if some else None
-        for role, name in (("query_id", one.query_id), ("positive_id", one.doc_id)):
-            if role in roles:
-                row[roles[role]] = name
-        rows.append({**row, **{name: random.choice(values) for name, values in others.items()}})
-    return _split(random, Source("pairs", roles, [rows]), format_, random.choice(list(COMPRESS)))
-
-
-def _write(random: Random, folder: Path, one: Written, layout: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    one.named = layout == "beir" or random.random() < 0.9
-    for number, rows in enumerate(one.source.files):
-        stem = (
-            {"judgements": "qrels/train"}.get(one.source.kind, one.source.kind)
-            if layout == "beir"
-            else f"{one.source.kind}-{number}"
-        )
-        path = folder / f"{stem}.{one.format if one.named else 'data'}{one.ending}"
-        path.parent.mkdir(exist_ok=True)
-        if layout == "beir" and number:  # there is one file
-            one.source.files = [[*one.source.files[0], *rows]]
-            rows, path = one.source.files[0], one.paths.pop()
-        if one.format == "parquet":
-            content_ = as_parquet(rows, random, one.source.roles.get("vector"))
-        else:
-            content_ = {"jsonl": as_jsonl, "csv": as_csv, "tsv": as_tsv}[one.format](rows, random)
-        path.write_bytes(COMPRESS[one.ending](content_))
-        one.paths.append(path)
-    if one.format in {"csv", "tsv"}:
-        names = [list(dict.fromkeys(name for row in rows for name in row)) for rows in one.source.files]
-        one.source.files = [
-            [{name: None if row.get(name) in (None, "") else str(row[name]) for name in names[i]} for row in rows]
-            for i, rows in enumerate(one.source.files)
-        ]
 
 
 def _config(random: Random, folder: Path, sources: Sequence[Written], layout: str, similarity: str) -> dict[str, Any]:
@@ -317,7 +101,7 @@ def _expected(
 ) -> Expected:
     try:
         if spoilt is not None:
-            _read_again(sources, spoilt)
+            read_again(sources, spoilt)
         by_kind = {one.source.kind: one.source for one in sources}
         collection = collection_of(by_kind, similarity, encoder or _no_encoder)
         mined = mine(collection, Settings.of(config))
@@ -332,65 +116,3 @@ def _expected(
 
 def _no_encoder(texts: Sequence[str], side: str) -> Any:  # noqa: ANN401
     raise AssertionError("all vectors are given")
-
-
-def _read_again(sources: Sequence[Written], spoilt: Spoilt) -> None:
-    """Put what is in a spoilt file in the place of what was written.
-
-    Raises:
-        RefusedError: nothing can be read.
-        UnsureError: it can be read in several ways.
-    """
-    for one in sources:
-        for number, path in enumerate(one.paths):
-            if path == spoilt.path:
-                if not path.is_file():
-                    raise RefusedError("no file")
-                rows, names = _rows_in(path.read_bytes(), one)
-                one.source.files[number] = rows
-                one.source.names = [None] * len(one.paths)
-                one.source.names[number] = names
-
-
-def _rows_in(content_: bytes, one: Written) -> tuple[list[Row], Sequence[str] | None]:
-    try:
-        plain = DECOMPRESS[one.ending](content_)
-    except Exception as error:
-        raise RefusedError(f"not decompressed: {error}") from None
-    if one.format == "parquet":
-        try:
-            table = pq.read_table(pa.BufferReader(plain))
-            table.validate(full=True)
-            return table.to_pylist(), table.column_names
-        except Exception as error:
-            raise RefusedError(f"no Parquet: {error}") from None
-    try:
-        text = plain.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RefusedError(str(error)) from None
-    if "\0" in text:
-        raise UnsureError("a zero byte")
-    return _json_rows(text) if one.format == "jsonl" else _separated_rows(text, tabs=one.format == "tsv")
-
-
-def _json_rows(text: str) -> tuple[list[Row], None]:
-    try:
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    except ValueError as error:
-        raise RefusedError(f"no JSON: {error}") from None
-    if not all(isinstance(row, dict) for row in rows):
-        raise RefusedError("no JSON object")
-    return rows, None
-
-
-def _separated_rows(text: str, *, tabs: bool) -> tuple[list[Row], Sequence[str]]:
-    if '"' in text or "\r" in text.replace("\r\n", ""):
-        raise UnsureError("quotes and single returns")
-    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t" if tabs else ",", quoting=csv.QUOTE_NONE))
-    lines = [line for line in lines if line]
-    if not lines:
-        raise RefusedError("no header")
-    names, rows = lines[0], lines[1:]
-    if any(len(row) != len(names) for row in rows):
-        raise RefusedError("rows of several lengths")
-    return [{name: cell or None for name, cell in zip(names, row, strict=True)} for row in rows], names

@@ -9,38 +9,13 @@ import lzma
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
 Row = Mapping[str, Any]
-
-COMPRESS: Mapping[str, Callable[[bytes], bytes]] = {
-    "": lambda content: content,
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-    ".zst": lambda content: bytes(zstandard.ZstdCompressor().compress(content)),
-    ".zip": lambda content: _zip(content),
-}
-DECOMPRESS: Mapping[str, Callable[[bytes], bytes]] = {
-    "": lambda content: content,
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
-    ".zst": lambda content: _from_zstandard(content),
-    ".zip": lambda content: _from_zip(content),
-}
-VECTOR_TYPES: Sequence[Callable[[int], pa.DataType]] = (
-    lambda size: pa.list_(pa.float32(), size),
-    lambda size: pa.list_(pa.float16(), size),
-    lambda size: pa.list_(pa.float64(), size),
-    lambda size: pa.list_(pa.float64()),
-    lambda size: pa.list_(pa.float32()),
-    lambda size: pa.large_list(pa.float32()),
-)
 
 
 def _zip(content: bytes) -> bytes:
@@ -64,6 +39,32 @@ def _from_zstandard(content: bytes) -> bytes:
     return bytes(plain)
 
 
+COMPRESS: Mapping[str, Callable[[bytes], bytes]] = {
+    "": lambda content: content,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda content: bytes(zstandard.ZstdCompressor().compress(content)),
+    ".zip": _zip,
+}
+DECOMPRESS: Mapping[str, Callable[[bytes], bytes]] = {
+    "": lambda content: content,
+    ".gz": gzip.decompress,
+    ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+    ".zst": _from_zstandard,
+    ".zip": _from_zip,
+}
+VECTOR_TYPES: Sequence[Callable[[int], pa.DataType]] = (
+    lambda size: pa.list_(pa.float32(), size),
+    lambda size: pa.list_(pa.float16(), size),
+    lambda size: pa.list_(pa.float64(), size),
+    lambda size: pa.list_(pa.float64()),
+    lambda size: pa.list_(pa.float32()),
+    lambda size: pa.large_list(pa.float32()),
+)
+
+
 def as_jsonl(rows: Sequence[Row], random: Random) -> bytes:
     ascii_only = random.random() < 0.5
     end = random.choice(["\n", "\r\n"])
@@ -72,7 +73,7 @@ def as_jsonl(rows: Sequence[Row], random: Random) -> bytes:
 
 def as_csv(rows: Sequence[Row], random: Random) -> bytes:
     written = io.StringIO()
-    quoting = random.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+    quoting: Literal[0, 1] = random.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(written, names, quoting=quoting, lineterminator=random.choice(["\n", "\r\n"]))
     writer.writeheader()
