@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: quickstart cluster-demo test test-slow lint format bench lock clean
+.PHONY: quickstart cluster-demo test test-slow fuzz lint format bench lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "Installing into $(VENV): a few minutes without a word"
@@ -31,6 +31,9 @@ test: lint  ## lint, types, all tests but the slow ones
 
 test-slow: $(VENV)/.installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+fuzz: $(VENV)/.installed  ## thousands of spoilt inputs, with a fresh seed, against a brute-force oracle: half an hour
+	$(BIN)/python -m tests.fuzz --cases 3000
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix

@@ -1,0 +1,1 @@
+"""A fuzzer with a brute-force oracle: sources, configurations, models and run directories that went wrong."""

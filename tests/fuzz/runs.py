@@ -1,0 +1,200 @@
+"""Cases of run directories: a finished run, spoilt, and then a command on it."""
+
+import atexit
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+
+from tests.fuzz.case import Case, write_config
+from tests.fuzz.checking import dataset_rows
+from tests.fuzz.outcome import REFUSED, in_process
+from tests.fuzz.place import new_folder
+from tests.fuzz.simple import simple_config
+from tests.fuzz.spoil import damaged, remove
+
+BASES: Mapping[str, Mapping[str, Any]] = {
+    "shards": {"index": {"factory": "exact", "shard_rows": 9}, "export": {"formats": ["triplet", "n-tuple"]}},
+    "jsonl": {"export": {"formats": ["labeled-list", "labeled-pair", "triplet"], "file_format": "jsonl"}},
+    "codes": {"index": {"factory": "IVF2,SQ8", "shard_rows": 20}, "export": {"formats": ["triplet"]}},
+}
+CHANGES = ("select.relative_margin=0.25", "select.num_negatives=1", "export.formats=[labeled-pair]", "search.k=9")
+COMMANDS = ("again", "again", "changed", "changed", "status", "verify", "verify", "plan")
+# What a run says of itself, and its report: not what a later one builds on, nor training data.
+TELLING = {"_plan.json", "config.json", "report.html", "report.json"}
+# Where units and stages leave what belongs to no other stage.
+PASSING = ("sample", "tried", "short-", "found", "read", "_units", "_lease", "report")
+OWN = b"this is mine\n"
+
+
+@dataclass
+class Base:
+    """A finished run.
+
+    Attributes:
+        config: its configuration.
+        run: its directory.
+        rows: the training data of each change of it, laid out to be compared; "" is none.
+    """
+
+    config: dict[str, Any]
+    run: Path
+    rows: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+
+@cache
+def _place() -> Path:
+    folder = new_folder("runs")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def base(name: str) -> Base:
+    """Make a run, and what each change of it gives."""
+    folder = _place() / name
+    folder.mkdir()
+    made = Base({**simple_config(folder, documents=38, queries=10), **BASES[name]}, folder / "run")
+    for change in ("", *CHANGES):
+        config = {**made.config, "run": str(made.run if not change else folder / "changed")}
+        arguments = ["mine", str(write_config(folder, config)), *(["--set", change] if change else [])]
+        outcome = in_process(arguments, folder)
+        if outcome.crash or outcome.code:
+            raise RuntimeError(f"{outcome.crash} {outcome.message}")
+        made.rows[change] = _rows(Path(config["run"]))
+        remove(folder / "changed")
+    return made
+
+
+def _rows(run: Path) -> dict[str, list[str]]:
+    layouts = sorted(path.name for path in (run / "dataset").iterdir() if path.is_dir())
+    return {one: sorted(json.dumps(row, sort_keys=True) for row in dataset_rows(run, one)) for one in layouts}
+
+
+def run_case_of_run(case: Case, random: Random, folder: Path) -> None:
+    """Copy a run, spoil it, and give a command."""
+    made = base(random.choice(sorted(BASES)))
+    run = folder / "run"
+    shutil.copytree(made.run, run, symlinks=True)
+    config = write_config(folder, {**made.config, "run": str(run)})
+    case.told.append(yaml.safe_dump(made.config, default_flow_style=True))
+    own = _add_files(case, random, run)
+    times = 0 if random.random() < 0.1 else random.choice([1, 1, 1, 2])
+    hurt = [path for path in (_hurt(case, random, run) for _ in range(times)) if path is not None]
+    command = random.choice(COMMANDS)
+    if command == "status":
+        case.run(["status", str(run), "--json"], folder)
+    elif command == "verify":
+        _verify(case, folder, run, hurt)
+    elif command == "plan":
+        case.run(["plan", str(config), "--json"], folder)
+    else:
+        change = random.choice(CHANGES) if command == "changed" else ""
+        _mine(case, folder, made, hurt, own, change)
+    for path in own:
+        if not path.is_file() or path.read_bytes() != OWN:
+            case.findings.append(f"a file of the user's is gone: {path.relative_to(folder)}")
+
+
+def _files(run: Path) -> list[Path]:
+    return sorted(path for path in run.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _add_files(case: Case, random: Random, run: Path) -> list[Path]:
+    folders = sorted({run, *(path for path in run.rglob("*") if path.is_dir() and not path.is_symlink())})
+    names = ["notes.txt", "my data.json", ".hidden", "mine.parquet.bak", "README"]
+    added = []
+    for _ in range(random.choice([0, 0, 1, 3])):
+        path = random.choice(folders) / random.choice(names)
+        if not path.exists():
+            path.write_bytes(OWN)
+            added.append(path)
+            case.told.append(f"added {path.relative_to(run)}")
+    return added
+
+
+def _hurt(case: Case, random: Random, run: Path) -> Path | None:
+    """Spoil a file; return it, or None where it is as it was."""
+    files = [path for path in _files(run) if path.read_bytes() != OWN]
+    path = random.choice(files)
+    content = path.read_bytes()
+    change = random.choice(
+        [
+            "truncate",
+            "flip",
+            "flip",
+            "insert",
+            "delete",
+            "empty",
+            "zero tail",
+            "garbage",
+            "gone",
+            "folder",
+            "other",
+            "0xff",
+        ]
+    )
+    place = random.randrange(len(content)) if content else 0
+    if change in {"gone", "folder"}:
+        path.unlink()
+        if change == "folder":
+            path.mkdir()
+    elif change == "other":
+        path.write_bytes(random.choice(files).read_bytes())
+    else:
+        path.write_bytes(damaged(random, content, change, place))
+    case.told.append(f"{change} at {place} of {len(content)}: {path.relative_to(run)}")
+    return None if path.is_file() and path.read_bytes() == content else path
+
+
+def _mine(case: Case, folder: Path, made: Base, hurt: list[Path], own: list[Path], change: str) -> None:
+    run = folder / "run"
+    arguments = ["mine", str(folder / "config.yaml"), *(["--set", change] if change else [])]
+    outcome = case.run([*arguments, "--until", "export"], folder)
+    if outcome.crash or case.findings:
+        return
+    if outcome.code:
+        in_the_way = outcome.code == REFUSED and any("dataset" in path.parts or "export" in path.parts for path in own)
+        if not hurt and not in_the_way:
+            case.findings.append(f"an undamaged run, and exit status {outcome.code}: {outcome.message}")
+        return
+    try:
+        found = _rows(run)
+    except Exception as error:  # whatever the reader of a format says
+        case.findings.append(f"the training data cannot be read: {type(error).__name__}: {error}")
+        return
+    wanted = made.rows[change]
+    for layout in sorted(found.keys() | wanted.keys()):
+        if found.get(layout) != wanted.get(layout):
+            some = len(set(found.get(layout, [])) & set(wanted.get(layout, [])))
+            sizes = f"{len(found.get(layout, []))} rows, {some} of the {len(wanted.get(layout, []))} wanted"
+            case.findings.append(f"{layout}: not the training data of an undamaged run: {sizes}")
+
+
+def _verify(case: Case, folder: Path, run: Path, hurt: list[Path]) -> None:
+    from pipelines.cli import app
+
+    if not any(command.name == "verify" for command in app.registered_commands):
+        return
+    outcome = case.run(["verify", str(run)], folder, lines=True)
+    if outcome.crash or case.findings:
+        return
+    told = outcome.out + outcome.err
+    counted = [path for path in hurt if belongs(path.relative_to(run))]
+    if not hurt and outcome.code:
+        case.findings.append(f"nothing is damaged, and exit status {outcome.code}: {told[-300:]}")
+    elif counted and outcome.code != 1:
+        case.findings.append(f"damage was not found: {', '.join(str(path.relative_to(run)) for path in counted)}")
+    elif outcome.code == 1 and counted and not any(path.name in told for path in counted):
+        case.findings.append(f"damage was not named: {counted[0].relative_to(run)}: {told[-300:]}")
+
+
+def belongs(path: Path) -> bool:
+    """Tell whether a file holds data of a stage or of the published folder."""
+    return path.name not in TELLING and not any(part.startswith(PASSING) for part in path.parts[:-1])
