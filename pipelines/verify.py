@@ -1,7 +1,7 @@
 """Verify a run directory: every file that a stage wrote, and every record, against sizes and checksums."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,11 @@ from rich.progress import track
 from operators.errors import InputError
 from operators.storage import refusing
 from pipelines.publish import DATASET, RECORD
-from pipelines.storage.records import Record, difference, files_in, record_of, unsealed
-from pipelines.storage.run_directory import PLAN, UNITS, RunDirectory
+from pipelines.storage.records import Record, difference, files_in, is_unsealed, record_of, unsealed
+from pipelines.storage.run_directory import PLAN, STAGE_FOLDER, UNITS, RunDirectory
 
 AT_A_TIME = 8
+SHOWN = 5
 _MANIFEST = "_manifest"
 
 
@@ -35,16 +36,22 @@ def verify(run: RunDirectory) -> dict[str, Any]:
 
     Returns:
         `run`, `state` (`whole`, `damaged`, or `incomplete` where a stage of the latest run is not complete and
-        nothing is damaged), `files` and `bytes` (compared), `damaged` (a list of {path, found}) and `incomplete` (the
-        names of stages).
+        nothing is damaged), `files` and `bytes` (compared), `damaged` (a list of {path, found}), `incomplete` (the
+        names of stages), `older` (folders of a version that kept no checksums: nothing there is compared, or used) and
+        `other` (folders with damaged files that the latest run does not use).
 
     Raises:
         InputError: no run has written there, or the storage cannot be read.
     """
     with refusing("run", run.uri, run.storage_options):
         sizes = run.sizes()
-        records = {path: unsealed(run.read_bytes(path)) for path in sizes if _is_record(path)}
+        records, older = _records(run, [path for path in sizes if _is_record(path)])
         if not records:
+            if older:
+                raise InputError(
+                    f"{run.uri}: a version of hardneg that kept no checksums wrote this run: there is nothing to "
+                    f"compare. This version reuses nothing of it; mine into another run directory."
+                )
             raise InputError(f"{run.uri}: no run has written here. Check the path.")
         damaged = [Damage(path, "the record cannot be read") for path, record in records.items() if record is None]
         expected = {record["path"]: record for record in _expected(records)}
@@ -56,6 +63,7 @@ def verify(run: RunDirectory) -> dict[str, Any]:
         for stage in (records.get(PLAN) or {}).get("stages", [])
         if f"{stage['folder']}/{stage['manifest']}" not in records
     ]
+    latest = {"", *(stage["folder"] for stage in (records.get(PLAN) or {}).get("stages", []))}
     return {
         "run": run.uri,
         "state": "damaged" if damaged else "incomplete" if incomplete else "whole",
@@ -63,7 +71,26 @@ def verify(run: RunDirectory) -> dict[str, Any]:
         "bytes": sum(record["bytes"] for record in expected.values()),
         "damaged": [{"path": one.path, "found": one.found} for one in sorted(damaged, key=lambda one: one.path)],
         "incomplete": incomplete,
+        "older": older,
+        "other": sorted({_stage_of(one.path) for one in damaged} - latest),
     }
+
+
+def _records(run: RunDirectory, paths: Sequence[str]) -> tuple[dict[str, dict[str, Any] | None], list[str]]:
+    """Read the records: those of this version, None where one is damaged; and the folders of an older version."""
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        contents = dict(zip(paths, pool.map(run.read_bytes, paths), strict=True))
+    unknown = {path for path, content in contents.items() if is_unsealed(content)}
+    older = {_stage_of(path) for path in paths} - {_stage_of(path) for path in paths if path not in unknown} - {""}
+    if len(unknown) < len(paths):  # else the plan is of the older version too
+        unknown = {path for path in unknown if _stage_of(path) in older}
+    return {path: unsealed(content) for path, content in contents.items() if path not in unknown}, sorted(older)
+
+
+def _stage_of(path: str) -> str:
+    """Return the folder of the stage that a file is in; empty for a file outside of all."""
+    found = STAGE_FOLDER.match(path)
+    return found.group().rstrip("/") if found else ""
 
 
 def _is_record(path: str) -> bool:
@@ -120,7 +147,18 @@ def show(result: Mapping[str, Any]) -> Iterator[str]:
             f"{len(result['damaged']):,} files are damaged. Delete them, and give the command of the run again: "
             f"it writes them again."
         )
+        if result["other"]:
+            yield (
+                f"The latest run does not use {_named(result['other'])}: delete these folders, or give the command "
+                f"with the configuration that wrote them."
+            )
     elif result["incomplete"]:
         yield f"Not complete: {', '.join(result['incomplete'])}. The command of the run goes on where it was."
     else:
         yield f"{result['files']:,} files ({result['bytes'] / 2**20:,.1f} MiB) are what was written."
+    if result["older"]:
+        yield f"An older version wrote {_named(result['older'])}: nothing there is used. Delete these folders."
+
+
+def _named(folders: Sequence[str]) -> str:
+    return ", ".join(folders[:SHOWN]) + (f" and {len(folders) - SHOWN:,} more" if len(folders) > SHOWN else "")

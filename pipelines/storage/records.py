@@ -88,5 +88,14 @@ def unsealed(content: bytes) -> dict[str, Any] | None:
     return value
 
 
+def is_unsealed(content: bytes) -> bool:
+    """Tell whether a record is a JSON object without a checksum: versions before FORMAT 3 wrote such."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and _SEAL not in value
+
+
 def _seal_of(value: Mapping[str, Any]) -> str:
     return xxhash.xxh3_64_hexdigest(json.dumps(value, sort_keys=True).encode())

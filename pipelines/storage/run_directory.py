@@ -20,7 +20,7 @@ PLAN = "_plan.json"
 FORMAT = 3
 
 _MARK = re.compile(r"[0-9a-f]{16}")
-_OF_A_STAGE = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
+STAGE_FOLDER = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
 
 # The files that stages write, finished or not. What has another name is somebody else's, and stays.
 _WRITTEN = re.compile(
@@ -147,7 +147,7 @@ class RunDirectory(Folder):
             return False
         if self.is_local:
             path, root = os.path.realpath(path), os.path.realpath(root)
-        return path.startswith(f"{root}/") and _OF_A_STAGE.match(path[len(root) + 1 :]) is not None
+        return path.startswith(f"{root}/") and STAGE_FOLDER.match(path[len(root) + 1 :]) is not None
 
     def read_plan(self) -> dict[str, Any] | None:
         """Return which stages the latest run goes through, or None where none has begun."""

@@ -62,4 +62,4 @@ def test_nothing_before_a_span_runs_even_where_it_is_damaged(data: dict[str, Any
     shutil.rmtree(folder / "select")
     with pytest.raises(InputError, match="search/all is not complete"):
         run(Span("select"), vector_config(folder, data))
-    assert not run("mine", vector_config(folder, data))["stages"]["search/all"]["reused"]
+    assert not run("mine", vector_config(folder, data))["stages"]["search"]["reused"]
