@@ -1,5 +1,6 @@
 """Say in one line why a storage cannot be used: before the work starts, and when it fails in the middle."""
 
+import errno
 import os
 import re
 import threading
@@ -23,6 +24,7 @@ HIDDEN = "***"
 _LIBRARIES = {"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "adlfs", "azure", "requests", "httpx"}
 _IN_TEXT = re.compile(rf"^(?:{'|'.join(sorted(_LIBRARIES))})\.[\w.]+: .+$", re.MULTILINE)
 _HTTP = {"http", "https"}
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 _NOT_FOUND = {404, 410}
 _SECRET_PARAMETERS = {
     "access_token",
@@ -144,7 +146,9 @@ def refuse_credentials(key: str, uri: str) -> None:
 def refusing(
     key: str, uri: str, options: Mapping[str, Any], passing: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
-    """Turn whatever a storage raises into refused input, with one line; errors of the classes in `passing` stay.
+    """Turn whatever a storage raises into refused input, with one line.
+
+    Errors of the classes in `passing` stay, and those of a disk that is full or a machine that is short of something.
 
     Raises:
         InputError: the storage cannot be used as it is configured.
@@ -152,7 +156,7 @@ def refusing(
     try:
         yield
     except Exception as error:  # libraries below fsspec share no class of errors
-        if isinstance(error, (InputError, *passing)):
+        if isinstance(error, (InputError, *passing)) or getattr(error, "errno", None) in _OF_THE_DISK:
             raise
         what, way_out = _reason(error)
         raise InputError(f"{key}: {uri}: {what} ({told(error, options)}). {way_out}") from error

@@ -37,8 +37,8 @@ def check_published(run: RunDirectory) -> None:
     link = run.path(DATASET)
     if run.is_local and os.path.lexists(link) and not (os.path.islink(link) and _TARGET.fullmatch(os.readlink(link))):
         raise InputError(
-            f"run: {link} is not a link that hardneg made (before there were links, it made a folder there). Move it, "
-            f"or choose another run directory."
+            f"run: {link} is not a link that hardneg made. An older version has a folder there, and so has a copy that "
+            f"follows links. Move it, or choose another run directory."
         )
     if not run.is_used():
         other = next((name for name in ("config.json", RECORD, "report") if run.exists(name)), None)

@@ -223,8 +223,14 @@ def holding(run: RunDirectory, engine: str) -> Iterator[Lease]:
         InputError: the run directory cannot be written to.
     """
     lease, existed = Lease(run, engine), run.exists()
-    with refusing("run", run.uri, run.storage_options, passing=(BusyError,)):
-        lease.acquire()
+    try:
+        with refusing("run", run.uri, run.storage_options, passing=(BusyError,)):
+            lease.acquire()
+    except OSError:  # a full disk
+        run.remove_if_empty(LEASES)
+        if not existed:
+            run.remove_if_empty()
+        raise
     try:
         yield lease
     except Exception as error:

@@ -75,14 +75,14 @@ def _state_of(path: str, record: Record) -> int:
 def create_here(path: str, content: bytes) -> bool:
     """Write a file unless there is one of that name; tell whether this call wrote it."""
     unfinished = Path(f"{path}.{uuid.uuid4().hex}.unfinished")
-    while not unfinished.exists():
-        try:
-            os.makedirs(unfinished.parent, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise _in_the_way(path) from error
-        with suppress(FileNotFoundError):  # another removed the folder while it was empty
-            unfinished.write_bytes(content)
     try:
+        while not unfinished.exists():
+            try:
+                os.makedirs(unfinished.parent, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise _in_the_way(path) from error
+            with suppress(FileNotFoundError):  # another removed the folder while it was empty
+                unfinished.write_bytes(content)
         os.link(unfinished, path)  # with its content at once, and only if there is nothing of that name
     except FileExistsError:
         return False
@@ -91,7 +91,8 @@ def create_here(path: str, content: bytes) -> bool:
             raise
         return _create_without_links(path, content)
     finally:
-        unfinished.unlink()
+        with suppress(NotADirectoryError):
+            unfinished.unlink(missing_ok=True)
     return True
 
 
