@@ -145,6 +145,7 @@ def cross_encoder(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("cross-encoder")
     tokenizer = AutoTokenizer.from_pretrained(str(minilm))
     sizes: dict[str, Any] = {
+        "num_labels": 1,
         "hidden_size": 32,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
@@ -168,10 +169,10 @@ def test_a_cross_encoder_trains_on_the_lists(
     from sentence_transformers.cross_encoder import losses as listwise
 
     torch.manual_seed(0)
-    model = CrossEncoder(str(cross_encoder), num_labels=1, max_length=64, device="cpu")
-    more = {"num_train_epochs": 8, "per_device_train_batch_size": 8, "learning_rate": 3e-3}
+    model = CrossEncoder(str(cross_encoder), num_labels=1, max_length=32, device="cpu")
+    more = {"num_train_epochs": 12, "per_device_train_batch_size": 8, "learning_rate": 5e-3}
     options = CrossEncoderTrainingArguments(**arguments(tmp_path / "trained", **more))
-    data = opened("labeled-list").select(range(16))
+    data = opened("labeled-list").select(range(24))
     loss = getattr(listwise, name)(model)
     losses = trained(CrossEncoderTrainer(model=model, args=options, train_dataset=data, loss=loss))
-    assert sum(losses[-4:]) < sum(losses[:4]) * 0.97
+    assert sum(losses[-6:]) < sum(losses[:6]) * 0.97

@@ -151,7 +151,7 @@ def test_usual_strings_work() -> None:
         "Flat",
         "PQ8x4fs",
         "IVF8,PQ8x4fsr",
-        "OPQ8_16,IVF16,PQ8",
+        "OPQ2_16,IVF16,PQ2x4",
         "PCAR8,IVF8_HNSW4,SQ8",
         "IVF8,RaBitQfs",
         "HNSW8_SQ8",
