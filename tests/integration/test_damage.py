@@ -318,3 +318,18 @@ def test_verify_tells_its_result_by_the_exit_status(finished: Path, tmp_path: Pa
     damaged = subprocess.run(hardneg("verify", str(folder)), capture_output=True, text=True, check=False)
     assert damaged.returncode == 1
     assert damaged.stdout.startswith(f"{part.relative_to(folder)}: the content is not what was written")
+
+
+def test_a_refusal_removes_nothing_that_was_there_before(finished: Path, data: dict[str, Any], tmp_path: Path) -> None:
+    """The corpus is written again, and then the selection cannot be: a folder is where its file belongs."""
+    folder = copied(finished, tmp_path / "run")
+    (next(folder.glob("prepare/corpus/*/documents/part-00000.arrow"))).unlink()
+    occupied = next(folder.glob("select/*/negatives/part-00000.parquet"))
+    occupied.unlink()
+    occupied.mkdir()
+    with pytest.raises(InputError, match="a folder is where hardneg writes"):
+        run("mine", vector_config(folder, data))
+    assert dataset(folder).equals(dataset(finished))
+    occupied.rmdir()
+    run("mine", vector_config(folder, data))
+    assert verify(RunDirectory(str(folder)))["state"] == "whole"
