@@ -17,6 +17,7 @@ PLAN = "_plan.json"
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
 FORMAT = 3
 
+_FINGERPRINT = re.compile("[0-9a-f]{16}")
 # The files that stages write, finished or not. What has another name is somebody else's, and stays.
 _WRITTEN = re.compile(
     rf"(?:(?:_manifest(?:-[0-9a-f]{{16}})?\.json|{UNITS}/.+\.(?:json|failed|rows)"
@@ -133,7 +134,7 @@ class RunDirectory(Folder):
 
     def is_used(self) -> bool:
         """Tell whether a run has begun here: its plan or its first stage is there."""
-        return any(self.exists(name) for name in (PLAN, "prepare"))
+        return self.exists(PLAN) or any(_FINGERPRINT.fullmatch(name) for name in self.names("prepare/corpus"))
 
     def read_plan(self) -> dict[str, Any] | None:
         """Return which stages the latest run goes through, or None where none has begun."""
