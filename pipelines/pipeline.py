@@ -244,7 +244,7 @@ def build(config: Config) -> Pipeline:
     """
     check_storage("run", absolute(config.run), config.storage_options, folder=True)
     corpus, queries, judgements = (config.data.files(kind) for kind in ("corpus", "queries", "judgements"))
-    _check_all([*corpus, *queries, *judgements], config.data.positive_labels)
+    _check_all([*corpus, *queries, *judgements], config)
     machines = look(config.engine)
     encoder = _encoder(config, machines)
     stages: list[Stage] = [
@@ -266,10 +266,16 @@ def build(config: Config) -> Pipeline:
     return Pipeline(config, stages)
 
 
-def _check_all(files: Sequence[SourceFile], positive_labels: Sequence[str]) -> None:
+def _check_all(files: Sequence[SourceFile], config: Config) -> None:
+    run = RunDirectory(absolute(config.run), config.storage_options)
     seen: dict[str, SourceFile] = {f"{file.kind} {file.uri}": file for file in files}
     for file in seen.values():
-        check(file, positive_labels)
+        if run.has_written(file.uri):
+            raise InputError(
+                f"data: {file.uri} was written by a run in {run.uri}, into which this run writes too. Name the sources "
+                f"so that they leave it out, or choose another run directory."
+            )
+        check(file, config.data.positive_labels)
 
 
 def _index_and_search(config: Config, machines: Machines) -> list[Stage]:

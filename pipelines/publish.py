@@ -6,8 +6,11 @@ import re
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
+
+import xxhash
 
 from operators.datasets.card import CardFacts, card
 from operators.datasets.formats import JSONL_ONLY, Format
@@ -21,7 +24,7 @@ from pipelines.storage.run_directory import RunDirectory
 DATASET = "dataset"
 RECORD = "dataset.json"
 CARD = "README.md"
-EDITED_CARD = "README.edited.md"
+EDITED_CARD = "README.edited{}.md"
 _TARGET = re.compile(r"export/[0-9a-f]{16}")
 
 
@@ -65,13 +68,33 @@ def publish(run: RunDirectory, config: Config, outcome: Outcome) -> dict[str, st
 
 def _write_card(folder: Folder, layout: Format, facts: CardFacts) -> dict[str, Any]:
     """Write the card of a format. A card that somebody edited is kept beside it."""
-    name, text = f"{layout}/{CARD}", card(facts).encode()
+    name, text = f"{layout}/{CARD}", _signed(card(facts).encode())
     there = folder.read_bytes(name) if folder.exists(name) else b""
     if there == text:
         return record_of(name, io.BytesIO(text))
-    if there and not text.startswith(there):
-        folder.write_bytes(f"{layout}/{EDITED_CARD}", there)
+    if not (text.startswith(there) or _is_signed(there)):
+        _keep(folder, layout, there)
     return folder.write_bytes(name, text)
+
+
+def _signed(text: bytes) -> bytes:
+    """Return a card with its checksum at the end, by which it is known as ours whatever configuration wrote it."""
+    return text + f"\n<!-- xxh3 of this card: {xxhash.xxh3_64_hexdigest(text)} -->\n".encode()
+
+
+def _is_signed(there: bytes) -> bool:
+    return _signed(there.rpartition(b"\n<!-- ")[0]) == there
+
+
+def _keep(folder: Folder, layout: Format, edited: bytes) -> None:
+    """Write an edited card to the first free name; one that was kept before stays."""
+    kept = (f"{layout}/{EDITED_CARD.format(f'.{number}' if number > 1 else '')}" for number in count(1))
+    for name in kept:
+        if not folder.exists(name):
+            folder.write_bytes(name, edited)
+            return
+        if folder.read_bytes(name) == edited:
+            return
 
 
 def _link(run: RunDirectory, place: str) -> bool:
@@ -99,6 +122,7 @@ def _link(run: RunDirectory, place: str) -> bool:
 
 def _facts(config: Config, outcome: Outcome, layout: Format) -> CardFacts:
     selected: Mapping[str, Any] = outcome.completed["select"].manifest
+    files = [part["xxh3"] for part in outcome.completed["export"].parts(layout)]
     return CardFacts(
         layout=layout,
         file_format="jsonl" if layout in JSONL_ONLY else config.export.file_format,
@@ -107,4 +131,5 @@ def _facts(config: Config, outcome: Outcome, layout: Format) -> CardFacts:
         counts={"chosen": selected["rows_out"], **selected["dropped"]},
         pairs={"all": selected["pairs"], "short": selected["short_rows"], "empty": selected["empty_rows"]},
         configuration=resolved(config),
+        digest=xxhash.xxh3_64_hexdigest(" ".join(files).encode()),
     )

@@ -44,8 +44,7 @@ def run(command: str | Span, config: Config) -> dict[str, Any]:
     span = span_of(command) if isinstance(command, str) else command
     with PeakMemory() as memory:
         pipeline = build(config)
-        if span.before is not None:
-            pipeline.check_complete(span.before)
+        _check_before(pipeline, span)
         check_published(pipeline.run_directory)
         with _at_work(pipeline) as lease, _engine(config, lease) as engine:
             outcome, outputs = _repaired(pipeline, lambda: _mined(pipeline, span, engine))
@@ -81,6 +80,7 @@ def evaluate(config: Config, split: str | None = None) -> dict[str, Any]:
     elif split is not None:
         raise InputError("--split: only a BEIR folder has splits. Name the judgements to score in data.judgements.")
     pipeline = build(config)
+    check_published(pipeline.run_directory)
     from pipelines.evaluation import measure  # pandas, for this alone
 
     def measured(engine: Engine) -> tuple[dict[str, float], int]:
@@ -115,7 +115,13 @@ def _at_work(pipeline: Pipeline) -> Iterator[Lease]:
         ) from error
 
 
+def _check_before(pipeline: Pipeline, span: Span) -> None:
+    if span.before is not None:
+        pipeline.check_complete(span.before)
+
+
 def _mined(pipeline: Pipeline, span: Span, engine: Engine) -> tuple[Outcome, dict[str, str]]:
+    _check_before(pipeline, span)  # again: a file of a stage before may be damaged, and removed
     config, directory = pipeline.config, pipeline.run_directory
     outputs: dict[str, str] = {}
     outcome = pipeline.run("export" if span.reports else span.last, engine, Progress())

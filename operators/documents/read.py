@@ -9,7 +9,7 @@ from operators.documents.given_vectors import vectors_of
 from operators.documents.judge import judged_by_labels, with_keys
 from operators.documents.metadata import metadata_of
 from operators.documents.rows import rows_of
-from operators.documents.sources import SourceFile
+from operators.documents.sources import SourceFile, check_unchanged
 from operators.errors import InputError
 
 
@@ -23,6 +23,7 @@ def read(file: SourceFile) -> Iterator[pa.Table]:
         InputError: a file of another format or that is damaged, a missing column, a row that does not parse, a missing
             id, a list where a text belongs, and vectors of unequal length or with values that are not finite. The
             message names the file and the row: the first is 1, and neither the header nor blank lines count.
+        TransientError: the file was changed in the meantime.
     """
     first_row = 0
     dimension: int | None = None
@@ -42,6 +43,7 @@ def read(file: SourceFile) -> Iterator[pa.Table]:
         place = f"{file.uri}, from row {first_row + 1}"
         yield pa.table({**columns, "metadata": metadata_of(place, rows.others)})
         first_row += len(rows.others)
+    check_unchanged(file)
 
 
 def check(file: SourceFile, positive_labels: Sequence[str] = ()) -> None:

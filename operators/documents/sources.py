@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import fsspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from operators.errors import InputError
+from operators.errors import InputError, TransientError
 from operators.settings import AtLeastOne, Place, Settings
 from operators.storage import check_storage, info_of, open_uri, refusing
 
@@ -137,8 +137,7 @@ def _escaped(fs: Any, pattern: str) -> str:  # noqa: ANN401 - fsspec is untyped
 
 
 def _file(kind: str, source: SourceConfig, fs: Any, name: str) -> SourceFile:  # noqa: ANN401 - fsspec is untyped
-    info = fs.info(name)
-    stamp = next((str(info[key]) for key in ("ETag", "etag", "blob_id", "mtime", "created") if info.get(key)), "")
+    stamp, size = _version(fs, name)
     return SourceFile.model_validate(
         {
             "kind": kind,
@@ -146,11 +145,30 @@ def _file(kind: str, source: SourceConfig, fs: Any, name: str) -> SourceFile:  #
             "format": _format_of(kind, name) if source.format == "auto" else source.format,
             "quoting": source.quoting,
             "stamp": stamp,
-            "size": int(info.get("size") or 0),
+            "size": size,
             "columns": source.columns,
             "storage_options": source.storage_options,
         }
     )
+
+
+def _version(fs: Any, name: str) -> tuple[str, int]:  # noqa: ANN401 - fsspec is untyped
+    info = fs.info(name)
+    stamp = next((str(info[key]) for key in ("ETag", "etag", "blob_id", "mtime", "created") if info.get(key)), "")
+    return stamp, int(info.get("size") or 0)
+
+
+def check_unchanged(file: SourceFile) -> None:
+    """Check that a file is still the one that was found when the run began.
+
+    Raises:
+        TransientError: it was written since.
+    """
+    if _version(*open_uri(file.uri, file.storage_options)) != (file.stamp, file.size):
+        raise TransientError(
+            f"{file.uri}: the file was changed while the run read it. What was read of it is not used: give the same "
+            f"command again when nothing writes to it."
+        )
 
 
 def _format_of(kind: str, name: str) -> str:

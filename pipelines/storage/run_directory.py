@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from operators.storage import open_uri
 from pipelines.storage.folder import Folder
 from pipelines.storage.records import files_in
 
@@ -17,7 +19,9 @@ PLAN = "_plan.json"
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
 FORMAT = 3
 
-_FINGERPRINT = re.compile("[0-9a-f]{16}")
+_MARK = re.compile(r"[0-9a-f]{16}")
+_OF_A_STAGE = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
+
 # The files that stages write, finished or not. What has another name is somebody else's, and stays.
 _WRITTEN = re.compile(
     rf"(?:(?:_manifest(?:-[0-9a-f]{{16}})?\.json|{UNITS}/.+\.(?:json|failed|rows)"
@@ -134,7 +138,16 @@ class RunDirectory(Folder):
 
     def is_used(self) -> bool:
         """Tell whether a run has begun here: its plan or its first stage is there."""
-        return self.exists(PLAN) or any(_FINGERPRINT.fullmatch(name) for name in self.names("prepare/corpus"))
+        return self.exists(PLAN) or any(map(_MARK.fullmatch, self.names("prepare/corpus")))
+
+    def has_written(self, uri: str) -> bool:
+        """Tell whether a URI is of a file in a folder of a stage, or of the dataset."""
+        (fs, path), root = open_uri(uri, self.storage_options), self.path()
+        if type(fs) is not type(self.fs):
+            return False
+        if self.is_local:
+            path, root = os.path.realpath(path), os.path.realpath(root)
+        return path.startswith(f"{root}/") and _OF_A_STAGE.match(path[len(root) + 1 :]) is not None
 
     def read_plan(self) -> dict[str, Any] | None:
         """Return which stages the latest run goes through, or None where none has begun."""

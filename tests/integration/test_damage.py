@@ -226,6 +226,22 @@ def test_a_card_that_was_edited_is_kept(finished: Path, data: dict[str, Any], tm
     assert card.with_name("README.edited.md").read_text(encoding="utf-8").endswith("With notes.\n")
 
 
+def test_every_edited_card_stays_and_no_card_of_ours_is_taken_for_one(data: dict[str, Any], tmp_path: Path) -> None:
+    config = vector_config(tmp_path / "run", data)
+    other = config.model_copy(update={"encoder": config.encoder.model_copy(update={"batch_tokens": 512})})
+    run("mine", config)
+    card = tmp_path / "run" / "dataset" / "triplet" / "README.md"
+
+    run("mine", other)
+    assert len(list(card.parent.glob("README*"))) == 1
+
+    for text in ("first", "second", "first"):
+        card.write_text(text, encoding="utf-8")
+        run("mine", config)
+    kept = {file.read_text(encoding="utf-8") for file in card.parent.glob("README.edited*")}
+    assert kept == {"first", "second"}
+
+
 def test_an_evaluation_does_not_change_the_status(finished: Path, data: dict[str, Any], tmp_path: Path) -> None:
     folder = copied(finished, tmp_path / "run")
     evaluate(vector_config(folder, data, search={"k": 25}))

@@ -116,3 +116,18 @@ def test_other_readers_open_the_parquet_files_of_empty_partitions(datasets: dict
     for layout in set(LAYOUTS) - set(JSONL_ONLY):
         for file in (datasets["parquet"] / layout).glob("*.parquet"):
             assert pq.read_table(file).schema.equals(schema_of(layout, NEGATIVES))
+
+
+def test_what_was_mined_anew_is_what_opens_again_from_one_cache(tmp_path: Path) -> None:
+    data = write_sources(tmp_path, **SHAPES["whole"])
+    places = []
+    for name, chosen in (("one", {}), ("one", {"range_min": 2}), ("another", {"range_min": 3})):
+        select = {"num_negatives": NEGATIVES, "range_max": 20, **chosen}
+        run("mine", configuration(tmp_path / name, None, None, data=data, select=select))
+        place = tmp_path / name / "dataset" / "triplet"
+        places.append(place.resolve())
+        for view in ("default", "full"):
+            opened = load_dataset(str(place), view, split="train", cache_dir=str(tmp_path / "cache"))
+            written = [row for file in sorted(place.glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
+            assert opened.to_list() == [{name: row[name] for name in opened.column_names} for row in written]
+    assert len(set(places)) == 3

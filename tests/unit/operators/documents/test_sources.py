@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from operators.documents.read import read
 from operators.documents.sources import CONVENTIONS, DataConfig, SourceConfig, list_files
-from operators.errors import InputError
+from operators.errors import InputError, TransientError
 
 SECRET = {"secret": "do not tell"}
 
@@ -115,6 +115,25 @@ def test_a_changed_file_has_another_size_or_stamp(tmp_path: Path) -> None:
     path.write_text("xy\n")
     os.utime(path, (1, 1))
     assert list_files("corpus", source) != touched
+
+
+@pytest.mark.parametrize("change", ["longer", "replaced", "touched"])
+def test_a_file_that_changes_while_it_is_read_is_no_input(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = '{"_id": "1", "text": "one"}\n' * 20_000
+    path.write_text(rows)
+    (file,) = list_files("corpus", SourceConfig(path=(str(path),)))
+    tables = read(file)
+    next(tables)
+    if change == "longer":
+        path.write_text(rows + '{"_id": "2", "text": "two"}\n')
+    elif change == "replaced":
+        (tmp_path / "b").write_text(rows.replace("one", "two"))
+        (tmp_path / "b").replace(path)
+    else:
+        os.utime(path, (1, 1))
+    with pytest.raises(TransientError, match=r"a\.jsonl: the file was changed while the run read it"):
+        list(tables)
 
 
 def test_files_are_found_and_read_through_fsspec() -> None:
