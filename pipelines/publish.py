@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from operators.datasets.card import CardFacts, card
 from operators.datasets.formats import JSONL_ONLY, Format
 from operators.errors import InputError
@@ -99,6 +101,7 @@ def _link(run: RunDirectory, place: str) -> bool:
 
 def _facts(config: Config, outcome: Outcome, layout: Format) -> CardFacts:
     selected: Mapping[str, Any] = outcome.completed["select"].manifest
+    checksums = [part["xxh3"] for part in outcome.completed["export"].parts(layout)]
     return CardFacts(
         layout=layout,
         file_format="jsonl" if layout in JSONL_ONLY else config.export.file_format,
@@ -107,4 +110,5 @@ def _facts(config: Config, outcome: Outcome, layout: Format) -> CardFacts:
         counts={"chosen": selected["rows_out"], **selected["dropped"]},
         pairs={"all": selected["pairs"], "short": selected["short_rows"], "empty": selected["empty_rows"]},
         configuration=resolved(config),
+        content=xxhash.xxh3_128_hexdigest(" ".join(checksums).encode()),
     )

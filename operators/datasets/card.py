@@ -46,6 +46,7 @@ class CardFacts:
         pairs: how many (query, positive) pairs were mined (`all`), and how many of them have some but not all of their
             negatives (`short`) or none (`empty`).
         configuration: how it was made, as it is saved with the run.
+        content: a digest of the data.
     """
 
     layout: Format
@@ -55,6 +56,7 @@ class CardFacts:
     counts: Mapping[str, int]
     pairs: Mapping[str, int]
     configuration: Mapping[str, Any]
+    content: str
 
 
 def filled(pairs: int, short: int, empty: int) -> str:
@@ -103,16 +105,20 @@ Every candidate that search found, once for each pair of its query:
 
 
 def _configs(facts: CardFacts, columns: list[str]) -> dict[str, Any]:
-    """Return the entries of the header that `load_dataset` reads: two views of the files, and the types of both."""
+    """Return the entries of the header that `load_dataset` reads: two views of the files, and the types of both.
+
+    `load_dataset` takes what it cached for a folder of the same name and header, whatever the files are. The digest in
+    the header keeps two runs, and two selections of one run, apart.
+    """
     schema = schema_of(facts.layout, facts.num_negatives)
-    files = f"*.{facts.file_format}"
-    default: dict[str, Any] = {"config_name": "default", "default": True, "data_files": files}
+    files = {"data_files": f"*.{facts.file_format}", "description": f"Content {facts.content}"}
+    default: dict[str, Any] = {"config_name": "default", "default": True, **files}
     of_default = schema
     if facts.file_format == "parquet":  # the reader of JSON lines takes all columns or none
         default["columns"] = columns
         of_default = pa.schema([schema.field(name) for name in columns])
     return {
-        "configs": [default, {"config_name": "full", "data_files": files}],
+        "configs": [default, {"config_name": "full", **files}],
         "dataset_info": [
             {"config_name": "default", "features": features_of(of_default)},
             {"config_name": "full", "features": features_of(schema)},

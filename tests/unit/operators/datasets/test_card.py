@@ -25,6 +25,7 @@ def written(layout: Format, file_format: FileFormat = "parquet", **facts: Any) -
         "counts": {"chosen": 9876543, "relative_margin": 7},
         "pairs": {"all": 4000, "short": 31, "empty": 17},
         "configuration": {name: {"setting of": name} for name in (*SECTIONS, "secret")},
+        "content": "0123456789abcdef",
         **facts,
     }
     return card(CardFacts(layout=layout, file_format=file_format, **given))
@@ -61,9 +62,10 @@ def test_load_dataset_gives_the_columns_to_train_on_and_all_of_them_on_request(l
 def test_the_header_of_json_lines_names_the_files_and_no_columns(layout: Format) -> None:
     """The JSON reader of `datasets` takes no columns; the card tells how to select them."""
     text = written(layout, "jsonl")
+    files = {"data_files": "*.jsonl", "description": "Content 0123456789abcdef"}
     assert header(text)["configs"] == [
-        {"config_name": "default", "default": True, "data_files": "*.jsonl"},
-        {"config_name": "full", "data_files": "*.jsonl"},
+        {"config_name": "default", "default": True, **files},
+        {"config_name": "full", **files},
     ]
     if layout not in JSONL_ONLY:
         assert f"select_columns({training_columns(layout, 2)!r})" in text
