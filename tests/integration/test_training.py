@@ -35,6 +35,27 @@ def opened(mined: Path, tmp_path: Path) -> Any:  # noqa: ANN401 - a function
     return load
 
 
+def test_the_cache_of_datasets_keeps_runs_and_selections_apart(
+    collection: Collection, static_model: Path, tmp_path: Path
+) -> None:
+    """It names what it has cached after the folder and its card, whatever the path, the size or the time."""
+
+    def opens(folder: str, file_format: str, skipped: int) -> None:
+        export = {"formats": ["triplet"], "file_format": file_format}
+        select = {"num_negatives": 1, "range_min": skipped}
+        config = configuration(tmp_path / folder, collection, static_model, select=select, export=export)
+        place = tmp_path / folder / "dataset" / "triplet"
+        run("mine", config)
+        opened = load_dataset(str(place), "full", split="train", cache_dir=str(tmp_path / "cache"))
+        streamed = load_dataset(str(place), "full", split="train", streaming=True)
+        assert opened.to_list() == list(streamed)
+
+    for file_format in ("parquet", "jsonl"):
+        for folder in ("one", "two"):
+            for skipped in (0, 1, 0):
+                opens(folder, file_format, skipped + (folder == "two"))
+
+
 @pytest.mark.parametrize(
     ("layout", "columns"),
     [
