@@ -145,7 +145,7 @@ def _plot(scores: Mapping[str, Scores]) -> str:
         axes.hist(samples[name], bins=list(edges), density=True, alpha=0.6, color=colour, label=name)
     axes.set_xlabel("similarity to the query")
     axes.set_ylabel("density")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")  # the best place takes long to find, with a warning
     axes.spines[["top", "right"]].set_visible(False)
     picture = io.StringIO()
     figure.savefig(picture, format="svg", metadata={"Date": None})
