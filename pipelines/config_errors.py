@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from operators.errors import LONGEST_MESSAGE, LONGEST_NAME, one_line, shown
+from operators.storage import refuse_credentials
 
 # What stands under this key may be secret: no message repeats it.
 OPTIONS = "storage_options"
@@ -26,6 +27,9 @@ def explained(error: ValidationError, model: type[BaseModel], path: str, setting
         model: of the configuration.
         path: of its file.
         settings: the keys that were set on the command line.
+
+    Raises:
+        InputError: a value carries a credential; it is not repeated.
     """
     by_key: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for one in error.errors(include_url=False, include_context=False):
@@ -74,6 +78,8 @@ def _explain(
     if error["type"] == "missing":
         return f"{source}: this key is missing."
     message = _message(found, key, model)
+    if isinstance(error["input"], str):  # it is repeated below
+        refuse_credentials(name, error["input"])
     given = "" if isinstance(error["input"], Mapping) or OPTIONS in key else f" It is {shown(error['input'])}."
     return f"{source}: {message.rstrip('.')}.{given}"
 

@@ -73,6 +73,7 @@ class Pipeline:
     stages: Sequence[Stage]
     run_directory: RunDirectory = field(init=False)
     _ran: set[str] = field(default_factory=set, init=False)
+    _begun: set[str] = field(default_factory=set, init=False)  # of those that ran, the ones of which nothing was there
 
     def __post_init__(self) -> None:
         self.run_directory = RunDirectory(absolute(self.config.run), self.config.storage_options)
@@ -103,7 +104,13 @@ class Pipeline:
         """Run the stages up to one of them, or to the last of the group it names (`search` is both of its rounds).
 
         What is complete is reused. Input that is refused leaves nothing of its stage behind, and nothing at all where
-        this run had only prepared it. `recorded`: the status of the run directory is that of these stages.
+        this run had only prepared it; what was there before this run stays.
+
+        Args:
+            until: the last stage, or group of stages.
+            engine: where it runs.
+            progress: where to show how far it is.
+            recorded: the status of the run directory becomes that of these stages.
 
         Raises:
             InputError: the input is refused.
@@ -120,6 +127,8 @@ class Pipeline:
             try:
                 if manifest is None:
                     self._ran.add(stage.name)
+                    if not planned.started:
+                        self._begun.add(stage.name)
                     progress.stage = stage.name
                     for line in planned.damaged[:SHOWN_DAMAGES]:
                         progress.say(f"warning: {line}. It is written again.")
@@ -130,8 +139,8 @@ class Pipeline:
                     self._check_prepared(completed)
             except InputError:
                 growing = stage.unit_settings() is not None  # its units are right, whatever they are part of
-                refused = [] if stage.name in completed or growing else [planned.folder]
-                self._clear([*refused, *self._only_prepared(completed, reused)])
+                new = stage.name in self._begun and stage.name not in completed and not growing
+                self._clear([*([planned.folder] if new else []), *self._only_prepared(completed)])
                 if first:
                     self.run_directory.remove(PLAN)
                 raise
@@ -163,11 +172,12 @@ class Pipeline:
                 f"{queries['dimension']}. Give both from one model."
             )
 
-    @staticmethod
-    def _only_prepared(completed: Mapping[str, Completed], reused: Mapping[str, bool]) -> list[StageFolder]:
+    def _only_prepared(self, completed: Mapping[str, Completed]) -> list[StageFolder]:
         """Return what this run wrote, if that is no more than prepared input: a refusal leaves nothing of it."""
-        new = [name for name in completed if not reused[name]]
-        return [completed[name].folder for name in new] if all(name.startswith("prepare/") for name in new) else []
+        ran = [name for name in completed if name in self._ran]
+        if not all(name.startswith("prepare/") for name in ran):
+            return []
+        return [completed[name].folder for name in ran if name in self._begun]
 
     def _run_stage(
         self, planned: Planned, completed: Mapping[str, Completed], engine: Engine, progress: Progress

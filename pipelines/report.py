@@ -136,14 +136,16 @@ def _plot(scores: Mapping[str, Scores]) -> str:
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     drawn = {"positives": POSITIVES_COLOUR, "negatives": NEGATIVES_COLOUR}
-    edges = np.histogram_bin_edges(np.concatenate([scores[name].sample for name in drawn]), bins=BINS)
+    # In float32 the edges of bins about a large score are the same number.
+    samples = {name: scores[name].sample.astype(np.float64) for name in drawn}
+    edges = np.histogram_bin_edges(np.concatenate(list(samples.values())), bins=BINS)
     for name, colour in drawn.items():
-        if not len(scores[name].sample):
+        if not len(samples[name]):
             continue
-        axes.hist(scores[name].sample, bins=list(edges), density=True, alpha=0.6, color=colour, label=name)
+        axes.hist(samples[name], bins=list(edges), density=True, alpha=0.6, color=colour, label=name)
     axes.set_xlabel("similarity to the query")
     axes.set_ylabel("density")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")  # the best place takes long to find, with a warning
     axes.spines[["top", "right"]].set_visible(False)
     picture = io.StringIO()
     figure.savefig(picture, format="svg", metadata={"Date": None})

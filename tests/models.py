@@ -1,5 +1,7 @@
 """Small models of every shape that sentence-transformers saves, made on the spot."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,16 @@ def _bert(minilm: Path, folder: Path, seed: int = 0) -> Any:  # noqa: ANN401 - t
 def _transformer(minilm: Path, folder: Path, include_prompt: bool = True) -> list[Any]:
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    return [_bert(minilm, folder.with_name(f"{folder.name}-bert")), Pooling(48, "mean", include_prompt=include_prompt)]
+    return [_bert(minilm, base_of(folder)), Pooling(48, "mean", include_prompt=include_prompt)]
+
+
+def _add_adapter(model: Any) -> None:  # noqa: ANN401 - the library is untyped here
+    """Add a LoRA adapter with random weights; it is saved without its base, which stays in a folder of its own."""
+    import torch
+    from peft import LoraConfig
+
+    torch.manual_seed(4)
+    model.add_adapter(LoraConfig(r=4, lora_alpha=16, init_lora_weights=False, target_modules=["query", "value"]))
 
 
 def _router(minilm: Path, folder: Path, queries: str) -> list[Any]:
@@ -57,8 +68,28 @@ def _dense(minilm: Path) -> list[Any]:
     return [_static(minilm, 3), Dense(48, 40), Normalize()]
 
 
+def base_of(folder: Path) -> Path:
+    """Return the folder of the transformer that a saved model was made from, which an adapter is added to."""
+    return folder.with_name(f"{folder.name}-bert")
+
+
+def copy_adapter(folder: Path, place: Path) -> Path:
+    """Copy a saved adapter with its base, and let the copy name the copied base."""
+    shutil.copytree(base_of(folder), base_of(place))
+    shutil.copytree(folder, place)
+    return name_base(place, base_of(place))
+
+
+def name_base(folder: Path, base: Path | str) -> Path:
+    """Let a saved adapter name another base."""
+    file = folder / "adapter_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**settings, "base_model_name_or_path": str(base)}), encoding="utf-8")
+    return folder
+
+
 def save_model(shape: str, minilm: Path, folder: Path) -> Path:
-    """Save a model of a shape: one of SHAPES."""
+    """Save a model of a shape: one of SHAPES. The base of an adapter is saved beside it: see `base_of`."""
     from sentence_transformers import SentenceTransformer
 
     prompts = {"query": QUERY, "document": DOCUMENT}
@@ -73,6 +104,7 @@ def save_model(shape: str, minilm: Path, folder: Path) -> Path:
         "static with prompts": lambda: [_static(minilm, 0)],
         "router, static queries": lambda: _router(minilm, folder, "static"),
         "router, static documents": lambda: _router(minilm, folder, "bert"),
+        "adapter": lambda: _transformer(minilm, folder),
     }
     settings: dict[str, dict[str, Any]] = {
         "prompts": {"prompts": prompts},
@@ -85,8 +117,11 @@ def save_model(shape: str, minilm: Path, folder: Path) -> Path:
         "cut to fewer dimensions": {"truncate_dim": 24, "similarity_fn_name": "dot"},
         "static with prompts": {"prompts": prompts},
         "router, static queries": {"prompts": prompts, "similarity_fn_name": "dot"},
+        "adapter": {"prompts": prompts},
     }
     model = SentenceTransformer(modules=modules[shape](), device="cpu", **settings.get(shape, {}))
+    if shape == "adapter":
+        _add_adapter(model)
     model.save(str(folder))
     return folder
 
@@ -102,4 +137,5 @@ SHAPES = (
     "static with prompts",
     "router, static queries",
     "router, static documents",
+    "adapter",
 )

@@ -237,13 +237,14 @@ def _scores(file: SourceFile, column: pa.Array, name: str, first_row: int) -> pa
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         row = row_that_fails(column, lambda one: one.cast(pa.float32()))
         raise InputError(
-            f"{file.uri}, row {first_row + (row or 0) + 1}: column {name!r} is no number ({error}). If it holds "
-            f"labels, name it in data.judgements.columns.label, and which are positive in data.positive_labels."
+            f"{file.uri}, row {first_row + (row or 0) + 1}: column {name!r} is no number ({error}). Correct it; if it "
+            f"holds labels, name it in data.judgements.columns.label, and which are positive in data.positive_labels."
         ) from error
     row = _first(~np.isfinite(scores.to_numpy(zero_copy_only=False)))
     if row is not None:
         raise InputError(
-            f"{file.uri}, row {first_row + row + 1}: column {name!r} has a score that is missing or not finite."
+            f"{file.uri}, row {first_row + row + 1}: column {name!r} has a score that is missing or not finite. "
+            f"Give every row a number."
         )
     return scores
 

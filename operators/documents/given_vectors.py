@@ -34,7 +34,7 @@ def vectors_of(
     if len(wrong):
         raise InputError(
             f"{place}, row {first_row + wrong[0] + 1}: a vector of {lengths[wrong[0]]} values among vectors of "
-            f"{dimension}. All vectors of a corpus and its queries have the same length, and every row has one."
+            f"{dimension}. Give every row of the corpus and of the queries a vector of the same length."
         )
     try:
         values = column.flatten().cast(pa.float32())
@@ -46,7 +46,10 @@ def vectors_of(
     matrix = values.to_numpy(zero_copy_only=False).reshape(-1, dimension)
     broken = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(broken):
-        raise InputError(f"{place}, row {first_row + broken[0] + 1}: the vector has a value that is not finite.")
+        raise InputError(
+            f"{place}, row {first_row + broken[0] + 1}: the vector has a value that is not finite in float32. "
+            f"Correct it, or leave the row out."
+        )
     return vectors_column(matrix)
 
 

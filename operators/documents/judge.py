@@ -107,7 +107,7 @@ def _positive(
     if absent:
         raise InputError(
             f"{place}: data.positive_labels names {listed(absent)}, which is no label there. "
-            f"The labels are {_kinds_of(labels)}."
+            f"The labels are {_kinds_of(labels)}: correct data.positive_labels."
         )
     return pc.is_in(given, wanted)
 

@@ -54,6 +54,6 @@ def check(file: SourceFile, positive_labels: Sequence[str] = ()) -> None:
     """
     rows = next(read(file), None)
     if rows is None:
-        raise InputError(f"{file.uri}: the file has no rows.")
+        raise InputError(f"{file.uri}: the file has no rows. Add some, or leave the file out.")
     if file.kind == "judgements" and not positive_labels:
         judged_by_labels(file.uri, with_keys(rows), ())

@@ -265,7 +265,7 @@ class DataConfig(Settings):
             endings = ("", *(f".{ending}" for ending in COMPRESSIONS))
             path = next((plain + ending for ending in endings if info_of(fs, root + ending) is not None), None)
         if path is None:
-            raise InputError(f"data.beir: {plain} does not exist (nor compressed). {self._splits()}".rstrip())
+            raise InputError(f"data.beir: {plain} does not exist (nor compressed). {self._splits()}")
         return SourceConfig(path=(path,), storage_options=self.storage_options)
 
     def _splits(self) -> str:

@@ -165,6 +165,7 @@ def token_rows(module: Any) -> int | None:  # noqa: ANN401 - the library is unty
             embedding = None if find is None else find()
         except (NotImplementedError, AttributeError):  # of a model whose input is not tokens
             return None
+    embedding = getattr(embedding, "base_layer", embedding)  # where an adapter is added to it
     rows = getattr(embedding, "num_embeddings", None)
     return rows if isinstance(rows, int) else None
 

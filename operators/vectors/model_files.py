@@ -30,7 +30,7 @@ def model_folder(model: str, revision: str | None, key: str = "encoder.model") -
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long, a NUL
         raise failure(error, f"{key}: {model} cannot be opened", "Check the path.") from error
     if model.count("/") > 1 or model.startswith((".", "/", "~")):
-        raise InputError(f"{key}: no folder at {model}.")
+        raise InputError(f"{key}: no folder at {model}. Correct the path, or name a model of the hub.")
     from huggingface_hub import snapshot_download
 
     try:

@@ -124,15 +124,15 @@ def _input_modules(model: Any) -> list[Any]:  # noqa: ANN401 - the library is un
 def _mark_missing_weights(model: Any) -> list[str]:  # noqa: ANN401 - the library is untyped here
     """Make NaN of the transformer weights that its files lack; return their names.
 
-    transformers draws these at random and marks those that it read; where it marks none, nothing can be told. Adapters
-    and quantized weights are read in other ways.
+    transformers draws these at random and marks those that it read, of an adapter as of its base; where it marks none,
+    nothing can be told. Quantized weights are read in other ways.
     """
     import torch
     from transformers import PreTrainedModel
 
     missing: list[str] = []
     for at, module in model.named_modules():
-        if not isinstance(module, PreTrainedModel) or getattr(module, "_hf_peft_config_loaded", False):
+        if not isinstance(module, PreTrainedModel):
             continue
         read = {name: getattr(one, "_is_hf_initialized", False) for name, one in module.named_parameters()}
         if not any(read.values()) or getattr(module, "is_quantized", False):

@@ -132,7 +132,11 @@ def _built(execution: Execution, trained: str) -> list[list[str]]:
 
 
 def _shards(parts: Sequence[Part], rows: int, built: Sequence[Sequence[str]]) -> list[list[Part]]:
-    """Take the shards that are there; fill others with whole partitions, up to `rows` documents each."""
+    """Take the shards that are there; fill others with whole partitions, up to `rows` documents each.
+
+    A partition without documents is in none, so that none is empty.
+    """
+    parts = [part for part in parts if part["rows"]]
     starting: dict[str, list[Sequence[str]]] = {}
     for digests in sorted(built, key=len, reverse=True):
         starting.setdefault(digests[0], []).append(digests)

@@ -136,7 +136,7 @@ class ReadQueries:
     def _tables(files: Sequence[SourceFile], of_pairs: Any) -> list[tuple[SourceFile, pa.Table]]:  # noqa: ANN401 - a function
         tables = [(file, table) for file in files for table in read(file)]
         if not tables:
-            raise InputError(f"{files[0].uri}: the file has no rows.")
+            raise InputError(f"{files[0].uri}: the file has no rows. Add some, or leave the file out.")
         return [(file, of_pairs(table) if file.kind == "pairs" else table) for file, table in tables]
 
     @staticmethod
@@ -195,7 +195,10 @@ class JoinJudgements:
         judgements, dropped = self._without_dangling(judgements, documents)
         led = resolve(queries, judgements.select(READ_JUDGEMENTS.names), documents)
         if not led.queries.num_rows:
-            raise InputError(f"{self.stage.judgements[0].uri}: no query has a positive that is in the corpus.")
+            raise InputError(
+                f"{self.stage.judgements[0].uri}: no query has a positive that is in the corpus. Check that scores are "
+                f"above 0, that ids are written as in the corpus and the queries, and what `clean` drops."
+            )
         for reason, count in counts_of(led.dropped.column("reason")).items():
             dropped[f"query_{reason}"] = count
         everything = concat([read["dropped"], led.dropped], DROPPED)

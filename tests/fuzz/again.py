@@ -26,7 +26,10 @@ def read_again(sources: Sequence[Written], spoilt: Spoilt) -> None:
         for number, path in enumerate(one.paths):
             if path == spoilt.path:
                 if not path.is_file():
-                    raise RefusedError("no file")
+                    if not one.globbed or len(one.paths) == 1:
+                        raise RefusedError("no file")
+                    del one.source.files[number]
+                    return
                 rows, names = _rows_in(path.read_bytes(), one)
                 one.source.files[number] = rows
                 one.source.names = [None] * len(one.paths)

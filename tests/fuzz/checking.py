@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,17 @@ def dataset_rows(run: Path, layout: str) -> list[Record]:
     folder = run / "dataset" / layout
     rows: list[Record] = []
     for path in sorted(folder.iterdir()):
-        if path.suffix == ".parquet":
-            rows += pq.ParquetFile(path).read().to_pylist()
-        elif path.suffix == ".jsonl":
-            rows += [json.loads(line, parse_constant=_refuse) for line in path.read_text("utf-8").split("\n") if line]
+        rows += _rows_of(path)
     return rows
+
+
+def _rows_of(path: Path) -> list[Record]:
+    if path.suffix == ".parquet":
+        rows: list[Record] = pq.ParquetFile(path).read().to_pylist()
+        return rows
+    if path.suffix != ".jsonl":
+        return []
+    return [json.loads(line, parse_constant=_refuse) for line in path.read_text("utf-8").split("\n") if line]
 
 
 def _refuse(constant: str) -> None:
@@ -126,6 +133,20 @@ _GROUPS = {
 }
 
 
+def apart(run: Path, layout: str) -> list[str]:
+    """Check that between two rows of a query stands one of each other query that has as many rows or more."""
+    for path in sorted((run / "dataset" / layout).iterdir()):
+        places: dict[str, list[int]] = {}
+        for place, row in enumerate(_rows_of(path)):
+            places.setdefault(row["query_id"], []).append(place)
+        for query, own in places.items():
+            others = [some for name, some in places.items() if name != query and len(some) >= len(own)]
+            for before, after in pairwise(own):
+                if not all(any(before < one < after for one in some) for some in others):
+                    return [f"{layout}: rows {before} and {after} of {path.name} are of {query!r}: too close"]
+    return []
+
+
 def compare(run: Path, result: Mapping[str, Any], mined: Mined, formats: Sequence[str]) -> list[str]:
     """Say in what the result of a run differs from what it had to give."""
     faults = _counts(result, mined) + _suspected(result, mined)
@@ -143,8 +164,6 @@ def compare(run: Path, result: Mapping[str, Any], mined: Mined, formats: Sequenc
 
 def _counts(result: Mapping[str, Any], mined: Mined) -> list[str]:
     told, wanted = ({k: n for k, n in one.items() if n} for one in (result["dropped"], dict(mined.dropped)))
-    if mined.settings.sampling_strategy == "random":  # how deep it looks is its own affair
-        told, wanted = ({k: n for k, n in one.items() if k not in CANDIDATE_REASONS} for one in (told, wanted))
     if told != wanted:
         return [f"dropped: {dict(told.items() - wanted.items())}, and should be {dict(wanted.items() - told.items())}"]
     return accounts(result)
@@ -160,8 +179,6 @@ def accounts(result: Mapping[str, Any]) -> list[str]:
 
 
 def _suspected(result: Mapping[str, Any], mined: Mined) -> list[str]:
-    if mined.settings.sampling_strategy == "random":
-        return []
     found = []
     for path in sorted(Path(result["outputs"]["suspected"]).glob("*.parquet")):
         rows = pq.ParquetFile(path).read().to_pylist()
@@ -239,6 +256,7 @@ def promises(run: Path, result: Mapping[str, Any], formats: Sequence[str]) -> li
     """Check what holds for any input: no negative is or reads like a positive, nothing is repeated, all is counted."""
     faults = accounts(result)
     for layout in formats:
+        faults += apart(run, layout)
         rows = dataset_rows(run, layout)
         if layout == "labeled-pair":
             continue

@@ -1,5 +1,6 @@
 """What the rows of a source say, by the documentation: documents, queries and judgements, or that they are refused."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from tests.fuzz.collection import Collection, Document, Judgement, Query, Refuse
 from tests.fuzz.generate import Encoder, Similarity, kept
 
 LARGEST_FLOAT16 = 65_504
+BEYOND_FLOAT16 = "a value beyond float16"
 NEEDED = {
     "corpus": ("doc_id", "text"),
     "queries": ("query_id", "text"),
@@ -66,7 +68,7 @@ def collection_of(sources: Mapping[str, Source], similarity: Similarity, encoder
     given = {kind: matrix for kind, matrix in vectors.items() if matrix is not None}
     if len(given) == 2 and given["corpus"].shape[1] != given["queries"].shape[1]:
         raise RefusedError("vectors of two lengths")
-    judged = [one for rows in sources["judgements"].files for one in _judgements(sources["judgements"], rows)]
+    judged = _judgements(sources["judgements"])
     asked = _encoded(encoder, vectors["queries"], [text for _, text, _ in queries], "query")
     whole = [
         f"{title or ''} {text}" if title is not None else text
@@ -198,20 +200,37 @@ def _vectors(source: Source, similarity: Similarity) -> Vector | None:
     if not np.isfinite(matrix).all():
         raise RefusedError("a vector that is not finite")
     if similarity == "dot" and np.abs(matrix).max() >= LARGEST_FLOAT16 + 16:
-        raise RefusedError("a value beyond float16")
+        raise RefusedError(BEYOND_FLOAT16)
     return np.stack([kept(one, similarity) for one in matrix])
 
 
-def _judgements(source: Source, rows: Sequence[Row]) -> list[Judgement]:
+def _judgements(source: Source) -> list[Judgement]:
+    rows = [row for rows in source.files for row in rows]
     queries, documents = (_ids(rows, source.roles[role]) for role in ("query_id", "doc_id"))
     scores = [1.0] * len(rows)
     if "score" in source.roles:
         scores = [_score(row.get(source.roles["score"])) for row in rows]
     elif "label" in source.roles:
-        if source.positive_labels is None:
-            raise RefusedError("labels, and nobody said which are positive")
-        scores = [float(row.get(source.roles["label"]) in source.positive_labels) for row in rows]
+        scores = _scores_of_labels([row.get(source.roles["label"]) for row in rows], source.positive_labels)
     return [Judgement(*one) for one in zip(queries, documents, scores, strict=True)]
+
+
+def _scores_of_labels(labels: Sequence[Any], positive: Sequence[str] | None) -> list[float]:
+    if any(label is None or (isinstance(label, str) and not label.strip()) for label in labels):
+        raise RefusedError("a judgement without a label")
+    if not all(isinstance(label, str) for label in labels):
+        raise UnsureError("labels that are no words")
+    if positive is not None:
+        if not set(positive) <= set(labels):
+            raise RefusedError("a positive label that does not occur")
+        return [float(label in positive) for label in labels]
+    try:
+        scores = [float(np.float32(label)) for label in labels]
+    except ValueError:
+        raise RefusedError("labels that are words, and nobody said which are positive") from None
+    if not all(map(math.isfinite, scores)):
+        raise UnsureError("labels such as nan")
+    return scores
 
 
 def _score(value: Any) -> float:  # noqa: ANN401 - a cell
@@ -249,9 +268,22 @@ def _of_pairs(source: Source, encoder: Encoder) -> Collection:
     vectors = encoder([text for _, text, _ in queries], "query")
     return Collection(
         [Document(name, text, None, held[i]) for i, (name, text) in enumerate(documents)],
-        [Query(name, text, AnyOf(told[name]), vectors[i]) for i, (name, text, _) in enumerate(queries)],
+        [Query(name, text, _together(told[name]), vectors[i]) for i, (name, text, _) in enumerate(queries)],
         judgements,
     )
+
+
+def _together(rows: Sequence[Any]) -> Any:  # noqa: ANN401 - JSON
+    """Return the metadata of a query of several rows: what differs is the list of its values, in their order."""
+    found: dict[str, Any] = {}
+    for column in dict.fromkeys(name for row in rows for name in row or {}):
+        values: list[Any] = []
+        for row in rows:
+            value = (row or {}).get(column)
+            if json.dumps(value) not in map(json.dumps, values):
+                values.append(value)
+        found[column] = values[0] if len(values) == 1 else values
+    return found or None
 
 
 def _asked(source: Source, row: Row) -> tuple[str, str]:

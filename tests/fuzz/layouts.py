@@ -48,6 +48,7 @@ class Written:
     mapped: dict[str, str]
     paths: list[Path] = field(default_factory=list)
     named: bool = True  # whether the name tells the format
+    globbed: bool = False  # whether the path is a glob
 
 
 def sources_of(random: Random, held: Content, layout: str, model_there: bool) -> list[Written]:

@@ -104,7 +104,7 @@ def model_case(case: Case, random: Random, folder: Path) -> None:
     own = {side: random.choice(["", "search ", "red "]) for side in PROMPTS if random.random() < 0.25}
     cosine = random.random() < 0.3
     case.told.append(f"{kind}, prompts {prompts}, similarity {named}, configured prompts {own}, cosine {cosine}")
-    made = source_case(random, folder, Encoded(model, cosine=cosine, prompts=own), model, spoilt=False)
+    made = source_case(random, folder, Encoded(model, cosine=cosine, prompts=own), model, spoilt=False, cosine=cosine)
     encoder: dict[str, Any] = {
         "model": str(model),
         "dtype": "float32",

@@ -91,7 +91,8 @@ def _mine_query(result: Mined, query: Query, positives: list[Document], document
     for depth in settings.depths():
         found = _to_depth(ranked, own, depth)
         rows = [_filtered(result, query, positive, positives, found) for positive in positives]
-        enough = settings.range_min + settings.num_negatives
+        of_top = settings.range_min + settings.num_negatives
+        enough = of_top if settings.sampling_strategy == "top" else settings.range_max
         short = any(sum(not one.reason for one in candidates) < enough for _, _, candidates in rows)
         others = sum(document.doc_id not in own for _, document in found)
         if not short or others < depth:

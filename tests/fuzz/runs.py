@@ -27,7 +27,7 @@ BASES: Mapping[str, Mapping[str, Any]] = {
 CHANGES = ("select.relative_margin=0.25", "select.num_negatives=1", "export.formats=[labeled-pair]", "search.k=9")
 COMMANDS = ("again", "again", "changed", "changed", "status", "verify", "verify", "plan")
 # What a run says of itself, and its report: not what a later one builds on, nor training data.
-TELLING = {"_plan.json", "config.json", "report.html", "report.json"}
+TELLING = {"config.json", "report.html", "report.json"}
 # Where units and stages leave what belongs to no other stage.
 PASSING = ("sample", "tried", "short-", "found", "read", "_units", "_lease", "report")
 OWN = b"this is mine\n"
@@ -91,7 +91,7 @@ def run_case_of_run(case: Case, random: Random, folder: Path) -> None:
     if command == "status":
         case.run(["status", str(run), "--json"], folder)
     elif command == "verify":
-        _verify(case, folder, run, hurt)
+        _verify(case, folder, run, hurt, own)
     elif command == "plan":
         case.run(["plan", str(config), "--json"], folder)
     else:
@@ -146,7 +146,9 @@ def _hurt(case: Case, random: Random, run: Path) -> Path | None:
         if change == "folder":
             path.mkdir()
     elif change == "other":
-        path.write_bytes(random.choice(files).read_bytes())
+        # Not another record: what a record says is known by its name alone.
+        others = [other for other in files if not is_record(other) or not is_record(path)]
+        path.write_bytes(random.choice(others or files).read_bytes())
     else:
         path.write_bytes(damaged(random, content, change, place))
     case.told.append(f"{change} at {place} of {len(content)}: {path.relative_to(run)}")
@@ -164,7 +166,8 @@ def _mine(case: Case, folder: Path, made: Base, hurt: list[Path], own: list[Path
         if not hurt and not in_the_way:
             case.findings.append(f"an undamaged run, and exit status {outcome.code}: {outcome.message}")
         return
-    unseen = {path.parent.name for path in hurt if _unseen(path, made.run / path.relative_to(run))}
+    hidden = [path for path in hurt if _unseen(path, made.run / path.relative_to(run))]
+    unseen = {path.parent.name for path in hidden}
     try:
         found = _rows(run, without=unseen)
     except Exception as error:  # whatever the reader of a format says
@@ -176,6 +179,9 @@ def _mine(case: Case, folder: Path, made: Base, hurt: list[Path], own: list[Path
             some = len(set(found.get(layout, [])) & set(wanted.get(layout, [])))
             sizes = f"{len(found.get(layout, []))} rows, {some} of the {len(wanted.get(layout, []))} wanted"
             case.findings.append(f"{layout}: not the training data of an undamaged run: {sizes}")
+    data = [path for path in hidden if path.suffix in {".parquet", ".jsonl"}]
+    if data and not case.findings:
+        _verify(case, folder, run, data, own)
 
 
 def _unseen(path: Path, before: Path) -> bool:
@@ -184,24 +190,35 @@ def _unseen(path: Path, before: Path) -> bool:
     return bool(published) and path.is_file() and path.stat().st_size == before.stat().st_size
 
 
-def _verify(case: Case, folder: Path, run: Path, hurt: list[Path]) -> None:
-    from pipelines.cli import app
-
-    if not any(command.name == "verify" for command in app.registered_commands):
-        return
+def _verify(case: Case, folder: Path, run: Path, hurt: list[Path], own: list[Path]) -> None:
     outcome = case.run(["verify", str(run)], folder, lines=True)
     if outcome.crash or case.findings:
         return
     told = outcome.out + outcome.err
-    counted = [path for path in hurt if belongs(path.relative_to(run))]
-    if not hurt and outcome.code:
+    counted = [path for path in hurt if belongs(run, path.relative_to(run))]
+    like_records = [path for path in own if path.suffix == ".json" and "_units" in path.parts]
+    if not hurt and outcome.code and not like_records:
         case.findings.append(f"nothing is damaged, and exit status {outcome.code}: {told[-300:]}")
     elif counted and outcome.code != 1:
         case.findings.append(f"damage was not found: {', '.join(str(path.relative_to(run)) for path in counted)}")
-    elif outcome.code == 1 and counted and not any(path.name in told for path in counted):
+    elif outcome.code == 1 and counted and not any(_named(path, told) for path in counted):
         case.findings.append(f"damage was not named: {counted[0].relative_to(run)}: {told[-300:]}")
 
 
-def belongs(path: Path) -> bool:
-    """Tell whether a file holds data of a stage or of the published folder."""
+def _named(path: Path, told: str) -> bool:
+    """Tell whether a file is named; without its manifest, a stage is not complete."""
+    gone = path.name.startswith("_manifest") and "Not complete" in told
+    return gone or path.name in told or path.parent.name in told
+
+
+def belongs(run: Path, path: Path) -> bool:
+    """Tell whether a file holds data of a stage, is published, or is a record; a manifest alone is missed if gone."""
+    if is_record(path) and not path.name.startswith("_manifest"):
+        return (run / path).is_file()
     return path.name not in TELLING and not any(part.startswith(PASSING) for part in path.parts[:-1])
+
+
+def is_record(path: Path) -> bool:
+    """Tell whether a file carries its own checksum."""
+    inside = path.name.startswith("_manifest") or "_units" in path.parts
+    return path.suffix == ".json" and (inside or path.name in {"_plan.json", "dataset.json"})

@@ -26,12 +26,19 @@ class SourceCase:
 
 
 def source_case(
-    random: Random, folder: Path, encoder: Encoder | None, model: Path | None, *, spoilt: bool | None = None
+    random: Random,
+    folder: Path,
+    encoder: Encoder | None,
+    model: Path | None,
+    *,
+    spoilt: bool | None = None,
+    cosine: bool = False,
 ) -> SourceCase:
     """Write the sources of a case; without an encoder all vectors are given. Half of them are spoilt."""
     similarity: Similarity = random.choice(["cosine", "dot"])
     layout = "separate" if encoder is None else random.choice(["separate", "separate", "beir", "pairs"])
-    similarity = "dot" if encoder is not None else similarity  # sums of the model's vectors are exact, lengths are not
+    if encoder is not None:  # sums of the model's vectors are exact, lengths are not
+        similarity = "cosine" if cosine else "dot"
     held = content(random, similarity)
     spoiling = random.random() < 0.5 if spoilt is None else spoilt
     sources = sources_of(random, held, layout, model_there=encoder is not None)
@@ -81,6 +88,7 @@ def _config(random: Random, folder: Path, sources: Sequence[Written], layout: st
 def _source_config(random: Random, folder: Path, one: Written) -> Any:  # noqa: ANN401 - YAML
     if len(one.paths) > 1 and random.random() < 0.5:
         path: Any = str(folder / "data" / f"{one.source.kind}-*")
+        one.globbed = True
     else:
         path = [str(path) for path in one.paths]
         path = path[0] if len(path) == 1 else path

@@ -31,12 +31,16 @@ def _from_zip(content: bytes) -> bytes:
 
 
 def _from_zstandard(content: bytes) -> bytes:
-    # A one-shot decompressor accepts no frame that was cut off.
-    decompressor = zstandard.ZstdDecompressor().decompressobj()
-    plain = decompressor.decompress(content)
-    if not decompressor.eof or decompressor.unused_data:
-        raise ValueError("the frame is cut off, or something follows it")
-    return bytes(plain)
+    # One frame after the other: such a decompressor accepts none that was cut off.
+    plain, left = b"", content
+    while True:
+        decompressor = zstandard.ZstdDecompressor().decompressobj()
+        plain += decompressor.decompress(left)
+        if not decompressor.eof:
+            raise ValueError("the frame is cut off")
+        left = decompressor.unused_data
+        if not left:
+            return plain
 
 
 COMPRESS: Mapping[str, Callable[[bytes], bytes]] = {

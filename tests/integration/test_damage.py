@@ -334,3 +334,51 @@ def test_verify_tells_its_result_by_the_exit_status(finished: Path, tmp_path: Pa
     damaged = subprocess.run(hardneg("verify", str(folder)), capture_output=True, text=True, check=False)
     assert damaged.returncode == 1
     assert damaged.stdout.startswith(f"{part.relative_to(folder)}: the content is not what was written")
+
+
+def test_a_refusal_removes_nothing_that_was_there_before(finished: Path, data: dict[str, Any], tmp_path: Path) -> None:
+    """The corpus is written again, and then the selection cannot be: a folder is where its file belongs."""
+    folder = copied(finished, tmp_path / "run")
+    (next(folder.glob("prepare/corpus/*/documents/part-00000.arrow"))).unlink()
+    occupied = next(folder.glob("select/*/negatives/part-00000.parquet"))
+    occupied.unlink()
+    occupied.mkdir()
+    with pytest.raises(InputError, match="a folder is where hardneg writes"):
+        run("mine", vector_config(folder, data))
+    assert dataset(folder).equals(dataset(finished))
+    occupied.rmdir()
+    run("mine", vector_config(folder, data))
+    assert verify(RunDirectory(str(folder)))["state"] == "whole"
+
+
+@pytest.mark.parametrize("name", ["run[1]", "a*b?c", "with blank #1 %20 {x}", "läuft-語"])
+def test_a_run_directory_may_have_any_name(
+    data: dict[str, Any], expected: dict[str, pa.Table], tmp_path: Path, name: str
+) -> None:
+    judgements = tmp_path / "judgements.tsv"
+    judgements.write_text("query_id\tdoc_id\nq0\tunknown\n", encoding="utf-8")
+    with pytest.raises(InputError, match="unknown"):
+        run("mine", vector_config(tmp_path / name, data | {"judgements": str(judgements)}))
+    assert not (tmp_path / name).exists()
+    run("mine", vector_config(tmp_path / name, data))
+    assert dataset(tmp_path / name).equals(expected["same"])
+    for file in random.Random(3).sample(files_of(tmp_path / name), 20):
+        (tmp_path / name / file).unlink()
+    run("mine", vector_config(tmp_path / name, data, select={"num_negatives": 2}))
+    assert dataset(tmp_path / name).equals(expected["selection"])
+    assert status(RunDirectory(str(tmp_path / name)))["state"] == "complete"
+    assert verify(RunDirectory(str(tmp_path / name)))["damaged"] == []
+
+
+def test_what_is_in_the_place_of_the_lease_is_named_or_passed_over(
+    finished: Path, data: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = copied(finished, tmp_path / "a")
+    (folder / "_lease" / "00001.json").mkdir(parents=True)
+    run("mine", vector_config(folder, data))
+    assert (folder / "_lease" / "00001.json").is_dir()
+    folder = copied(finished, tmp_path / "b")
+    (folder / "_lease").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match=r"_lease: a file is where hardneg writes"):
+        run("mine", vector_config(folder, data))
+    assert (folder / "_lease").read_text(encoding="utf-8") == "mine"

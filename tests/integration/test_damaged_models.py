@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from operators.errors import LONGEST_MESSAGE, InputError
 from pipelines.pipeline import build
 from pipelines.plan import describe
 from pipelines.run import run
 from tests.integration.conftest import Collection, configuration, write_collection
-from tests.models import DOCUMENT, QUERY, save_model
+from tests.models import DOCUMENT, QUERY, base_of, copy_adapter, name_base, save_model
 
 Damage = Callable[[Path, random.Random], None]
 
@@ -83,6 +85,20 @@ FILES = (
     "tokenizer_config.json",
     "1_Pooling/config.json",
 )
+ADAPTER_FILES = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "../model-bert/config.json",
+    "../model-bert/model.safetensors",
+)
+
+
+@pytest.fixture(scope="module")
+def adapter(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = save_model("adapter", minilm, tmp_path_factory.mktemp("adapter") / "model")
+    assert not (folder / "config.json").exists()
+    assert all((folder / file).is_file() for file in ADAPTER_FILES)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +142,12 @@ def outcome(folder: Path, few: Collection, place: Path) -> str:
     return ""
 
 
-@pytest.mark.parametrize("shape", ["prompt not pooled", "router, static queries", "cut to fewer dimensions"])
+@pytest.mark.parametrize("shape", ["prompt not pooled", "router, static queries", "cut to fewer dimensions", "adapter"])
 def test_scores_are_those_of_sentence_transformers(shape: str, minilm: Path, few: Collection, tmp_path: Path) -> None:
     assert not outcome(save_model(shape, minilm, tmp_path / "model"), few, tmp_path / "run")
     report = json.loads((tmp_path / "run" / "report" / "report.json").read_text(encoding="utf-8"))
     plan = describe(build(configuration(tmp_path / "run", few, tmp_path / "model")))["stages"]["prepare/model"]
-    similarity = "cosine" if shape == "prompt not pooled" else "dot"
+    similarity = "cosine" if shape in {"prompt not pooled", "adapter"} else "dot"
     prompts = (
         {"query": "", "document": ""} if shape == "cut to fewer dimensions" else {"query": QUERY, "document": DOCUMENT}
     )
@@ -153,6 +169,37 @@ def test_what_is_damaged_is_refused_or_changes_nothing(
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     DAMAGES[damage](folder / file, chance)
     outcome(folder, few, tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", [name for name in DAMAGES if name not in SLOW])
+@pytest.mark.parametrize("file", ADAPTER_FILES)
+def test_an_adapter_that_is_damaged_is_refused_or_the_damage_changes_nothing(
+    file: str, damage: str, adapter: Path, few: Collection, tmp_path: Path
+) -> None:
+    folder = copy_adapter(adapter, tmp_path / "model")
+    DAMAGES[damage](folder / file, random.Random(f"{file} {damage}"))
+    outcome(folder, few, tmp_path / "run")
+
+
+def test_an_adapter_whose_base_is_not_there_is_refused(adapter: Path, few: Collection, tmp_path: Path) -> None:
+    folder = copy_adapter(adapter, tmp_path / "model")
+    shutil.rmtree(base_of(folder))
+    assert re.search(r"base_model_name_or_path.*no folder at .*model-bert", outcome(folder, few, tmp_path / "run"))
+    name_base(folder, "no-such-owner/no-such-model")
+    assert "no-such-model is neither" in outcome(folder, few, tmp_path / "run")
+
+
+def test_another_base_or_adapter_is_encoded_again(adapter: Path, few: Collection, tmp_path: Path) -> None:
+    folder, encoder = copy_adapter(adapter, tmp_path / "model"), {"dtype": "float32", "vector_dtype": "float32"}
+    config = configuration(tmp_path / "run", few, folder, encoder=encoder)
+    run("encode", config)
+    assert run("encode", config)["stages"]["encode"]["reused"]
+    for file in (base_of(folder) / "model.safetensors", folder / "adapter_model.safetensors"):
+        weights = load_file(file)
+        save_file({name: one * np.float32(1.5) for name, one in weights.items()}, file, {"format": "pt"})
+        assert not run("encode", config)["stages"]["encode"]["reused"]
+    assert len(list((tmp_path / "run" / "encode").glob("*/_manifest*.json"))) == 3
+    assert not outcome(folder, few, tmp_path / "again")
 
 
 def test_a_storage_that_fails_ends_with_1_and_nothing_is_thrown_away(

@@ -291,7 +291,7 @@ def test_of_two_real_runs_at_once_one_mines_and_the_other_says_so(
     winner = both[statuses.index(0)].pid
     assert f"{bucket}/run: another run is at work on this run directory: process {winner} on " in err
 
-    single = configuration(tmp_path / "single", collection, static_model)
+    single = configuration(tmp_path / "single", collection, static_model, data={"partition_rows": 8})
     run("mine", single)
     mined = stored_dataset(object_store.file_system(), f"{bucket}/run", tmp_path / "copied")
     assert mined.equals(dataset(tmp_path / "single"))

@@ -16,6 +16,7 @@ from operators.vectors.model_load import load_model
 from operators.vectors.model_trial import try_model
 from tests.models import DOCUMENT, QUERY, SHAPES, save_model
 
+WITH_PROMPTS = {"prompts", "prompt not pooled", "static with prompts", "adapter"}
 SIDES: tuple[Side, ...] = ("query", "document")
 TEXTS = [
     "what is a hard negative?",
@@ -65,7 +66,7 @@ def test_vectors_are_those_of_encode_query_and_encode_document(shape: str, folde
             assert np.allclose(found, expected[side], rtol=1e-4, atol=1e-5)
         else:
             assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    differ = shape.startswith("router") or shape in {"prompts", "prompt not pooled", "static with prompts"}
+    differ = shape.startswith("router") or shape in WITH_PROMPTS
     assert (cosines(expected["query"], expected["document"]).min() < 0.999) == differ
 
 
