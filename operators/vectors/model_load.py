@@ -96,6 +96,8 @@ def _load(config: EncoderConfig, folder: Path, device: str) -> Any:  # noqa: ANN
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         remedy = GET_IT_AGAIN
+        if isinstance(error, ImportError):
+            remedy = "Install the package on every machine that encodes."
         if "trust_remote_code" in str(error):
             remedy = "It runs code of its own: set `encoder.trust_remote_code` if you trust it."
         raise failure(error, what, remedy) from error

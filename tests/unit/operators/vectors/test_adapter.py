@@ -1,5 +1,8 @@
 """An adapter is encoded with its base: both are what vectors depend on, and both have to be whole."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from operator import methodcaller
 from pathlib import Path
@@ -120,3 +123,23 @@ def test_an_adapter_of_the_word_vectors_has_their_number(minilm: Path, tmp_path:
     rows = token_rows(input_module(model, "query"))
     model.add_adapter(LoraConfig(r=2, init_lora_weights=False, target_modules=["word_embeddings"]))
     assert rows == token_rows(input_module(model, "query")) == 30_522
+
+
+WITHOUT_PEFT = """
+import sys
+sys.modules["peft"] = None  # as if it were not installed
+from operators.errors import InputError
+from operators.vectors.encoder import EncoderConfig
+from operators.vectors.model_load import load_model
+try:
+    load_model(EncoderConfig(model=sys.argv[1]), "cpu")
+except InputError as refusal:
+    print(refusal)
+"""
+
+
+def test_an_adapter_without_its_package_is_refused_with_the_remedy(adapter: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PEFT, str(adapter)], capture_output=True, text=True, check=True
+    )
+    assert re.fullmatch(r"encoder\.model: .*`peft`.*Install the package.*\n", done.stdout)
