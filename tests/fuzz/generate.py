@@ -9,7 +9,10 @@ import numpy as np
 
 from tests.fuzz.collection import Vector, read_as
 
-WORDS = ("red", "blue", "tree", "house", "river", "stone", "cloud", "café", "naïve", "Ωmega", "東京", "мир", "emoji😀")
+WORDS = (
+    *("red", "blue", "tree", "house", "river", "stone", "cloud", "café", "naïve", "Ωmega", "東京", "мир"),
+    *("emoji😀", '5"'),
+)
 ODD_IDS = (
     "001",
     "1",
@@ -27,6 +30,7 @@ ODD_IDS = (
     "a/b",
     "日本",
     "x'y",
+    'x"y',
 )
 DIMENSION = 8
 Similarity = Literal["cosine", "dot"]

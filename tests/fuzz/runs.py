@@ -187,7 +187,8 @@ def _mine(case: Case, folder: Path, made: Base, hurt: list[Path], own: list[Path
 def _unseen(path: Path, before: Path) -> bool:
     """Tell whether published data has another content and its size still: only `verify` reads it again."""
     published = {"dataset", "export"} & set(path.parts)
-    return bool(published) and path.is_file() and path.stat().st_size == before.stat().st_size
+    same_size = bool(published) and path.is_file() and path.stat().st_size == before.stat().st_size
+    return same_size and path.read_bytes() != before.read_bytes()
 
 
 def _verify(case: Case, folder: Path, run: Path, hurt: list[Path], own: list[Path]) -> None:
