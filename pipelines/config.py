@@ -189,7 +189,7 @@ def _read(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             raw = parse(file.read(LONGEST_FILE + 1))
     except FileNotFoundError:
-        raise InputError(f"{shown(path)}: no such file. Ready configurations lie in configs/.") from None
+        raise InputError(f"{shown(path)}: no such file. Ready configurations are in configs/.") from None
     except NotYamlError as error:  # it quotes no line: a secret may stand there
         line = f", line {error.line}" if error.line else ""
         raise InputError(f"{path}{line}: not YAML: {error}.") from None
