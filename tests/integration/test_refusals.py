@@ -213,7 +213,8 @@ def test_the_command_line_exits_with_2_and_one_message(collection: Collection, t
     command = [sys.executable, "-m", "pipelines.cli", "mine", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "hardneg: encoder.model: no folder at ./nowhere. Correct the path, or name a model of the hub.\n"
+    expected = "encoder.model: no folder at ./nowhere. Correct the path, or name a model of the hub."
+    assert done.stderr == f"hardneg: {expected}\n"
     assert not done.stdout
     assert not (tmp_path / "run").exists()
 

@@ -1,6 +1,7 @@
 """An adapter is encoded with its base: both are what vectors depend on, and both have to be whole."""
 
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_every_weight_that_a_vector_depends_on_is_missed(of: str, adapter: Path,
     names = load_file(weights_of(adapter)[of == "base"])
     for number, name in enumerate(names):
         model = copy_adapter(adapter, tmp_path / str(number))
-        change(weights_of(model)[of == "base"], lambda weights, name=name: weights.pop(name))
+        change(weights_of(model)[of == "base"], methodcaller("pop", name))
         if name.startswith("pooler"):
             assert tried(model)["dimension"] == 48
             continue
