@@ -120,7 +120,7 @@ def _check_folder(key: str, path: str) -> None:
     while there and not os.path.lexists(there):
         there = there.rpartition("/")[0]
     if there and not os.path.isdir(there):
-        raise InputError(f"{key}: {shown(there)} is no folder. Move it, or choose another run directory.")
+        raise InputError(f"{key}: {shown(there)} is not a folder. Move it, or choose another run directory.")
 
 
 def refuse_credentials(key: str, uri: str) -> None:

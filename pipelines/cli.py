@@ -29,7 +29,7 @@ app = typer.Typer(
         "Turn a corpus, queries and judgements into hard-negative training data.\n\n"
         "`hardneg mine CONFIG` does everything: prepare, encode, index, search, select, export, report. Each of these "
         "is a command too: it runs what comes before it, and reuses what is there already. `hardneg plan CONFIG` says "
-        "what would run. Ready configurations lie in `configs/`."
+        "what would run. Ready configurations are in `configs/`."
     ),
 )
 
@@ -130,14 +130,17 @@ def status(run: RunPath, as_json: AsJson = False) -> None:
     from pipelines.status import show
     from pipelines.status import status as look
 
-    told = look(_run_directory(run))
+    found = look(_run_directory(run))
     if as_json:
-        _print_json(told)
+        _print_json(found)
     else:
-        show(told)
+        show(found)
 
 
-@app.command("verify", help="Compare every file of a run with its size and checksum. Exit status 1: some are damaged.")
+@app.command(
+    "verify",
+    help="Compare every file of a run with its size and checksum. Exit status 1: damaged, or not complete.",
+)
 def verify(run: RunPath, as_json: AsJson = False) -> None:
     """Verify a run directory."""
     from pipelines.verify import show

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from fsspec.registry import known_implementations, registry
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError, field_validator, model_validator
@@ -64,6 +64,8 @@ def _gpus(value: float) -> float:
     return value
 
 
+Engine = Literal["ray", "beam", "local"]
+ENGINES: tuple[str, ...] = get_args(Engine)
 Gpus = Annotated[float, Field(ge=0, le=1024), AfterValidator(_gpus)]
 
 
@@ -88,7 +90,7 @@ class EngineConfig(Settings):
         cache_size: of that folder, such as `50GiB`; what was used least lately is removed first.
     """
 
-    name: Literal["ray", "beam", "local"] = "ray"
+    name: Engine = "ray"
     address: str | None = None
     beam_options: tuple[str, ...] = Field(default=(), repr=False, exclude=True)
     workers: Literal["auto"] | AtLeastOne = "auto"
@@ -175,6 +177,8 @@ def load(path: str, settings: Sequence[str] = (), engine: str | None = None) -> 
     for setting in settings:
         _put(raw, setting)
     if engine is not None:
+        if engine not in ENGINES:
+            raise InputError(f"--engine {shown(engine)}: there is no such engine. Choose one of {', '.join(ENGINES)}.")
         _put(raw, f"engine.name={engine}")
     try:
         config = Config.model_validate(raw)
@@ -189,7 +193,7 @@ def _read(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             raw = parse(file.read(LONGEST_FILE + 1))
     except FileNotFoundError:
-        raise InputError(f"{shown(path)}: no such file. Ready configurations lie in configs/.") from None
+        raise InputError(f"{shown(path)}: no such file. Ready configurations are in configs/.") from None
     except NotYamlError as error:  # it quotes no line: a secret may stand there
         line = f", line {error.line}" if error.line else ""
         raise InputError(f"{path}{line}: not YAML: {error}.") from None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from operators.documents.sources import SourceFile
@@ -58,20 +59,20 @@ def _needs(planned: Planned) -> str:
     if isinstance(stage, PrepareQueries):
         return _sources((*stage.queries, *stage.judgements))
     if isinstance(stage, EncodeTexts):
-        vectors = _vectors_size(planned)
+        vectors = _vectors_size(planned, stage.config.vector_dtype)
         return (f"{stage.device} x {stage.pool.workers}, {stage.config.dtype}, " if stage.weights else "") + vectors
     return ""
 
 
 def _sources(files: Sequence[SourceFile]) -> str:
-    sizes = {file.uri: file.size for file in files}  # of pairs, queries and judgements lie in the same files
+    sizes = {file.uri: file.size for file in files}  # queries and judgements may be in the same files
     named = "1 file" if len(sizes) == 1 else f"{len(sizes):,} files"
-    return f"{sum(sizes.values()) / 2**20:,.1f} MiB of sources in {named}"
+    return f"{decimal(sum(sizes.values()))} of sources in {named}"
 
 
-def _vectors_size(planned: Planned) -> str:
+def _vectors_size(planned: Planned, dtype: str) -> str:
     if planned.manifest is None:
-        return "2 or 4 bytes x dimension for each vector"
+        return f"{FLOAT_BYTES[dtype]} bytes x dimension for each vector"
     width = FLOAT_BYTES[planned.manifest["vector_dtype"]]
     size = planned.manifest["rows_out"] * planned.manifest["dimension"] * width
-    return f"{size / 2**20:,.1f} MiB of vectors"
+    return f"{decimal(size)} of vectors"

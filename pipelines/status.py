@@ -55,7 +55,8 @@ def status(run: RunDirectory) -> dict[str, Any]:
         plan = run.read_plan()
         if plan is None:
             raise InputError(
-                f"{run.uri}: no run has begun here. Check the URI; `hardneg plan CONFIG` shows what would."
+                f"{run.uri}: no run has begun here, or its `_plan.json` cannot be read. Check the path; "
+                f"`hardneg verify RUN` looks for damage."
             )
         stages = {stage["name"]: _stage(run, stage) for stage in plan["stages"]}
         held = holder(run)

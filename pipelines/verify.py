@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import track
 
 from operators.errors import InputError
@@ -143,19 +144,23 @@ def show(result: Mapping[str, Any]) -> Iterator[str]:
     for one in result["damaged"]:
         yield f"{one['path']}: {one['found']}"
     if result["damaged"]:
-        yield (
-            f"{len(result['damaged']):,} files are damaged. Delete them, and give the command of the run again: "
-            f"it writes them again."
+        number = len(result["damaged"])
+        named = (
+            "1 file is damaged or was changed. Move or delete it"
+            if number == 1
+            else (f"{number:,} files are damaged or were changed. Move or delete them")
         )
+        yield (f"{named}, and give the command of the run again: it writes what its settings need.")
         if result["other"]:
             yield (
                 f"The latest run does not use {_named(result['other'])}: delete these folders, or give the command "
                 f"with the configuration that wrote them."
             )
     elif result["incomplete"]:
-        yield f"Not complete: {', '.join(result['incomplete'])}. The command of the run goes on where it was."
+        yield f"Not complete: {', '.join(result['incomplete'])}. The same command goes on from there."
     else:
-        yield f"{result['files']:,} files ({result['bytes'] / 2**20:,.1f} MiB) are what was written."
+        named = "1 file" if result["files"] == 1 else f"{result['files']:,} files"
+        yield f"No damage: {named} ({decimal(result['bytes'])}), each with the size and checksum that were recorded."
     if result["older"]:
         yield f"An older version wrote {_named(result['older'])}: nothing there is used. Delete these folders."
 

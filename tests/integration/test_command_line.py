@@ -109,7 +109,7 @@ def test_a_file_in_the_place_of_the_run_is_named(config: Path, place: str, comma
     (config.parent / "file").write_text("mine", encoding="utf-8")
     done = ran(command, str(config), "--set", f"run={config.parent / place}", stdout=subprocess.PIPE)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"hardneg: run: '{config.parent / 'file'}' is no folder.")
+    assert done.stderr.startswith(f"hardneg: run: '{config.parent / 'file'}' is not a folder.")
     assert (config.parent / "file").read_text(encoding="utf-8") == "mine"
 
 

@@ -258,3 +258,11 @@ def test_sizes_are_whole_and_finite() -> None:
     for size in ("-4GiB", float("inf"), True, "٤GiB", "9" * 400, "4 gigs", 2**70):
         with pytest.raises(ValueError, match="memory_budget"):
             EngineConfig(memory_budget=size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", ["spark", "", "local,ray", "LOCAL"])
+def test_an_unknown_engine_is_refused_by_its_option(tmp_path: Path, engine: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("run: run\ndata: {beir: b}\nencoder: {model: m}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="^--engine .*: there is no such engine. Choose one of ray, beam, local.$"):
+        load(str(path), engine=engine)
