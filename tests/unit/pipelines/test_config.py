@@ -264,5 +264,5 @@ def test_sizes_are_whole_and_finite() -> None:
 def test_an_unknown_engine_is_refused_by_its_option(tmp_path: Path, engine: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("run: run\ndata: {beir: b}\nencoder: {model: m}\n", encoding="utf-8")
-    with pytest.raises(InputError, match="^--engine .*: there is no such engine. Choose one of ray, beam, local.$"):
+    with pytest.raises(InputError, match=r"^--engine .*: there is no such engine\. Choose one of ray, beam, local\.$"):
         load(str(path), engine=engine)
