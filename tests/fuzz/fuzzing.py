@@ -156,15 +156,17 @@ class Worker:
         if line:
             return Done(**json.loads(line))
         code, seconds = process.wait(), time.perf_counter() - began
+        with contextlib.suppress(BrokenPipeError), process:  # closes its pipes
+            pass
         self._process = None
         what = f"it hangs: nothing after {SECONDS} s" if seconds >= SECONDS else f"the process died with status {code}"
         return Done(kind, name, way_of(kind, int(seed)), [what], {}, seconds)
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-            self._process.wait()
+        if self._process is not None:
+            with self._process:  # closes its pipes, and waits
+                pass
 
     def _started(self) -> "subprocess.Popen[str]":
         if self._process is None:

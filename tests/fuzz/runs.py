@@ -122,7 +122,8 @@ def _add_files(case: Case, random: Random, run: Path) -> list[Path]:
 def _hurt(case: Case, random: Random, run: Path) -> Path | None:
     """Spoil a file; return it, or None where it is as it was."""
     files = [path for path in _files(run) if path.read_bytes() != OWN]
-    path = random.choice(files)
+    published = [path for path in files if "export" in path.parts and path.suffix in {".parquet", ".jsonl"}]
+    path = random.choice(published if random.random() < 0.25 else files)
     content = path.read_bytes()
     change = random.choice(
         [
