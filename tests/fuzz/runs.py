@@ -123,7 +123,7 @@ def _hurt(case: Case, random: Random, run: Path) -> Path | None:
     """Spoil a file; return it, or None where it is as it was."""
     files = [path for path in _files(run) if path.read_bytes() != OWN]
     published = [path for path in files if "export" in path.parts and path.suffix in {".parquet", ".jsonl"}]
-    path = random.choice(published if random.random() < 0.25 else files)
+    path = random.choice(published if published and random.random() < 0.25 else files)
     content = path.read_bytes()
     change = random.choice(
         [
