@@ -13,7 +13,8 @@ from pipelines.engines import Engine, Gather, Pool, Route, Shuffle, Stats, Unit,
 from pipelines.progress import Progress
 from pipelines.rows_so_far import forget_notes, rows_noted
 from pipelines.steps import Step, StepProgress
-from pipelines.storage.run_directory import UNITS, StageFolder
+from pipelines.storage.records import UNITS
+from pipelines.storage.run_directory import StageFolder
 
 Timed = TypeVar("Timed")
 GatherStats = Callable[[int, Sequence[Stats]], Stats]

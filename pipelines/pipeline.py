@@ -92,6 +92,8 @@ class Pipeline:
                 units = fingerprint(stage.name, unit_settings, [])
                 folder = self.run_directory.growing_stage(stage.name, units, mark)
             manifest = folder.manifest()
+            if manifest is not None and manifest["fingerprint"] != mark:  # of another folder, copied here
+                manifest = None
             damaged = [] if manifest is None else folder.differing(list(files_in(manifest["parts"])))
             if damaged:
                 manifest = None

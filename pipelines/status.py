@@ -12,7 +12,8 @@ from operators.errors import InputError
 from operators.storage import refusing
 from pipelines.rows_so_far import rows_noted
 from pipelines.storage.lease import holder
-from pipelines.storage.run_directory import UNITS, RunDirectory, StageFolder
+from pipelines.storage.records import UNITS
+from pipelines.storage.run_directory import RunDirectory, StageFolder
 
 
 @dataclass(frozen=True)

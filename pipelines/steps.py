@@ -11,8 +11,8 @@ from typing import Any
 
 from operators.errors import InputError, TransientError
 from pipelines.engines import Stats
-from pipelines.storage.records import DamagedError
-from pipelines.storage.run_directory import UNITS, StageFolder
+from pipelines.storage.records import UNITS, DamagedError
+from pipelines.storage.run_directory import StageFolder
 
 FAILED = ".failed"
 

@@ -13,8 +13,8 @@ from rich.progress import track
 from operators.errors import InputError
 from operators.storage import refusing
 from pipelines.publish import DATASET, RECORD
-from pipelines.storage.records import Record, difference, files_in, is_unsealed, record_of, unsealed
-from pipelines.storage.run_directory import PLAN, STAGE_FOLDER, UNITS, RunDirectory
+from pipelines.storage.records import UNITS, Record, difference, files_in, is_unsealed, record_of, unsealed
+from pipelines.storage.run_directory import PLAN, STAGE_FOLDER, RunDirectory
 
 AT_A_TIME = 8
 SHOWN = 5
@@ -85,7 +85,7 @@ def _records(run: RunDirectory, paths: Sequence[str]) -> tuple[dict[str, dict[st
     older = {_stage_of(path) for path in paths} - {_stage_of(path) for path in paths if path not in unknown} - {""}
     if len(unknown) < len(paths):  # else the plan is of the older version too
         unknown = {path for path in unknown if _stage_of(path) in older}
-    return {path: unsealed(content) for path, content in contents.items() if path not in unknown}, sorted(older)
+    return {path: unsealed(path, content) for path, content in contents.items() if path not in unknown}, sorted(older)
 
 
 def _stage_of(path: str) -> str:

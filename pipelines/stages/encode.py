@@ -18,7 +18,8 @@ from pipelines.execution import Execution, timed
 from pipelines.hardware import give_back_memory
 from pipelines.rows_so_far import RowsSoFar, note_of
 from pipelines.stages import Summary
-from pipelines.storage.run_directory import UNITS, StageFolder
+from pipelines.storage.records import UNITS
+from pipelines.storage.run_directory import StageFolder
 
 SIDES: tuple[Side, ...] = ("document", "query")
 STEP = "encode"

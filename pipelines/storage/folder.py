@@ -214,7 +214,7 @@ class Folder:
 
     def write_sealed(self, name: str, value: Mapping[str, Any]) -> None:
         """Write an object as JSON, with its own checksum in it."""
-        self.write_bytes(name, sealed(value))
+        self.write_bytes(name, sealed(name, value))
 
     def write_table(self, name: str, table: pa.Table) -> dict[str, Any]:
         """Write a table and return the record of the file.
@@ -242,7 +242,7 @@ class Folder:
     def read_sealed(self, name: str) -> dict[str, Any] | None:
         """Read what `write_sealed` wrote; None where it is missing, or is not what was written."""
         try:
-            return unsealed(self.read_bytes(name))
+            return unsealed(name, self.read_bytes(name))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
 
@@ -256,7 +256,7 @@ class Folder:
                 continue
             if isinstance(content, Exception):
                 raise content
-            record = unsealed(bytes(content))
+            record = unsealed(name, bytes(content))
             if record is not None:
                 records[name] = record
         return records

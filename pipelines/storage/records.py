@@ -13,6 +13,8 @@ Record = Mapping[str, Any]
 
 _FIELDS = ("path", "bytes", "xxh3")
 _SEAL = "record_xxh3"
+# The folder of the records of units, in that of their stage.
+UNITS = "_units"
 _BLOCK = 1 << 22
 
 
@@ -71,19 +73,26 @@ def difference(record: Record, size: int | None, digest: str | None = None) -> s
     return None
 
 
-def sealed(value: Mapping[str, Any]) -> bytes:
-    """Return a JSON object with a checksum of itself in it."""
+def sealed(name: str, value: Mapping[str, Any]) -> bytes:
+    """Return a JSON object with a checksum of itself, and of the name of its file, in it.
+
+    With the name, a record that was copied over another is not taken for it.
+
+    Args:
+        name: the path of the file. What comes before the name, or before the folder of units, does not count.
+        value: of the record.
+    """
     plain = json.loads(json.dumps(value))  # as it will be read: keys are strings, tuples are lists
-    return (json.dumps({**plain, _SEAL: _seal_of(plain)}, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps({**plain, _SEAL: _seal_of(name, plain)}, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def unsealed(content: bytes) -> dict[str, Any] | None:
-    """Return the object that `sealed` wrote; None where it is not what was written."""
+def unsealed(name: str, content: bytes) -> dict[str, Any] | None:
+    """Return the object that `sealed` wrote under a name; None where it is not what was written."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict) or value.pop(_SEAL, None) != _seal_of(value):
+    if not isinstance(value, dict) or value.pop(_SEAL, None) != _seal_of(name, value):
         return None
     return value
 
@@ -97,5 +106,7 @@ def is_unsealed(content: bytes) -> bool:
     return isinstance(value, dict) and _SEAL not in value
 
 
-def _seal_of(value: Mapping[str, Any]) -> str:
-    return xxhash.xxh3_64_hexdigest(json.dumps(value, sort_keys=True).encode())
+def _seal_of(name: str, value: Mapping[str, Any]) -> str:
+    _, units, unit = f"/{name}".rpartition(f"/{UNITS}/")
+    bound = unit if units else unit.rpartition("/")[2]
+    return xxhash.xxh3_64_hexdigest(f"{bound}\n{json.dumps(value, sort_keys=True)}".encode())

@@ -11,9 +11,8 @@ from typing import Any
 
 from operators.storage import open_uri
 from pipelines.storage.folder import Folder
-from pipelines.storage.records import files_in
+from pipelines.storage.records import UNITS, files_in
 
-UNITS = "_units"
 PLAN = "_plan.json"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.

@@ -147,9 +147,7 @@ def _hurt(case: Case, random: Random, run: Path) -> Path | None:
         if change == "folder":
             path.mkdir()
     elif change == "other":
-        # Not another record: what a record says is known by its name alone.
-        others = [other for other in files if not is_record(other) or not is_record(path)]
-        path.write_bytes(random.choice(others or files).read_bytes())
+        path.write_bytes(random.choice(files).read_bytes())
     else:
         path.write_bytes(damaged(random, content, change, place))
     case.told.append(f"{change} at {place} of {len(content)}: {path.relative_to(run)}")

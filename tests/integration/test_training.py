@@ -172,7 +172,7 @@ def cross_encoder(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         "num_attention_heads": 2,
         "intermediate_size": 32,
     }
-    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=128, num_labels=1, **sizes)
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=128, **sizes)
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

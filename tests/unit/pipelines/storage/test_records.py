@@ -24,19 +24,23 @@ objects = st.dictionaries(st.text().filter(lambda key: key != "record_xxh3"), va
 
 @given(objects)
 def test_a_sealed_record_is_read_back(value: dict[str, Any]) -> None:
-    assert unsealed(sealed(value)) == value
+    assert unsealed("a/b.json", sealed("a/b.json", value)) == value
+    assert unsealed("run/a/b.json", sealed("b.json", value)) == value
+    assert unsealed("run/c/_units/a/b.json", sealed("_units/a/b.json", value)) == value
+    assert unsealed("a/c.json", sealed("a/b.json", value)) is None
+    assert unsealed("_units/c/b.json", sealed("_units/a/b.json", value)) is None
 
 
 @given(objects, st.data())
 def test_a_record_of_which_a_byte_changed_is_the_same_or_nothing(value: dict[str, Any], data: st.DataObject) -> None:
-    content = bytearray(sealed(value))
+    content = bytearray(sealed("name", value))
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    assert unsealed(bytes(content)) in (None, value)
+    assert unsealed("name", bytes(content)) in (None, value)
 
 
 @given(st.binary(max_size=60) | values.map(lambda value: json.dumps(value).encode()))
 def test_what_was_not_sealed_is_nothing(content: bytes) -> None:
-    assert unsealed(content) is None
+    assert unsealed("name", content) is None
 
 
 def test_the_records_of_files_are_found_however_deep() -> None:
