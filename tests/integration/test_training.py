@@ -145,6 +145,7 @@ def cross_encoder(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("cross-encoder")
     tokenizer = AutoTokenizer.from_pretrained(str(minilm))
     sizes: dict[str, Any] = {
+        "num_labels": 1,
         "hidden_size": 32,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
@@ -152,7 +153,7 @@ def cross_encoder(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         "hidden_dropout_prob": 0.0,  # its noise hides what so few steps learn
         "attention_probs_dropout_prob": 0.0,
     }
-    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=128, num_labels=1, **sizes)
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=128, **sizes)
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
