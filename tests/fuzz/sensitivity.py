@@ -77,7 +77,7 @@ PATCHES: Sequence[Patch] = (
     Patch(
         "checksums of records",
         "pipelines/storage/records.py",
-        "value.pop(_SEAL, None) != _seal_of(value)",
+        "value.pop(_SEAL, None) != _seal_of(name, value)",
         "not value.pop(_SEAL, True)",
         ("run",),
     ),
