@@ -212,10 +212,21 @@ def _named(path: Path, told: str) -> bool:
 
 
 def belongs(run: Path, path: Path) -> bool:
-    """Tell whether a file holds data of a stage, is published, or is a record; a manifest alone is missed if gone."""
-    if is_record(path) and not path.name.startswith("_manifest"):
-        return (run / path).is_file()
+    """Tell whether a file holds data of a stage, is published, or is a record that is there or has to be.
+
+    The latest run has to have its manifests. Of other settings, a stage without one is a stage that did not end.
+    """
+    if is_record(path):
+        return (run / path).is_file() or path.parent.as_posix() in _latest(run)
     return path.name not in TELLING and not any(part.startswith(PASSING) for part in path.parts[:-1])
+
+
+def _latest(run: Path) -> set[str]:
+    """Return the folders of the stages of the latest run; none where its plan is damaged."""
+    try:
+        return {stage["folder"] for stage in json.loads((run / "_plan.json").read_bytes())["stages"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def is_record(path: Path) -> bool:
