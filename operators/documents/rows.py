@@ -234,7 +234,7 @@ class _Invalid:
         number = self.first_row + row.number - (self.first_row == 0) if self.file.format == "tsv" else row.number - 1
         return InputError(
             f"{self.file.uri}, row {number}: {row.actual_columns} fields where the header has {row.expected_columns}: "
-            f"{shown(row.text)}. Is the header line there, and are fields that hold the delimiter quoted?"
+            f"{shown(row.text)}. Mend the row: quote fields that hold the delimiter, and check the header line."
         )
 
 
