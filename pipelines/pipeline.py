@@ -13,7 +13,7 @@ from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.storage import check_storage
 from operators.vectors.encoder import Side, resolve, with_saved_settings
-from operators.vectors.index import check_enough
+from operators.vectors.index import check_dimension, check_enough
 from operators.vectors.model_files import model_folder, weights_digest
 from pipelines.config import Config
 from pipelines.engines import Engine
@@ -168,11 +168,17 @@ class Pipeline:
         """Refuse what the prepared input shows cannot work, before the long work starts."""
         corpus, queries = completed["prepare/corpus"].manifest, completed["prepare/queries"].manifest
         check_enough(self.config.index, corpus["rows_out"])
-        if corpus["dimension"] and queries["dimension"] and corpus["dimension"] != queries["dimension"]:
-            raise InputError(
-                f"The vectors of the corpus have {corpus['dimension']} values, those of the queries "
-                f"{queries['dimension']}. Give both from one model."
-            )
+        dimensions = {"corpus": corpus["dimension"], "queries": queries["dimension"]}
+        if "prepare/model" in completed:
+            dimensions["model"] = completed["prepare/model"].manifest["encoder"]["dimension"]
+        (one, length), *others = [(name, length) for name, length in dimensions.items() if length]
+        for other, of_other in others:
+            if of_other != length:
+                raise InputError(
+                    f"The vectors of the {one} have {length} values, those of the {other} {of_other}. "
+                    f"Give both from one model."
+                )
+        check_dimension(self.config.index, length)
 
     def _only_prepared(self, completed: Mapping[str, Completed]) -> list[StageFolder]:
         """Return what this run wrote, if that is no more than prepared input: a refusal leaves nothing of it."""

@@ -102,6 +102,16 @@ def _automatic(task: Task) -> tuple[str, str]:
     return factory, f"{asked} are {exact:.1e} FLOP, building {factory} takes {building:.1e} and saves most of them"
 
 
+def check_dimension(config: IndexConfig, dimension: int) -> None:
+    """Refuse an index that FAISS cannot make for vectors of this length.
+
+    Raises:
+        InputError: with what FAISS says of it.
+    """
+    if config.factory not in {"auto", EXACT}:
+        empty_index(config.factory, dimension)
+
+
 def check_enough(config: IndexConfig, documents: int) -> None:
     """Refuse what is too little to train the configured index on.
 

@@ -16,6 +16,7 @@ from operators.errors import InputError
 from pipelines.config import load
 from pipelines.run import run
 from tests.integration.conftest import Collection, configuration, dataset, write_collection
+from tests.integration.vector_sources import vector_config, vector_sources
 
 Spoil = Callable[[dict[str, Any], Path], None]
 
@@ -264,3 +265,16 @@ def test_labels_that_are_words_are_refused_until_some_are_positive(static_model:
     triplets = dataset(tmp_path / "run")
     pairs = set(zip(*(triplets.column(name).to_pylist() for name in ("query_id", "positive_id")), strict=True))
     assert pairs == {("q0", "d0"), ("q1", "d1")}
+
+
+def test_what_does_not_fit_the_length_of_the_vectors_is_refused_before_the_long_work(
+    static_model: Path, tmp_path: Path
+) -> None:
+    data = vector_sources(tmp_path / "sources")
+    texts = data | {"queries": data["queries"]["path"]}
+    of_index = vector_config(tmp_path / "run", data, index={"factory": "PCA99,Flat"})
+    of_model = vector_config(tmp_path / "run", texts, encoder={"model": str(static_model)})
+    for config, said in ((of_index, "PCA makes 99 values of 8"), (of_model, "corpus have 8 values, .* model 64")):
+        with pytest.raises(InputError, match=said):
+            run("mine", config)
+        assert not (tmp_path / "run").exists()
