@@ -114,13 +114,14 @@ def as_parquet(rows: Sequence[Row], random: Random, vector: str | None = None) -
 
 def _vector_type(random: Random, values: Sequence[Any]) -> pa.DataType | None:
     lengths = {None if value is None else len(value) for value in values}
-    whole = all(value is not None and all(float(one).is_integer() for one in value) for value in values)
-    if len(lengths) > 1 or None in lengths:
+    held = [one for value in values for one in value or []]
+    if len(lengths) > 1 or None in lengths or None in held:
         return pa.list_(pa.float32())
+    whole = all(float(one).is_integer() for one in held)
     if whole and random.random() < 0.3:
         return pa.list_(pa.int32())
     kinds = [kind(lengths.copy().pop() or 0) for kind in VECTOR_TYPES]
-    if max(abs(one) for value in values for one in value) > 1000:
+    if max(map(abs, held), default=0) > 1000:
         kinds = [kind for kind in kinds if kind.value_type != pa.float16()]
     return random.choice(kinds)
 
