@@ -209,7 +209,7 @@ def _vectors(source: Source, similarity: Similarity) -> Vector | None:
     if not np.isfinite(matrix).all():
         raise RefusedError("a vector that is not finite")
     if similarity == "dot" and np.abs(matrix).max() >= LARGEST_FLOAT16 + 16:
-        raise RefusedError(BEYOND_FLOAT16)
+        raise UnsureError(BEYOND_FLOAT16)  # it matters where its row is kept
     return np.stack([kept(one, similarity) for one in matrix])
 
 
