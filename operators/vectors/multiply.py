@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from operators.vectors.best import Best, Pairs
 from operators.vectors.precision import in_float32
-from operators.vectors.rounding import BFLOAT16_ROUNDOFF, bounds_of
+from operators.vectors.rounding import BFLOAT16_ROUNDOFF, LARGEST, bounds_of
 from operators.vectors.shard import Shard
 
 Matrix = npt.NDArray[np.float32]
@@ -22,8 +22,6 @@ Mask = npt.NDArray[np.bool_]
 SPARE = 8
 # So many products are looked at in one piece: all of them may be among the best where scores are equal.
 PRODUCTS_AT_ONCE = {"cpu": 2**22, "cuda": 2**26}
-# Lengths whose product is larger may overflow float32 on the way to a score.
-LARGEST = 2.0**120
 
 
 def slices(rows: int, products: int, device: str = "cpu") -> Iterator[slice]:
@@ -62,7 +60,7 @@ class Multiply:
         block, lengths = in_float32(self.shard.vectors[start:end]), self.shard.lengths[:, start:end]
         asked = min(self.depth, len(block))
         scores, rows = faiss.knn(self.queries, block, asked, metric=faiss.METRIC_INNER_PRODUCT)
-        most = self._most(float(lengths[0].max()))
+        most = self.bounds.most(float(lengths[0].max()))
         cut = cut_short(scores, rows, self.best, most) if asked < len(block) else ~np.isfinite(most)
         better = (scores + most[:, None] >= self.best.least[:, None]) & (rows >= 0) & ~cut[:, None]
         query, row = np.nonzero(better)[0], rows[better]
@@ -72,18 +70,13 @@ class Multiply:
         for part in slices(len(again), len(block)):
             self._all(again[part], block, lengths, start)
 
-    def _most(self, longest: float) -> Floats:
-        with np.errstate(over="ignore", invalid="ignore"):
-            most = self.bounds.a * np.float32(longest) + self.bounds.c
-            return np.where(self.bounds.length * longest < LARGEST, most, np.inf).astype(np.float32)
-
     def _all(self, asked: Ints, block: Matrix, lengths: Floats, start: int) -> None:
+        most = self.bounds.most(float(lengths[0].max()))
         with np.errstate(over="ignore", invalid="ignore"):
             products = self.queries[asked] @ block.T
-            most = self._most(float(lengths[0].max()))[asked]
-            at, row = np.nonzero(~(products + most[:, None] < self.best.least[asked, None]))
+            at, row = np.nonzero(~(products + most[asked, None] < self.best.least[asked, None]))
         query = asked[at]
-        error = np.where(np.isfinite(most[at]), self.bounds.of(query, lengths[:, row]), np.float32(np.inf))
+        error = self.bounds.unless_infinite(most, query, lengths[:, row])
         self.best.add(Pairs.within(query, row + start, products[at, row], (error, error)))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.vectors.best import Best, Pairs
-from operators.vectors.multiply import LARGEST, SPARE, Multiply, MultiplyOn, cut_short, slices
+from operators.vectors.multiply import SPARE, Multiply, MultiplyOn, cut_short, slices
 from operators.vectors.rounding import bounds_of
 from operators.vectors.shard import Shard
 
@@ -85,9 +85,7 @@ def _add_proposed(shard: Shard, queries: Matrix, best: Best, refine_factor: int)
     depth = int(depth_for(int(best.wanted.max())))
     proposed = min(depth * refine_factor, shard.flat.ntotal)
     bounds = bounds_of(queries, bfloat16=False)
-    longest = float(shard.lengths[0].max())
-    with np.errstate(over="ignore", invalid="ignore"):
-        most = np.where(bounds.length * longest < LARGEST, bounds.a * np.float32(longest) + bounds.c, np.inf)
+    most = bounds.most(float(shard.lengths[0].max()))
     refined = faiss.IndexRefine(shard.codes, shard.flat)
 
     def search(asked: Ints, depth: int) -> tuple[Matrix, Ints]:
@@ -99,14 +97,14 @@ def _add_proposed(shard: Shard, queries: Matrix, best: Best, refine_factor: int)
     def add(asked: Ints, scores: Matrix, rows: Ints) -> None:
         at, place = np.nonzero(rows >= 0)
         query, row = asked[at], rows[at, place]
-        error = np.where(np.isfinite(most[query]), bounds.of(query, shard.lengths[:, row]), np.float32(np.inf))
+        error = bounds.unless_infinite(most, query, shard.lengths[:, row])
         best.add(Pairs.within(query, row, scores[at, place], (error, error)))
 
     every = np.arange(len(queries))
     scores, rows = search(every, min(depth, proposed))
     short = np.zeros(len(queries), dtype=np.bool_)
     if depth < proposed:
-        short = cut_short(scores, rows, best, most.astype(np.float32))
+        short = cut_short(scores, rows, best, most)
     add(every[~short], scores[~short], rows[~short])
     again = np.flatnonzero(short)
     for part in slices(len(again), proposed):

@@ -41,6 +41,8 @@ VANISHING = 2.0**-117
 INFLATED = 1 + 2.0**-16
 # For the terms that carry a bound in a product, and for the rounding where a bound is added to a score.
 MORE_TERMS = 16
+# Lengths whose product is larger may overflow float32 on the way to a score.
+LARGEST = 2.0**120
 ROWS_AT_ONCE = 4096
 
 
@@ -98,6 +100,19 @@ class Bounds:
         """
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(self.a[query] * lengths[0] + self.b[query] * lengths[1] + self.c[query])
+
+    def most(self, longest: float) -> Floats:
+        """Return the largest error in float32 of any document no longer than this: shape (queries,).
+
+        Infinite where a product may overflow.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            most = self.a * np.float32(longest) + self.c
+            return np.where(self.length * longest < LARGEST, most, np.inf).astype(np.float32)
+
+    def unless_infinite(self, most: Floats, query: npt.NDArray[np.int64], lengths: Floats) -> Floats:
+        """Return the largest error of pairs as `of` does, infinite where `most` is for their query."""
+        return np.where(np.isfinite(most[query]), self.of(query, lengths), np.float32(np.inf))
 
 
 def bounds_of(queries: Matrix, *, bfloat16: bool) -> Bounds:
