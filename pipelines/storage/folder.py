@@ -66,6 +66,11 @@ class Folder:
         root = open_uri(self.uri, self.storage_options)[1].rstrip("/")
         return f"{root}/{name}" if name else root
 
+    def paths(self, names: Sequence[str]) -> list[str]:
+        """Return the paths of many files in this folder; the URI is taken apart once."""
+        root = self.path()
+        return [f"{root}/{name}" for name in names]
+
     def exists(self, name: str = "") -> bool:
         """Tell whether a file or folder is there."""
         return bool(self.fs.exists(self.path(name)))
@@ -109,7 +114,8 @@ class Folder:
         if not records:
             return []
         if self.is_local:
-            sizes = {record["path"]: size_of(self.path(record["path"])) for record in records}
+            names = [record["path"] for record in records]
+            sizes = dict(zip(names, map(size_of, self.paths(names)), strict=True))
         else:
             sizes = {**dict.fromkeys((record["path"] for record in records), None), **self.sizes()}
         found = ((record, difference(record, sizes[record["path"]])) for record in records)
@@ -122,11 +128,12 @@ class Folder:
 
     def remove_all(self, names: Sequence[str]) -> None:
         """Remove files, and the folders that they leave empty."""
-        if self.is_local or any(has_magic(self.path(name)) for name in names):
+        paths = self.paths(names)
+        if self.is_local or any(map(has_magic, paths)):
             for name in names:
                 self.remove(name)
         elif names:  # many in one request
-            self.fs.rm([self.path(name) for name in names])
+            self.fs.rm(paths)
         above = {name.rpartition("/")[0] for name in names}
         above |= {"/".join(name.split("/")[:depth]) for name in above for depth in range(1, name.count("/") + 1)}
         for folder in sorted(above - {""}, key=len, reverse=True):
@@ -248,7 +255,7 @@ class Folder:
 
     def read_many_sealed(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Read many sealed records, of an object store many at the same time; those that are damaged are left out."""
-        paths = [self.path(name) for name in names]
+        paths = self.paths(names)
         found = self.fs.cat_ranges(paths, [None] * len(paths), [None] * len(paths)) if paths else []
         records: dict[str, dict[str, Any]] = {}
         for name, content in zip(names, found, strict=True):
