@@ -13,7 +13,7 @@ from operators.documents.clean import CleanConfig
 from operators.documents.sources import DataConfig
 from operators.errors import InputError, shown
 from operators.settings import AtLeastOne, Place, Settings
-from operators.vectors.encode import EncoderConfig
+from operators.vectors.encoder import EncoderConfig
 from operators.vectors.factory import check_factory
 from operators.vectors.index import IndexConfig
 from operators.vectors.search import SearchConfig

@@ -13,7 +13,7 @@ from typing import Self
 import psutil
 
 from operators.errors import InputError
-from operators.vectors.encode import Device
+from operators.vectors.encoder import Device
 from pipelines.config import COUNTED_BY_RAY, EngineConfig
 from pipelines.engines import Pool, room
 from pipelines.progress import Progress

@@ -10,13 +10,11 @@ import pyarrow as pa
 
 from operators.errors import InputError, TransientError, shown
 from operators.schemas import vectors_column, vectors_schema
-from operators.vectors.encoder import Device, EncoderConfig, Side, resolve, with_saved_settings
+from operators.vectors.encoder import EncoderConfig, Side, resolve, with_saved_settings
 from operators.vectors.model_failures import may_pass
 from operators.vectors.model_files import model_folder
-from operators.vectors.model_load import input_module, load_model
+from operators.vectors.model_load import input_module
 from operators.vectors.precision import in_precision
-
-__all__ = ["Device", "Encode", "EncoderConfig", "Side", "load_model", "normalise", "resolve", "token_rows"]
 
 # Static embeddings add up words and pad nothing: a batch's size hardly matters to them.
 TOKENS_WHERE_NONE_ARE_PADDED = 16

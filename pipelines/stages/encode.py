@@ -11,7 +11,9 @@ import xxhash
 
 from operators.errors import InputError
 from operators.schemas import matrix_of, vectors_column, vectors_schema
-from operators.vectors.encode import Device, Encode, EncoderConfig, Side, load_model, normalise
+from operators.vectors.encode import Encode, normalise
+from operators.vectors.encoder import Device, EncoderConfig, Side
+from operators.vectors.model_load import load_model
 from operators.vectors.precision import in_float32, in_precision
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution, timed

@@ -11,7 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from operators.schemas import Vectors, matrix_of, numbers
-from operators.vectors.encode import Device
+from operators.vectors.encoder import Device
 from operators.vectors.factory import EXACT
 from operators.vectors.index import IndexChoice, IndexConfig, Task, build_codes, choose, save, store, train
 from operators.vectors.rounding import lengths_of

@@ -14,8 +14,10 @@ from operators.candidates.select import Select, SelectConfig
 from operators.datasets.formats import Mined, n_tuple
 from operators.keys import keys_of
 from operators.schemas import POSITIVES, QUERIES, TEXTS, matrix_of
-from operators.vectors.encode import Encode, EncoderConfig, Side, load_model
+from operators.vectors.encode import Encode
+from operators.vectors.encoder import EncoderConfig, Side
 from operators.vectors.merge import Merge
+from operators.vectors.model_load import load_model
 from operators.vectors.search import Search
 from operators.vectors.similarity import score_pairs
 from tests.unit.operators.tables import positive_vectors, shard_of

@@ -6,7 +6,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.vectors.encode import Encode, EncoderConfig, load_model
+from operators.vectors.encode import Encode
+from operators.vectors.encoder import EncoderConfig
+from operators.vectors.model_load import load_model
 from pipelines.rows_so_far import RowsSoFar, forget_notes, note_of, rows_noted
 from pipelines.stages.encode import SIDES
 from pipelines.storage.folder import Folder

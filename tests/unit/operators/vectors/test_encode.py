@@ -10,7 +10,9 @@ import pytest
 
 from operators.errors import InputError
 from operators.schemas import matrix_of
-from operators.vectors.encode import Encode, EncoderConfig, Side, load_model, normalise, resolve
+from operators.vectors.encode import Encode, normalise
+from operators.vectors.encoder import EncoderConfig, Side, resolve
+from operators.vectors.model_load import load_model
 
 # Of mixed length, the longest and the shortest in the middle.
 TEXTS = [
