@@ -77,4 +77,5 @@ def _watch(look: Look, show: Show, ended: threading.Event, seconds: float) -> No
             if not is_of_storage(error):
                 raise
             continue  # who works there will say so, or it answers the next time
-        show(done, f"{rows:,} rows, {rows / (time.perf_counter() - began):,.0f} rows/s")
+        # Some steps have no rows, and of others none is done yet: a rate of 0 would read as if nothing went on.
+        show(done, f"{rows:,} rows, {rows / (time.perf_counter() - began):,.0f} rows/s" if rows else "working")
