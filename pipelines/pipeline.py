@@ -194,7 +194,7 @@ class Pipeline:
         began = time.perf_counter()
         inputs = {name: completed[name] for name in stage.inputs}
         summary = stage.run(Execution(stage.name, folder, inputs, engine, progress))
-        temporary = summary.pop("temporary", [])
+        temporary, replaced = summary.pop("temporary", []), summary.pop("replaced", [])
         manifest = {
             "stage": stage.name,
             "fingerprint": planned.mark,
@@ -210,6 +210,7 @@ class Pipeline:
         folder.commit(manifest)
         for name in temporary:
             folder.clear(name)
+        folder.remove_all(replaced)
         return manifest
 
     def _clear(self, folders: Sequence[StageFolder]) -> None:
@@ -269,7 +270,7 @@ def build(config: Config) -> Pipeline:
         encoder,
         *_index_and_search(config, machines),
         SelectNegatives(config.select),
-        ExportDataset(config.export, config.select.num_negatives),
+        ExportDataset(config.export, config.select.num_negatives, _cache(config)),
     ]
     return Pipeline(config, stages)
 
@@ -288,15 +289,18 @@ def _check_all(files: Sequence[SourceFile], config: Config) -> None:
 
 def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
     engine = config.engine
-    cache = Cache(engine.cache, engine.cache_size)
     remote = not Folder(absolute(config.run), config.storage_options).is_local
     pool, device = search_pool(engine, machines, remote)
-    searchers = Searchers(pool, device, cache)
+    searchers = Searchers(pool, device, _cache(config))
     return [
         BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources),
         SearchAll(config.search, searchers),
         SearchShort(config.search, config.select, searchers),
     ]
+
+
+def _cache(config: Config) -> Cache:
+    return Cache(config.engine.cache, config.engine.cache_size)
 
 
 def _trial(encoder: EncodeTexts) -> list[Stage]:

@@ -1,4 +1,4 @@
-"""The steps of a stage: which of their units are done, and why a worker failed."""
+"""The steps of a stage: which of their units are done, how workers commit them, and why a worker failed."""
 
 import os
 import socket
@@ -12,9 +12,13 @@ from typing import Any
 from operators.errors import InputError, TransientError
 from pipelines.engines import Stats
 from pipelines.storage.records import UNITS, DamagedError
-from pipelines.storage.run_directory import StageFolder
+from pipelines.storage.run_directory import StageFolder, in_records
 
 FAILED = ".failed"
+# Units shorter than that share the record that commits them. A killed worker loses at most so much beside its unit.
+SECONDS_BETWEEN_COMMITS = 0.5
+# A commit waits until at least this many times its own seconds have passed since the one before: under 5 % of the work.
+COMMITS_APART = 20
 
 
 @dataclass(frozen=True)
@@ -34,21 +38,14 @@ class Step:
     name: str
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
-    def done(self, unit: str) -> Stats | None:
-        """Return the statistics of a unit that is done, or None."""
-        return self.folder.done_unit(self.name, unit)
-
-    def committed(self, unit: str, work: Callable[[], Stats]) -> Stats:
-        """Do a unit, unless it is done, and commit it."""
-        done = self.done(unit)
-        if done is not None:  # by a worker that died, or was thought dead, before its engine knew
-            return done
-        began = time.perf_counter()
-        with self.failing(unit):
-            stats = {**work(), "seconds": round(time.perf_counter() - began, 4)}
-            stats["worker"] = f"{socket.gethostname()}/{os.getpid()}"
-            self.folder.commit_unit(self.name, unit, stats)
-        return stats
+    @contextmanager
+    def committing(self, batch: str) -> Iterator["Commits"]:
+        """Commit units of a batch while this is entered; those that were done before an error are committed, too."""
+        commits = Commits(self, batch)
+        try:
+            yield commits
+        finally:
+            commits.flush()
 
     @contextmanager
     def failing(self, unit: str) -> Iterator[None]:
@@ -81,6 +78,50 @@ def _failure(left: Mapping[str, Any]) -> Exception:
     return InputError(left["message"]) if left["kind"] == InputError.__name__ else TransientError(left["message"])
 
 
+class Commits:
+    """The units of a batch: those that are committed, and those that are done and wait for the next commit.
+
+    Attributes:
+        done: the statistics of all units of the batch that are done. Some may be from a worker that died, or was
+            thought dead, before its engine knew.
+    """
+
+    def __init__(self, step: Step, batch: str) -> None:
+        self.step, self.batch = step, batch
+        records = step.folder.unit_records(step.name, batch)
+        self.done = in_records(records.values())
+        self.next = max((int(path.rpartition("/")[2].partition(".")[0]) + 1 for path in records), default=0)
+        self.waiting: dict[str, Stats] = {}
+        self.pause, self.flushed_at = SECONDS_BETWEEN_COMMITS, time.monotonic()
+
+    def once(self, unit: str, work: Callable[[], Stats]) -> Stats:
+        """Do a unit, unless it is done, and commit it, maybe with those after it."""
+        if unit not in self.done:
+            began = time.perf_counter()
+            with self.step.failing(unit):
+                stats = {**work(), "seconds": round(time.perf_counter() - began, 4)}
+            self.done[unit] = self.waiting[unit] = {**stats, "worker": f"{socket.gethostname()}/{os.getpid()}"}
+            if time.monotonic() - self.flushed_at >= self.pause:
+                self.flush()
+        return self.done[unit]
+
+    def add(self, units: Mapping[str, Stats]) -> None:
+        """Commit units that were done together, with one record."""
+        self.flush()
+        self.done.update(units)
+        self.waiting.update(units)
+        self.flush()
+
+    def flush(self) -> None:
+        """Commit what is done."""
+        began = time.monotonic()
+        if self.waiting:
+            self.step.folder.commit_units(self.step.name, self.batch, self.next, self.waiting)
+            self.next, self.waiting = self.next + 1, {}
+        self.flushed_at = time.monotonic()
+        self.pause = max(SECONDS_BETWEEN_COMMITS, COMMITS_APART * (self.flushed_at - began))
+
+
 @dataclass
 class StepProgress:
     """A step as its folder shows it: which of its units are done, whoever did them.
@@ -90,23 +131,31 @@ class StepProgress:
         names: of its units.
         done: the statistics of those that are done.
         rows: how many rows those wrote that this run did.
+        known: the records that were read.
     """
 
     step: Step
     names: frozenset[str]
     done: dict[str, Stats] = field(default_factory=dict)
     rows: int = 0
+    known: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Look which units are done; one whose files are damaged is not, and its record is removed."""
+        """Look which units are done; one whose files are damaged is not, and is taken out of its record."""
         folder, name = self.step.folder, self.step.name
-        committed = folder.committed_units(name, self.names)
+        records = folder.unit_records(name)
+        committed = {unit: stats for unit, stats in in_records(records.values()).items() if unit in self.names}
         whole = folder.whole_units(committed)
-        folder.remove_all([f"{UNITS}/{name}/{unit}.json" for unit in committed.keys() - whole.keys()])
+        folder.forget_units(name, records, committed.keys() - whole.keys())
         self.done = {unit: {**stats, "found": True} for unit, stats in whole.items()}
+        self.known = set(records)
 
     def look(self) -> None:
         """See which units have been done since the last look."""
-        new = self.step.folder.committed_units(self.step.name, self.names - self.done.keys())
+        records = self.step.folder.unit_records(self.step.name, known=self.known)
+        # One that cannot be read may be read the next time.
+        self.known.update(path for path, units in records.items() if units is not None)
+        new = {name: stats for name, stats in in_records(records.values()).items() if name in self.names}
+        new = {name: stats for name, stats in new.items() if name not in self.done}
         self.rows += sum(int(stats.get("rows_out", 0)) for stats in new.values())
         self.done.update({name: {**stats, "found": False} for name, stats in new.items()})

@@ -14,11 +14,11 @@ from operators.segments import starts_of
 # What travels of each document to be held against the others: once under the key of its id, once of its text.
 IDENTITIES = pa.schema(
     {
-        "by": pa.string(),
+        "of_text": pa.bool_(),
         "key": pa.int64(),
         "part": pa.int32(),
         "row": pa.int32(),
-        "doc_id": pa.string(),
+        "doc_id": pa.string(),  # null under the key of the text
         "doc_key": pa.int64(),
         "text_key": pa.int64(),
     }
@@ -27,22 +27,17 @@ IDENTITIES = pa.schema(
 
 def identities_of(documents: pa.Table, part: int) -> pa.Table:
     """List the identities of one part of the corpus (schema IDENTITIES): two for each document."""
-    rows = np.arange(documents.num_rows, dtype=np.int32)
+    size = documents.num_rows
     shared = {
-        "part": np.full(len(rows), part, dtype=np.int32),
-        "row": rows,
-        "doc_id": documents.column("doc_id"),
+        "part": np.full(size, part, dtype=np.int32),
+        "row": np.arange(size, dtype=np.int32),
         "doc_key": documents.column("doc_key"),
         "text_key": documents.column("text_key"),
     }
-    return pa.concat_tables(
-        [
-            pa.table(
-                {"by": pa.repeat(pa.scalar(by), len(rows)), "key": documents.column(key), **shared}, schema=IDENTITIES
-            )
-            for by, key in (("doc_id", "doc_key"), ("text", "text_key"))
-        ]
-    )
+    ids = {"of_text": np.zeros(size, np.bool_), "key": shared["doc_key"], "doc_id": documents.column("doc_id")}
+    texts = {"of_text": np.ones(size, np.bool_), "key": shared["text_key"], "doc_id": pa.nulls(size, pa.string())}
+    tables = [pa.table({**shared, **one}).select(IDENTITIES.names).cast(IDENTITIES) for one in (ids, texts)]
+    return pa.concat_tables(tables)
 
 
 class Identify:
@@ -59,11 +54,11 @@ class Identify:
         Raises:
             InputError: one id with two texts, or two ids with one key.
         """
-        by_id = _first_of_each(identities.filter(pc.equal(identities.column("by"), "doc_id")))
+        by_id = _first_of_each(identities.filter(pc.invert(identities.column("of_text"))))
         _refuse_conflicts(*by_id)
         if self.exact_duplicates == "keep":
             return _repetitions(*by_id, "repeated_id")
-        by_text = _first_of_each(identities.filter(pc.equal(identities.column("by"), "text")))
+        by_text = _first_of_each(identities.filter(identities.column("of_text")))
         return _repetitions(*by_text, "exact_duplicate")
 
 

@@ -43,9 +43,20 @@ class Shard:
         """Tell which of some documents are in this shard: bool of shape (n,)."""
         return in_sorted(doc_keys, self._sorted_keys)
 
+    def row_of(self, doc_keys: Ints) -> Ints:
+        """Return the rows of some documents, or -1 where one is not in this shard: int64 of shape (n,)."""
+        if not len(self.doc_key):
+            return np.full(len(doc_keys), -1)
+        place = np.minimum(np.searchsorted(self._sorted_keys, doc_keys), len(self.doc_key) - 1)
+        return np.where(self._sorted_keys[place] == doc_keys, self._order[place], -1)
+
+    @cached_property
+    def _order(self) -> Ints:
+        return np.argsort(self.doc_key)
+
     @cached_property
     def _sorted_keys(self) -> Ints:
-        return np.sort(self.doc_key)
+        return self.doc_key[self._order]
 
     @property
     def inverted(self) -> Any | None:  # noqa: ANN401 - faiss is untyped

@@ -1,10 +1,9 @@
 """Engines: where units of work run. An engine schedules; it knows nothing of what the work is."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-
-import pyarrow as pa
 
 Stats = dict[str, Any]
 
@@ -17,9 +16,8 @@ class Unit:
     args: Mapping[str, Any]
 
 
-Work = Callable[[Unit], Stats]
-Route = Callable[[Unit], Iterator[tuple[int, pa.Table]]]
-Gather = Callable[[int, pa.Table], Stats]
+# Does a batch of units, one after the other; returns the statistics of each that it committed.
+Work = Callable[[Sequence[Unit]], list[Stats]]
 
 
 @dataclass(frozen=True)
@@ -41,33 +39,12 @@ class Pool:
     resources: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Shuffle:
-    """Rows to bring together: those of all units, by numbered bucket.
-
-    Attributes:
-        make_route: called on the worker; what it makes yields (bucket, rows) for a unit.
-        units: where the rows come from.
-        gather: is called once for each bucket, with all rows that were routed there, in no certain order, and with an
-            empty table where there are none.
-        buckets: the buckets to gather. Rows are routed to no other.
-        schema: of the rows.
-        pool: what routing needs.
-    """
-
-    make_route: Callable[[], Route]
-    units: Sequence[Unit]
-    gather: Gather
-    buckets: Sequence[int]
-    schema: pa.Schema
-    pool: Pool = Pool()
-
-
 class Engine(Protocol):
     """Does units of work, in any order and on any number of workers.
 
     It returns when all are done and gives nothing back: what a unit did, and what it has to say of that, the work
-    itself writes. A unit may be done again after its worker died.
+    itself writes. Units go to workers in batches, so that what an engine keeps of a step depends on the number of
+    workers and not on the number of units. A batch may be done again after its worker died.
     """
 
     name: str
@@ -76,13 +53,15 @@ class Engine(Protocol):
         """Do the work of every unit. `make` is called on the worker; `step` is the name to show."""
         ...
 
-    def shuffle(self, step: str, shuffle: Shuffle) -> None:
-        """Bring the rows of each bucket to one place and gather them."""
-        ...
-
     def close(self) -> None:
         """End what the engine started."""
         ...
+
+
+def batches(units: Sequence[Unit], count: int) -> list[Sequence[Unit]]:
+    """Cut units into at most `count` batches of about equal length, in their order."""
+    size = max(math.ceil(len(units) / max(count, 1)), 1)
+    return [units[start : start + size] for start in range(0, len(units), size)]
 
 
 def room(offered: Mapping[str, float], wanted: Mapping[str, float]) -> float:

@@ -4,65 +4,55 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.coders import Coder, registry
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 from apache_beam.utils.shared import Shared
 
-from operators.schemas import concat
-from pipelines.engines import Gather, Pool, Route, Shuffle, Stats, Unit, Work
-from pipelines.engines.payload import from_bytes, to_bytes
+from pipelines.engines import Pool, Stats, Unit, Work, batches
 
 # In this process: Beam's own choice would download another runner first.
 HERE = "--runner=FnApiRunner"
+# Of a step: enough for any number of workers of a service to share them evenly.
+BATCHES = 256
 QUIET_WORKERS = "--default_sdk_harness_log_level=ERROR"
 
 
-class TableCoder(Coder):  # type: ignore[misc]  # Beam is untyped
-    """Codes tables as Arrow IPC streams."""
+@dataclass(frozen=True)
+class Batch:
+    """Units that a worker does one after the other."""
 
-    def encode(self, value: pa.Table) -> bytes:
-        """Return a table as bytes."""
-        return to_bytes(value)
-
-    def decode(self, encoded: bytes) -> pa.Table:
-        """Read a table."""
-        return from_bytes(encoded)
-
-    def is_deterministic(self) -> bool:
-        """Tell that it is not: equal tables may lie in other chunks."""
-        return False
+    units: Sequence[Unit]
 
 
-class UnitCoder(Coder):  # type: ignore[misc]
-    """Codes units as JSON."""
+class BatchCoder(Coder):  # type: ignore[misc]  # Beam is untyped
+    """Codes batches as JSON."""
 
-    def encode(self, value: Unit) -> bytes:
-        """Return a unit as bytes."""
-        return json.dumps([value.name, dict(value.args)]).encode()
+    def encode(self, value: Batch) -> bytes:
+        """Return a batch as bytes."""
+        return json.dumps([[unit.name, dict(unit.args)] for unit in value.units]).encode()
 
-    def decode(self, encoded: bytes) -> Unit:
-        """Read a unit."""
-        return Unit(*json.loads(encoded))
+    def decode(self, encoded: bytes) -> Batch:
+        """Read a batch."""
+        return Batch([Unit(*unit) for unit in json.loads(encoded)])
 
     def is_deterministic(self) -> bool:
         """Tell that it is: JSON keeps the order of keys."""
         return True
 
 
-registry.register_coder(pa.Table, TableCoder)
-registry.register_coder(Unit, UnitCoder)
+registry.register_coder(Batch, BatchCoder)
 
 
 class BeamEngine:
-    """Runs each step as a pipeline; the runner schedules it, retries bundles that failed, and shuffles.
+    """Runs each step as a pipeline; the runner schedules it and retries bundles that failed.
 
     Attributes:
         results: of the pipelines that have run, with their metrics: for each step the counts in its statistics.
@@ -89,23 +79,13 @@ class BeamEngine:
 
     def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
         """Do the work of every unit."""
+        together = [Batch(batch) for batch in batches(units, BATCHES)]
 
         def wire(pipeline: beam.Pipeline) -> None:
-            done = pipeline | "units" >> _of(units) | "work" >> beam.ParDo(Do(step, make, pool.stateful))
-            _ = done | "all" >> AllOf(len(units))
-
-        self._run(step, wire)
-
-    def shuffle(self, step: str, shuffle: Shuffle) -> None:
-        """Route the rows, join them with the buckets that are wanted, and gather each bucket."""
-        routing = beam.ParDo(RouteRows(shuffle.make_route, shuffle.pool.stateful))
-
-        def wire(pipeline: beam.Pipeline) -> None:
-            rows = pipeline | "units" >> _of(shuffle.units) | "route" >> routing
-            wanted = pipeline | "buckets" >> beam.Create([(bucket, b"") for bucket in shuffle.buckets])
-            joined = {"rows": rows, "wanted": wanted} | "join" >> beam.CoGroupByKey()
-            done = joined | "gather" >> beam.ParDo(GatherRows(step, shuffle.gather, shuffle.schema))
-            _ = done | "all" >> AllOf(len(shuffle.buckets))
+            # Reshuffled, or a runner would do all of them where they were created.
+            given = beam.Create(together, reshuffle=True).with_output_types(Batch)
+            done = pipeline | "batches" >> given | "work" >> beam.ParDo(Do(step, make, pool.stateful))
+            _ = done | "all" >> AllOf(len(together))
 
         self._run(step, wire)
 
@@ -124,11 +104,6 @@ class BeamEngine:
         if state not in {None, PipelineState.DONE}:
             raise RuntimeError(f"Beam's pipeline for {step} ended as {state}.")
         self.results.append(result)
-
-
-def _of(units: Sequence[Unit]) -> beam.PTransform:
-    # Reshuffled, or a runner would do all of them where they were created.
-    return beam.Create(list(units), reshuffle=True).with_output_types(Unit)
 
 
 class AllOf(beam.PTransform):  # type: ignore[misc]
@@ -161,59 +136,29 @@ class OnePerWorker:
         self.lock, self.made = threading.Lock(), make()
 
 
-class _Making(beam.DoFn):  # type: ignore[misc]
-    """What is made on the worker: for each thread, or once for all where making it is costly."""
+class Do(beam.DoFn):  # type: ignore[misc]
+    """Does batches of units; their statistics are counters of the step.
 
-    def __init__(self, make: Callable[[], Any], stateful: bool) -> None:
-        self.make, self.stateful, self.shared = make, stateful, Shared()
+    The work is made for each thread of a worker, or once for all where making it is costly.
+    """
+
+    def __init__(self, step: str, make: Callable[[], Work], stateful: bool) -> None:
+        self.step, self.make, self.stateful, self.shared = step, make, stateful, Shared()
 
     def setup(self) -> None:
-        """Make it, or find it made."""
+        """Make the work, or find it made."""
         if self.stateful:
             self.one = self.shared.acquire(lambda: OnePerWorker(self.make))
         else:
             self.one = OnePerWorker(self.make)
 
-
-class Do(_Making):
-    """Does units; their statistics are counters of the step."""
-
-    def __init__(self, step: str, make: Callable[[], Work], stateful: bool) -> None:
-        super().__init__(make, stateful)
-        self.step = step
-
-    def process(self, unit: Unit) -> Iterator[str]:
-        """Do one unit."""
+    def process(self, batch: Batch) -> Iterator[int]:
+        """Do one batch."""
         with self.one.lock:
-            stats = self.one.made(unit)
-        _count(self.step, stats)
-        yield unit.name
-
-
-@beam.typehints.with_output_types(tuple[int, pa.Table])
-class RouteRows(_Making):
-    """Routes the rows of units."""
-
-    def __init__(self, make: Callable[[], Route], stateful: bool) -> None:
-        super().__init__(make, stateful)
-
-    def process(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
-        """Route one unit."""
-        with self.one.lock:
-            yield from self.one.made(unit)
-
-
-class GatherRows(beam.DoFn):  # type: ignore[misc]
-    """Gathers buckets; their statistics are counters of the step."""
-
-    def __init__(self, step: str, gather: Gather, schema: pa.Schema) -> None:
-        self.step, self.gather, self.schema = step, gather, schema
-
-    def process(self, group: tuple[int, Mapping[str, Iterable[Any]]]) -> Iterator[int]:
-        """Gather one bucket."""
-        bucket, joined = group
-        _count(self.step, self.gather(bucket, concat(list(joined["rows"]), self.schema)))
-        yield bucket
+            done = self.one.made(batch.units)
+        for stats in done:
+            _count(self.step, stats)
+        yield len(batch.units)
 
 
 def _count(step: str, stats: Stats) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipelines.engines import Engine, Pool, Shuffle, Unit, Work
+from pipelines.engines import Engine, Pool, Unit, Work
 
 
 @dataclass
@@ -26,12 +26,6 @@ class CheckedEngine:
         """Do the work of every unit, between two checks."""
         self.check()
         self.engine.map(step, make, units, pool)
-        self.check()
-
-    def shuffle(self, step: str, shuffle: Shuffle) -> None:
-        """Shuffle, between two checks."""
-        self.check()
-        self.engine.shuffle(step, shuffle)
         self.check()
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from pipelines.engines import Engine, Pool, Shuffle, Unit, Work
+from pipelines.engines import Engine, Pool, Unit, Work
 
 
 class DeferredEngine:
@@ -16,10 +16,6 @@ class DeferredEngine:
     def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
         """Start the engine if need be, and do the work of every unit on it."""
         self._started().map(step, make, units, pool)
-
-    def shuffle(self, step: str, shuffle: Shuffle) -> None:
-        """Start the engine if need be, and shuffle on it."""
-        self._started().shuffle(step, shuffle)
 
     def close(self) -> None:
         """End the engine, if it was started."""

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import Any
@@ -13,18 +13,15 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from operators.errors import InputError
-from operators.schemas import concat
-from pipelines.engines import Pool, Shuffle, Unit, Work, room
-from pipelines.engines.payload import from_bytes, to_bytes
+from pipelines.engines import Pool, Unit, Work, batches, room
 from pipelines.engines.ray_head import HeadWatch
 
-_EMPTY = "of no unit"
-# For each worker. So many tasks would make the work so many times; an actor that makes it once starts in a second.
-_MANY_UNITS = 64
+# For each worker: Ray keeps a record of every task, and a worker that is last keeps the others waiting for one batch.
+_BATCHES = 16
 
 
 class RayEngine:
-    """Runs units as rows of a Ray dataset; Ray Data schedules them, retries those whose worker died, and shuffles."""
+    """Runs units as rows of a Ray dataset; Ray Data schedules them and retries those whose worker died."""
 
     name = "ray"
 
@@ -35,31 +32,34 @@ class RayEngine:
         import ray
 
         self._watch = HeadWatch(ray.get_runtime_context().gcs_address)
-        from ray.data.context import DataContext, ShuffleStrategy
+        from ray.data.context import DataContext
 
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         # A unit may take hours (one trains the quantizers of the index), and so may waiting for a node.
         context.execution_no_progress_timeout_s = -1
-        # Buckets are few and large, and hash aggregators take seconds to start (measured: 4.6 s against 0.6 s).
-        context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
-        """Do the work of every unit."""
+        """Do the work of every unit: by actors where making the work is costly, else by tasks."""
         del step
-        self._mapped(units, pool, _Do, make).materialize()
+        import ray.data
 
-    def shuffle(self, step: str, shuffle: Shuffle) -> None:
-        """Route rows as (bucket, Arrow IPC bytes), group them by bucket with Ray Data, and gather each group."""
-        del step
-        # Every bucket is gathered, also one without rows.
-        empty = [Unit(_EMPTY, {"buckets": list(shuffle.buckets)})]
-        routed = self._mapped([*empty, *shuffle.units], shuffle.pool, _Route, shuffle)
-        grouped = routed.groupby("bucket", num_partitions=len(shuffle.buckets))
-        grouped.map_groups(_gather_group(shuffle), batch_format="pyarrow").materialize()
+        workers = min(pool.workers or self.workers or _cores(pool.resources), max(len(units), 1))
+        rows = [{"units": _to_json(batch)} for batch in batches(units, workers * _BATCHES)]
+        dataset = ray.data.from_items(rows, override_num_blocks=max(len(rows), 1))
+        # More than any node has would be waited for without end.
+        cpus = min(pool.cpus, _cores_of_largest_node(pool.resources))
+        options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
+        options.update(num_cpus=cpus, resources=dict(pool.resources) or None)
+        if pool.stateful:
+            options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(make, cpus))
+            dataset.map_batches(_Do, **options).materialize()
+        else:
+            options.update(compute=ray.data.TaskPoolStrategy(size=workers))
+            dataset.map_batches(_Once(make, cpus), **options).materialize()
 
     def close(self) -> None:
         """End the local Ray, or leave the cluster."""
@@ -69,81 +69,32 @@ class RayEngine:
         if self._started:
             ray.shutdown()
 
-    def _mapped(self, units: Sequence[Unit], pool: Pool, doing: Any, what: Any) -> Any:  # noqa: ANN401 - ray.data.Dataset
-        """Give every unit to a worker: to an actor where making the work is costly, else to a task."""
-        import ray.data
-
-        rows = [{"name": unit.name, "args": json.dumps(dict(unit.args))} for unit in units]
-        dataset = ray.data.from_items(rows, override_num_blocks=max(len(rows), 1))
-        workers = min(pool.workers or self.workers or _cores(pool.resources), max(len(units), 1))
-        # More than any node has would be waited for without end.
-        cpus = min(pool.cpus, _cores_of_largest_node(pool.resources))
-        options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow", "num_gpus": pool.gpus or None}
-        options.update(num_cpus=cpus, resources=dict(pool.resources) or None)
-        if pool.stateful or len(units) > _MANY_UNITS * workers:
-            options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(what, cpus))
-            return dataset.map_batches(doing, **options)
-        options.update(compute=ray.data.TaskPoolStrategy(size=workers))
-        return dataset.map_batches(_Once(doing, what, cpus), **options)
-
 
 class _Once:
-    """A task: what an actor would keep is made for one unit."""
+    """A task: what an actor would keep is made for one batch."""
 
-    def __init__(self, doing: Any, what: Any, cpus: int) -> None:  # noqa: ANN401 - one of the classes below
-        self.doing, self.what, self.cpus = doing, what, cpus
+    def __init__(self, make: Callable[[], Work], cpus: int) -> None:
+        self.make, self.cpus = make, cpus
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return self.doing(self.what, self.cpus)(batch)
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        return _Do(self.make, self.cpus)(rows)
 
 
 class _Do:
-    """What does units. FAISS, BLAS and torch get as many threads as there are cores for it."""
+    """What does batches of units. FAISS, BLAS and torch get as many threads as there are cores for it."""
 
     def __init__(self, make: Callable[[], Work], cpus: int) -> None:
         self.work, self.cpus = make(), cpus
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        units = [Unit(*unit) for unit in json.loads(rows.column("units")[0].as_py())]
         with threadpool_limits(self.cpus):
-            self.work(_unit(batch))
-        return batch.select(["name"])
+            self.work(units)
+        return pa.table({"units": [len(units)]})
 
 
-class _Route:
-    """What routes the rows of units."""
-
-    def __init__(self, shuffle: Shuffle, cpus: int) -> None:
-        self.route, self.schema, self.cpus = shuffle.make_route(), shuffle.schema, cpus
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        unit = _unit(batch)
-        if unit.name == _EMPTY:
-            return _rows([(bucket, self.schema.empty_table()) for bucket in unit.args["buckets"]])
-        with threadpool_limits(self.cpus):
-            return _rows(self.route(unit))
-
-
-def _unit(batch: pa.Table) -> Unit:
-    return Unit(batch.column("name")[0].as_py(), json.loads(batch.column("args")[0].as_py()))
-
-
-def _rows(routed: Iterable[tuple[int, pa.Table]]) -> pa.Table:
-    """Return (bucket, Arrow IPC bytes) rows."""
-    buckets, payloads = [], []
-    for bucket, table in routed:
-        buckets.append(bucket)
-        payloads.append(to_bytes(table))
-    return pa.table({"bucket": pa.array(buckets, pa.int64()), "payload": pa.array(payloads, pa.large_binary())})
-
-
-def _gather_group(shuffle: Shuffle) -> Callable[[pa.Table], pa.Table]:
-    def gather_group(group: pa.Table) -> pa.Table:
-        bucket = int(group.column("bucket")[0].as_py())
-        tables = [from_bytes(payload.as_buffer()) for payload in group.column("payload")]
-        shuffle.gather(bucket, concat(tables, shuffle.schema))
-        return pa.table({"bucket": [bucket]})
-
-    return gather_group
+def _to_json(batch: Sequence[Unit]) -> str:
+    return json.dumps([[unit.name, dict(unit.args)] for unit in batch])
 
 
 def _cores_of_largest_node(resources: Mapping[str, float]) -> int:

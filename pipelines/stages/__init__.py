@@ -43,7 +43,8 @@ class Stage(Protocol):
         """Do the work.
 
         The summary has `parts` (kind -> [{path, bytes, xxh3, rows}]: every file that the stage leaves), `rows_in`,
-        `rows_out`, `dropped`, and maybe `temporary`: folders to clear when the stage is committed.
+        `rows_out`, `dropped`, and maybe `temporary` and `replaced`: folders to clear, and files to remove, when the
+        stage is committed.
         """
         ...
 

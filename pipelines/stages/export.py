@@ -2,9 +2,12 @@
 
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -13,13 +16,22 @@ import pyarrow.parquet as pq
 
 from operators.datasets.formats import JSONL_ONLY, LAYOUTS, ExportConfig, Mined
 from operators.datasets.order import spread
+from operators.keys import Keys
 from operators.schemas import TEXTS, numbers
 from operators.segments import groups_of, product_within
-from pipelines.engines import Shuffle, Stats, Unit
+from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution
+from pipelines.shuffle import Shuffle
 from pipelines.stages import Stage, Summary
+from pipelines.storage.cache import Cache
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
+
+# Which partition of negatives names which document.
+WANTED = "wanted"
+WANTED_KEYS = pa.schema({"doc_key": pa.int64(), "part": pa.int32()})
+# 12 bytes each.
+KEYS_PER_BUCKET = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,7 @@ class ExportDataset(Stage):
 
     config: ExportConfig
     num_negatives: int
+    cache: Cache
 
     name = "export"
     inputs: tuple[str, ...] = ("prepare/corpus", "prepare/queries", "select")
@@ -40,11 +53,17 @@ class ExportDataset(Stage):
         """Bring the texts to the query partitions and write every format."""
         corpus, queries, selected = (execution.inputs[name] for name in self.inputs)
         negatives = selected.parts("negatives")
+        wanted = self._wanted(execution, selected)
         units = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
-        route = partial(RouteTexts, corpus.folder, selected.folder, negatives)
-        gather = WriteFormats(execution.folder, queries, selected, self)
-        stats = execution.shuffle("write", Shuffle(route, units, gather, range(len(negatives)), TEXTS))
+        buckets = [
+            Unit(f"{i:05d}", {"negatives": one, "queries": of_queries, "parts": len(negatives)})
+            for i, (one, of_queries) in enumerate(zip(negatives, queries.parts("queries"), strict=True))
+        ]
+        route = partial(RouteTexts, corpus.folder, execution.folder, wanted, self.cache)
+        gather = partial(WriteFormats, execution.folder, queries.folder, selected.folder, self)
+        stats = execution.shuffle("write", Shuffle(route, units, gather, buckets, TEXTS))
         return {
+            "temporary": [WANTED],
             "rows_in": selected.manifest["rows_out"],
             "rows_out": sum(one["rows_out"] for one in stats),
             "dropped": {},
@@ -55,55 +74,93 @@ class ExportDataset(Stage):
             },
         }
 
+    def _wanted(self, execution: Execution, selected: Completed) -> list[Record]:
+        """List which partitions want which documents, sorted by document: a file for each bucket of keys."""
+        negatives = selected.parts("negatives")
+        units = [Unit(f"{i:05d}", {"negatives": one, "part": i}) for i, one in enumerate(negatives)]
+        keys = selected.manifest["rows_out"] + selected.manifest["pairs"]
+        buckets = [Unit(f"{i:05d}", {}) for i in range(math.ceil(max(keys, 1) / KEYS_PER_BUCKET))]
+        route = partial(RouteWanted, selected.folder, len(buckets))
+        gather = partial(WriteWanted, execution.folder)
+        stats = execution.shuffle("wanted", Shuffle(route, units, gather, buckets, WANTED_KEYS))
+        return [one["file"] for one in stats]
+
+
+class RouteWanted:
+    """One partition of negatives -> the documents that it names, to the bucket of their key."""
+
+    def __init__(self, selected: StageFolder, buckets: int) -> None:
+        self.selected, self.buckets = selected, buckets
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
+        """Route one partition."""
+        table = self.selected.read_table(unit.args["negatives"], ["positive_key", "doc_key"])
+        keys = np.union1d(numbers(table, "positive_key"), numbers(table, "doc_key"))
+        part = np.full(len(keys), unit.args["part"], np.int32)
+        yield keys % self.buckets, pa.table({"doc_key": keys, "part": part}, schema=WANTED_KEYS)
+
+
+class WriteWanted:
+    """All wanted documents of a bucket -> the same, sorted."""
+
+    def __init__(self, folder: StageFolder) -> None:
+        self.folder = folder
+
+    def __call__(self, bucket: Unit, wanted: pa.Table) -> Stats:
+        """Write one bucket."""
+        wanted = wanted.sort_by([("doc_key", "ascending"), ("part", "ascending")])
+        file = self.folder.write_table(f"{WANTED}/part-{bucket.name}.arrow", wanted)
+        return {"file": file, "rows_out": wanted.num_rows}
+
 
 class RouteTexts:
-    """One partition of documents -> those that a partition of negatives names, to that partition."""
+    """One partition of documents -> those that a partition of negatives names, to that partition.
 
-    def __init__(self, corpus: StageFolder, selected: StageFolder, negatives: Sequence[Mapping[str, Any]]) -> None:
-        self.corpus = corpus
-        wanted = []
-        for one in negatives:
-            table = selected.read_table(one, ["positive_key", "doc_key"])
-            wanted.append(np.union1d(numbers(table, "positive_key"), numbers(table, "doc_key")))
-        part = np.repeat(np.arange(len(wanted)), [len(keys) for keys in wanted])
-        key = np.concatenate(wanted)
-        # Sorted once, so that a partition of documents looks up its own keys and not all that are wanted.
-        order = np.argsort(key, kind="stable")
-        self.key, self.part = key[order], part[order]
+    What is wanted is a memory map on the worker's disk: the pages that are probed are in memory, as long as there is
+    room for them.
+    """
 
-    def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
+    def __init__(self, corpus: StageFolder, folder: StageFolder, wanted: Sequence[Record], cache: Cache) -> None:
+        self.corpus, self.files = corpus, ExitStack()
+        place = self.files.enter_context(cache.holding(folder, WANTED, wanted))
+        self.wanted = [_mapped(place / PurePath(file["path"]).name) for file in wanted]
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Route one partition."""
         documents = self.corpus.read_table(unit.args, TEXTS.names)
-        row, at = product_within(numbers(documents, "doc_key"), self.key)
-        for part, places in groups_of(self.part[at]):
-            yield part, documents.take(pa.array(row[places]))
+        keys = numbers(documents, "doc_key")
+        for bucket, rows in groups_of(keys % len(self.wanted)):
+            wanted = self.wanted[bucket]
+            row, at = product_within(keys[rows], numbers(wanted, "doc_key"))
+            yield numbers(wanted, "part")[at].astype(np.int64), documents.take(pa.array(rows[row]))
 
 
-@dataclass(frozen=True)
+def _mapped(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
 class WriteFormats:
     """All texts that a partition of negatives names -> the partition in every format."""
 
-    folder: StageFolder
-    queries: Completed
-    selected: Completed
-    stage: ExportDataset
+    def __init__(self, folder: StageFolder, queries: StageFolder, selected: StageFolder, stage: ExportDataset) -> None:
+        self.folder, self.queries, self.selected, self.stage = folder, queries, selected, stage
 
-    def __call__(self, bucket: int, texts: pa.Table) -> Stats:
+    def __call__(self, bucket: Unit, texts: pa.Table) -> Stats:
         """Write one partition."""
         mined = Mined(
-            negatives=self.selected.folder.read_table(self.selected.parts("negatives")[bucket]),
-            queries=self.queries.folder.read_table(self.queries.parts("queries")[bucket]),
+            negatives=self.selected.read_table(bucket.args["negatives"]),
+            queries=self.queries.read_table(bucket.args["queries"]),
             texts=texts.sort_by("doc_key"),
             num_negatives=self.stage.num_negatives,
         )
+        number = f"train-{bucket.name}-of-{bucket.args['parts']:05d}"
         rows, files = {}, {}
         for layout in self.stage.config.formats:
             table = spread(LAYOUTS[layout](mined))
-            rows[layout], files[layout] = table.num_rows, self._write(layout, bucket, table)
+            rows[layout], files[layout] = table.num_rows, self._write(layout, number, table)
         return {"rows_out": mined.negatives.num_rows, "rows": rows, "files": files}
 
-    def _write(self, layout: str, bucket: int, table: pa.Table) -> Record:
-        number = f"train-{bucket:05d}-of-{len(self.selected.parts('negatives')):05d}"
+    def _write(self, layout: str, number: str, table: pa.Table) -> Record:
         if layout in JSONL_ONLY or self.stage.config.file_format == "jsonl":
             lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
             return self.folder.write_bytes(f"{layout}/{number}.jsonl", "".join(f"{line}\n" for line in lines).encode())

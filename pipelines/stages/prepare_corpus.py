@@ -15,17 +15,18 @@ from operators.documents.pairs import documents_of
 from operators.documents.read import read
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
-from operators.keys import digest_of
+from operators.keys import Keys, digest_of
 from operators.schemas import DROPPED, concat, numbers
-from operators.segments import groups_of
-from pipelines.engines import Shuffle, Stats, Unit
+from pipelines.engines import Stats, Unit
 from pipelines.execution import Execution, added
+from pipelines.shuffle import Shuffle
 from pipelines.stages import Stage, Summary, part_name
-from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
 # Two identities of about 80 bytes for each document: a bucket stays near 40 MB.
 DOCUMENTS_PER_BUCKET = 250_000
+# Which row of which partition repeats another.
+REPEATED = pa.schema({"part": pa.int32(), "row": pa.int32()})
 # Whole books as documents: what a worker holds of them at a time stays far below any memory budget.
 PARTITION_BYTES = 32 << 20
 
@@ -35,7 +36,7 @@ class PrepareCorpus(Stage):
     """Source files -> partitions of documents (schema DOCUMENTS), and lists of what was dropped.
 
     Each file is read and cleaned by itself; then the keys alone are shuffled to find repetitions; then each partition
-    is written without them.
+    that has some is written again without them.
     """
 
     files: Sequence[SourceFile]
@@ -66,33 +67,41 @@ class PrepareCorpus(Stage):
             )
 
         units = [Unit(f"{i:05d}", {"read": part, "part": i}) for i, part in enumerate(parts)]
-        buckets = math.ceil(sum(part["rows"] for part in parts) / DOCUMENTS_PER_BUCKET)
-        gather = WriteDuplicates(folder, Identify(self.clean.exact_duplicates))
-        shuffle = Shuffle(partial(RouteIdentities, folder, buckets), units, gather, range(buckets), IDENTITIES)
-        identified = execution.shuffle("identify", shuffle)
-        duplicates = [stats["file"] for stats in identified]
-        written = execution.map("write", partial(WriteDocuments, folder, duplicates), units)
+        found = self._found(execution, units)
+        written = self._written(execution, units, found)
+        of_files = zip(self.files, read_stats, strict=True)
         return {
-            "temporary": ["read"],
+            "replaced": [one["replaced"] for one in written if "replaced" in one],
             "rows_in": sum(stats["rows_in"] for stats in read_stats),
             "rows_out": sum(stats["rows_out"] for stats in written),
-            "dropped": added([*read_stats, *identified], "dropped"),
+            "dropped": added([*read_stats, *found], "dropped"),
             "dimension": one_dimension(
-                "corpus",
-                {
-                    one: file.uri
-                    for file, stats in zip(self.files, read_stats, strict=True)
-                    for one in stats["dimensions"]
-                },
+                "corpus", {one: file.uri for file, stats in of_files for one in stats["dimensions"]}
             ),
             "parts": {
                 "documents": [
                     {**stats["file"], "rows": stats["rows_out"], "digest": stats["digest"]} for stats in written
                 ],
-                "duplicates": duplicates,
-                "dropped": [stats["dropped_file"] for stats in read_stats],
+                "duplicates": [file for stats in found for file in stats["files"]],
+                "dropped": [file for stats in read_stats for file in stats["dropped_files"]],
             },
         }
+
+    def _found(self, execution: Execution, parts: Sequence[Unit]) -> list[Stats]:
+        """Find the documents that repeat another, by the keys of ids and texts."""
+        rows = sum(part.args["read"]["rows"] for part in parts)
+        buckets = [Unit(f"{i:05d}", {}) for i in range(math.ceil(rows / DOCUMENTS_PER_BUCKET))]
+        route = partial(RouteIdentities, execution.folder, len(buckets))
+        gather = partial(FindDuplicates, execution.folder, Identify(self.clean.exact_duplicates))
+        return execution.shuffle("identify", Shuffle(route, parts, gather, buckets, IDENTITIES))
+
+    def _written(self, execution: Execution, parts: Sequence[Unit], found: Sequence[Stats]) -> list[Stats]:
+        """Bring what repeats to its partition, and write it again without."""
+        files = [file for stats in found for file in stats["files"]]
+        units = [Unit(f"{i:05d}", file) for i, file in enumerate(files)]
+        route = partial(RouteDuplicates, execution.folder)
+        gather = partial(WriteDocuments, execution.folder)
+        return execution.shuffle("write", Shuffle(route, units, gather, parts, REPEATED))
 
 
 def partitions(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
@@ -127,20 +136,21 @@ class ReadDocuments:
         parts, dropped, dimensions, rows_in = [], [], set[int](), 0
         for number, table in enumerate(partitions(tables, self.partition_rows)):
             documents, out = self.clean(table)
-            path = f"read/{unit.name}/{part_name(number, documents)}"
-            parts.append({**self.folder.write_table(path, documents), "rows": documents.num_rows})
+            path = f"documents/{unit.name}/{part_name(number, documents)}"
+            file = {**self.folder.write_table(path, documents), "rows": documents.num_rows}
+            parts.append({**file, "digest": encoded_digest(documents, "doc_key")})
             dropped.append(out)
             dimensions.update(dimensions_in(documents))
             rows_in += table.num_rows
         everything = concat(dropped, DROPPED)
-        dropped_file = self.folder.write_table(f"dropped/{unit.name}.parquet", everything)
+        path = f"dropped/{unit.name}.parquet"
         return {
             "rows_in": rows_in,
             "rows_out": sum(part["rows"] for part in parts),
             "dropped": counts_of(everything.column("reason")),
             "dimensions": sorted(dimensions),
             "parts": parts,
-            "dropped_file": dropped_file,
+            "dropped_files": [self.folder.write_table(path, everything)] if everything.num_rows else [],
         }
 
 
@@ -150,51 +160,61 @@ class RouteIdentities:
     def __init__(self, folder: StageFolder, buckets: int) -> None:
         self.folder, self.buckets = folder, buckets
 
-    def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Route one partition."""
         documents = self.folder.read_table(unit.args["read"], ["doc_id", "doc_key", "text_key"])
         identities = identities_of(documents, unit.args["part"])
-        bucket = numbers(identities, "key") % self.buckets
-        for one, places in groups_of(bucket):
-            yield one, identities.take(pa.array(places))
+        yield numbers(identities, "key") % self.buckets, identities
 
 
-@dataclass(frozen=True)
-class WriteDuplicates:
+class FindDuplicates:
     """All identities of a bucket -> the documents among them that repeat another."""
 
-    folder: StageFolder
-    identify: Identify
+    def __init__(self, folder: StageFolder, identify: Identify) -> None:
+        self.folder, self.identify = folder, identify
 
-    def __call__(self, bucket: int, identities: pa.Table) -> Stats:
-        """Identify one bucket."""
+    def __call__(self, bucket: Unit, identities: pa.Table) -> Stats:
+        """Find the duplicates of one bucket."""
         duplicates = self.identify(identities).sort_by([("part", "ascending"), ("row", "ascending")])
-        file = self.folder.write_table(f"duplicates/{part_name(bucket, duplicates)}", duplicates)
-        return {"file": file, "rows_out": duplicates.num_rows, "dropped": counts_of(duplicates.column("reason"))}
+        path = f"duplicates/part-{bucket.name}.parquet"
+        return {
+            "files": [self.folder.write_table(path, duplicates)] if duplicates.num_rows else [],
+            "rows_out": duplicates.num_rows,
+            "dropped": counts_of(duplicates.column("reason")),
+        }
+
+
+class RouteDuplicates:
+    """The duplicates of a bucket -> to the partitions that they are in."""
+
+    def __init__(self, folder: StageFolder) -> None:
+        self.folder = folder
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
+        """Route one bucket."""
+        repeated = self.folder.read_table(unit.args, REPEATED.names)
+        yield numbers(repeated, "part").astype(np.int64), repeated
 
 
 class WriteDocuments:
-    """One partition -> the same without what repeats."""
+    """One partition -> the same without what repeats; where nothing does, it stays as it was read."""
 
-    def __init__(self, folder: StageFolder, duplicates: Sequence[Record]) -> None:
+    def __init__(self, folder: StageFolder) -> None:
         self.folder = folder
-        tables = [folder.read_table(file, ["part", "row"]) for file in duplicates]
-        self.part = np.concatenate([numbers(table, "part") for table in tables])
-        self.row = np.concatenate([numbers(table, "row") for table in tables])
 
-    def __call__(self, unit: Unit) -> Stats:
+    def __call__(self, part: Unit, repeated: pa.Table) -> Stats:
         """Write one partition."""
-        documents = self.folder.read_table(unit.args["read"])
+        read = part.args["read"]
+        if not repeated.num_rows:
+            file = {name: read[name] for name in ("path", "bytes", "xxh3")}
+            return {"file": file, "rows_out": read["rows"], "digest": read["digest"]}
+        documents = self.folder.read_table(read)
         kept = np.ones(documents.num_rows, dtype=np.bool_)
-        kept[self.row[self.part == unit.args["part"]]] = False
+        kept[numbers(repeated, "row")] = False
         documents = documents.filter(pa.array(kept))
-        file = self.folder.write_table(f"documents/{part_name(unit.args['part'], documents)}", documents)
-        return {
-            "file": file,
-            "rows_in": len(kept),
-            "rows_out": documents.num_rows,
-            "digest": encoded_digest(documents, "doc_key"),
-        }
+        file = self.folder.write_table(f"deduplicated/{part_name(part.args['part'], documents)}", documents)
+        digest = encoded_digest(documents, "doc_key")
+        return {"file": file, "rows_out": documents.num_rows, "digest": digest, "replaced": read["path"]}
 
 
 def encoded_digest(table: pa.Table, key: str) -> str:

@@ -1,13 +1,14 @@
 """Prepare queries and judgements: bring them together, lead judgements to the documents that were kept."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.documents.clean import CleanConfig
 from operators.documents.judge import (
@@ -24,16 +25,21 @@ from operators.documents.pairs import judgements_of, queries_of
 from operators.documents.read import read
 from operators.documents.sources import SourceFile
 from operators.errors import InputError, listed, shown
+from operators.keys import Keys
 from operators.schemas import DROPPED, concat, numbers
 from operators.segments import in_sorted, row_of
 from pipelines.engines import Stats, Unit
-from pipelines.execution import Completed, Execution, added
+from pipelines.execution import Execution, added
+from pipelines.shuffle import Shuffle
 from pipelines.stages import Stage, Summary, part_name
 from pipelines.stages.prepare_corpus import counts_of, dimensions_in, encoded_digest, one_dimension
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
-FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64(), "doc_id": pa.string()})
+# A judged document of the corpus, and the one that stands for it: null where cleaning dropped it.
+FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64()})
+# Where the queries and their judgements are joined: all in one bucket.
+ALL = Unit("all", {})
 
 
 @dataclass(frozen=True)
@@ -68,16 +74,15 @@ class PrepareQueries(Stage):
     def run(self, execution: Execution) -> Summary:
         """Read both, find the judged documents in the corpus, and bring them together."""
         folder, corpus = execution.folder, execution.inputs["prepare/corpus"]
-        (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [Unit("all", {})])
-        units = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
+        (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [ALL])
+        files = [(kind, file) for kind in ("documents", "duplicates", "dropped") for file in corpus.parts(kind)]
+        units = [Unit(f"{i:05d}", {"kind": kind, "file": file}) for i, (kind, file) in enumerate(files)]
         read = read_stats["files"]
-        found = execution.map("find", partial(FindJudged, folder, corpus.folder, read["judgements"]), units)
-        join = partial(JoinJudgements, folder, corpus, self)
-        (joined,) = execution.map(
-            "join", join, [Unit("all", {"read": read, "found": [stats["file"] for stats in found]})]
-        )
+        find = partial(FindJudged, folder, corpus.folder, read["judged"])
+        join = partial(JoinJudgements, folder, read, self)
+        (joined,) = execution.shuffle("join", Shuffle(find, units, join, [ALL], FOUND))
         return {
-            "temporary": ["read", "found"],
+            "temporary": ["read"],
             "rows_in": read_stats["rows_in"],
             "rows_out": joined["rows_out"],
             "judgements": joined["judgements"],
@@ -110,7 +115,9 @@ class ReadQueries:
             merge=self.stage.clean.exact_duplicates == "keep_first",
             drop_empty=self.stage.clean.drop_empty,
         )
+        keys = np.unique(numbers(judged.judgements, "doc_key"))
         tables = {"queries": judged.queries, "judgements": judged.judgements, "dropped": judged.dropped}
+        tables["judged"] = pa.table({"doc_key": keys})
         files = {name: self.folder.write_table(f"read/{name}.parquet", table) for name, table in tables.items()}
         dropped = {f"query_{reason}": count for reason, count in counts_of(judged.dropped.column("reason")).items()}
         if unknown.any():
@@ -166,33 +173,46 @@ def _refuse_dangling(stage: PrepareQueries, what: str, ids: pa.ChunkedArray, cou
 
 
 class FindJudged:
-    """One partition of the corpus -> those of its documents that are judged."""
+    """One partition of the corpus, or one list of what it repeats or dropped -> those of its documents that are judged.
 
-    def __init__(self, folder: StageFolder, corpus: StageFolder, judgements: Record) -> None:
-        self.folder, self.corpus = folder, corpus
-        self.judged = np.unique(numbers(folder.read_table(judgements, ["doc_key"]), "doc_key"))
+    A worker holds the keys of the judged documents: 8 bytes for each.
+    """
 
-    def __call__(self, unit: Unit) -> Stats:
-        """Look one partition through."""
-        documents = self.corpus.read_table(unit.args, ["doc_key", "text_key", "doc_id"])
-        documents = documents.filter(pa.array(in_sorted(numbers(documents, "doc_key"), self.judged)))
-        found = documents.append_column("kept_key", documents.column("doc_key")).select(FOUND.names)
-        file = self.folder.write_table(f"found/{unit.name}.parquet", found)
-        return {"file": file, "rows_out": documents.num_rows}
+    def __init__(self, folder: StageFolder, corpus: StageFolder, judged: Record) -> None:
+        self.corpus = corpus
+        self.judged = numbers(folder.read_table(judged), "doc_key")
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
+        """Look one file through."""
+        file, kind = unit.args["file"], unit.args["kind"]
+        if kind == "dropped":
+            keys = self.corpus.read_table(file, ["key"]).column("key")
+            missing = pa.nulls(len(keys), pa.int64())
+            table = pa.table({"doc_key": keys, "kept_key": missing, "text_key": missing})
+        elif kind == "duplicates":
+            table = self.corpus.read_table(file, FOUND.names)
+        else:
+            table = self.corpus.read_table(file, ["doc_key", "text_key"])
+            table = table.append_column("kept_key", table.column("doc_key"))
+        table = table.filter(pa.array(in_sorted(numbers(table, "doc_key"), self.judged))).select(FOUND.names)
+        yield np.zeros(table.num_rows, np.int64), table
 
 
 class JoinJudgements:
     """Judged queries, judgements and the documents found -> partitions of queries and of their judgements."""
 
-    def __init__(self, folder: StageFolder, corpus: Completed, stage: PrepareQueries) -> None:
-        self.folder, self.corpus, self.stage = folder, corpus, stage
+    def __init__(self, folder: StageFolder, read: Mapping[str, Record], stage: PrepareQueries) -> None:
+        self.folder, self.read, self.stage = folder, read, stage
 
-    def __call__(self, unit: Unit) -> Stats:
+    def __call__(self, bucket: Unit, found: pa.Table) -> Stats:
         """Join everything."""
-        read = {name: self.folder.read_table(file) for name, file in unit.args["read"].items()}
-        queries, judgements = read["queries"], read["judgements"]
-        documents = self._documents(unit.args["found"], judgements)
-        judgements, dropped = self._without_dangling(judgements, documents)
+        del bucket  # there is one for all
+        queries, judgements, dropped_queries = (
+            self.folder.read_table(self.read[name]) for name in ("queries", "judgements", "dropped")
+        )
+        cleaned = pc.is_null(found.column("kept_key"))
+        documents = found.filter(pc.invert(cleaned))
+        judgements, dropped = self._without_dangling(judgements, documents, found.filter(cleaned))
         led = resolve(queries, judgements.select(READ_JUDGEMENTS.names), documents)
         if not led.queries.num_rows:
             raise InputError(
@@ -201,7 +221,7 @@ class JoinJudgements:
             )
         for reason, count in counts_of(led.dropped.column("reason")).items():
             dropped[f"query_{reason}"] = count
-        everything = concat([read["dropped"], led.dropped], DROPPED)
+        everything = concat([dropped_queries, led.dropped], DROPPED)
         return {
             "dropped_queries": [self.folder.write_table("dropped/queries.parquet", everything)],
             "rows_out": led.queries.num_rows,
@@ -210,22 +230,12 @@ class JoinJudgements:
             **self._write(led),
         }
 
-    def _documents(self, found: Sequence[Record], judgements: pa.Table) -> pa.Table:
-        """Return the judged documents that are in the corpus, and those that another stands for (schema FOUND)."""
-        tables = [self.folder.read_table(file) for file in found]
-        for part in self.corpus.parts("duplicates"):
-            table = self.corpus.folder.read_table(part)
-            wanted = np.isin(numbers(table, "doc_key"), numbers(judgements, "doc_key"))
-            table = table.filter(pa.array(wanted)).select(["doc_key", "kept_key", "text_key"])
-            tables.append(table.append_column("doc_id", pa.nulls(table.num_rows, pa.string())))
-        return concat(tables, FOUND)
-
-    def _without_dangling(self, judgements: pa.Table, documents: pa.Table) -> tuple[pa.Table, dict[str, int]]:
-        missing = ~np.isin(numbers(judgements, "doc_key"), numbers(documents, "doc_key"))
-        cleaned = [self.corpus.folder.read_table(part, ["key"]) for part in self.corpus.parts("dropped")]
-        of_cleaned = missing & np.isin(
-            numbers(judgements, "doc_key"), np.concatenate([numbers(one, "key") for one in cleaned])
-        )
+    def _without_dangling(
+        self, judgements: pa.Table, documents: pa.Table, cleaned: pa.Table
+    ) -> tuple[pa.Table, dict[str, int]]:
+        doc_key = numbers(judgements, "doc_key")
+        missing = ~np.isin(doc_key, numbers(documents, "doc_key"))
+        of_cleaned = missing & np.isin(doc_key, numbers(cleaned, "doc_key"))
         unknown = judgements.filter(pa.array(missing & ~of_cleaned))
         if unknown.num_rows and self.stage.on_dangling == "refuse":
             _refuse_dangling(self.stage, "document", unknown.column("doc_id"), unknown.num_rows)

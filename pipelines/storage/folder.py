@@ -98,16 +98,20 @@ class Folder:
 
         The clock is that of the storage. Object stores tell whole seconds.
         """
-        return {one: _written_at(info) for one, info in self.files(name).items()}
+        return {one: written_at(info) for one, info in self.files(name).items()}
 
-    def sizes(self, name: str = "") -> dict[str, int]:
-        """Return the size in bytes of every file in a folder and in those below it, by path in this folder."""
+    def found(self, name: str = "") -> dict[str, Mapping[str, Any]]:
+        """Return every file in a folder and in those below it, by path in this folder, and what is known of it."""
         root = self.path()
         try:
             found = self.fs.find(self.path(name), detail=True)
         except FileNotFoundError:
             return {}
-        return {full[len(root) + 1 :]: int(info["size"]) for full, info in found.items() if full.startswith(f"{root}/")}
+        return {full[len(root) + 1 :]: info for full, info in found.items() if full.startswith(f"{root}/")}
+
+    def sizes(self, name: str = "") -> dict[str, int]:
+        """Return the size in bytes of every file in a folder and in those below it, by path in this folder."""
+        return {path: int(info["size"]) for path, info in self.found(name).items()}
 
     def differing(self, records: Sequence[Record]) -> list[tuple[Record, str]]:
         """Return the records whose file is missing or has another size, each with what was found."""
@@ -268,6 +272,22 @@ class Folder:
                 records[name] = record
         return records
 
+    def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | None]:
+        """Read ranges of files, (name, first byte, byte after the last), of an object store many at the same time.
+
+        None stands for a file that is missing.
+        """
+        if not ranges:
+            return []
+        names, starts, ends = zip(*ranges, strict=True)
+        contents: list[bytes | None] = []
+        for content in self.fs.cat_ranges(self.paths(names), list(starts), list(ends), on_error="return"):
+            missing = isinstance(content, FileNotFoundError)
+            if isinstance(content, Exception) and not missing:
+                raise content
+            contents.append(None if missing else bytes(content))
+        return contents
+
     def content(self, record: Record) -> pa.Buffer:
         """Return the content of a file after a comparison with its record. A local file is mapped, not read.
 
@@ -324,6 +344,7 @@ class Folder:
             raise
 
 
-def _written_at(info: Mapping[str, Any]) -> float:
+def written_at(info: Mapping[str, Any]) -> float:
+    """Return when a file was written, in seconds, from what its file system knows of it."""
     written = next(info[key] for key in _WRITTEN if info.get(key) is not None)
     return float(written.timestamp() if isinstance(written, datetime) else written)

@@ -4,19 +4,19 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from operators.storage import open_uri
-from pipelines.storage.folder import Folder
+from pipelines.storage.folder import Folder, written_at
 from pipelines.storage.records import UNITS, files_in
 
 PLAN = "_plan.json"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
-FORMAT = 3
+FORMAT = 4
 
 _MARK = re.compile(r"[0-9a-f]{16}")
 STAGE_FOLDER = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
@@ -29,10 +29,24 @@ _WRITTEN = re.compile(
 )
 
 
+_UNIT_RECORD = re.compile(r".*/\d{5}\.(\d+)\.json")
+
+
 def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
     """Name what a stage would write: equal for equal settings, inputs and format, and for nothing else."""
     identity = {"format": FORMAT, "stage": stage, "settings": settings, "inputs": list(inputs)}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def in_records(records: Iterable[Mapping[str, dict[str, Any]] | None]) -> dict[str, dict[str, Any]]:
+    """Return the statistics of the units that some records commit."""
+    return {name: stats for committed in records if committed is not None for name, stats in committed.items()}
+
+
+def _units_in(path: str) -> int:
+    """Return how many units a record commits, by its name; 0 for another file."""
+    named = _UNIT_RECORD.fullmatch(path)
+    return int(named.group(1)) if named else 0
 
 
 @dataclass(frozen=True)
@@ -58,28 +72,57 @@ class StageFolder(Folder):
         return dict(sorted(begun.items(), key=lambda step: step[1]))
 
     def step_times(self, step: str) -> tuple[dict[str, Any] | None, list[float]]:
-        """Return the record of a step, and when each of its units was done."""
-        done = [at for name, at in self.times(f"{UNITS}/{step}").items() if name.endswith(".json")]
+        """Return the record of a step, and when each of its units was committed."""
+        found = self.found(f"{UNITS}/{step}").items()
+        done = [written_at(info) for path, info in found for _ in range(_units_in(path))]
         return self.read_sealed(f"{UNITS}/{step}.json"), done
 
-    def commit_unit(self, step: str, unit: str, stats: Mapping[str, Any]) -> None:
-        """Commit a unit of work. Written after all that the unit wrote."""
-        self.write_sealed(f"{UNITS}/{step}/{unit}.json", stats)
+    def commit_units(self, step: str, batch: str, number: int, units: Mapping[str, Mapping[str, Any]]) -> None:
+        """Commit units of work: one record for all. Written after all that the units wrote.
 
-    def done_unit(self, step: str, unit: str) -> dict[str, Any] | None:
-        """Return the statistics of a unit whose files are there, or None."""
-        stats = self.read_sealed(f"{UNITS}/{step}/{unit}.json")
-        return None if stats is None or self.differing(list(files_in(stats))) else stats
+        Args:
+            step: of the stage.
+            batch: the name of the batch that they are of.
+            number: of the record in its batch.
+            units: name -> statistics.
+        """
+        self.write_sealed(f"{UNITS}/{step}/{batch}/{number:05d}.{len(units)}.json", {"units": units})
 
-    def committed_units(self, step: str, among: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
-        """Return the statistics of the units of a step that are committed: of all, or of some."""
-        names = [name.removesuffix(".json") for name in self.files(f"{UNITS}/{step}") if name.endswith(".json")]
-        paths = {f"{UNITS}/{step}/{name}.json": name for name in sorted(names) if among is None or name in among}
-        return {paths[path]: stats for path, stats in self.read_many_sealed(list(paths)).items()}
+    def unit_records(
+        self, step: str, batch: str = "", known: Collection[str] = ()
+    ) -> dict[str, dict[str, dict[str, Any]] | None]:
+        """Return the units that each record of a step, or of a batch, commits; None for a record that is damaged.
+
+        Args:
+            step: of the stage.
+            batch: of the step; all of them, where none is named.
+            known: paths of records to leave out.
+        """
+        folder = f"{UNITS}/{step}/{batch}" if batch else f"{UNITS}/{step}"
+        paths = sorted(path for path in self.found(folder) if _units_in(path) and path not in known)
+        records = self.read_many_sealed(paths)
+        return {path: records[path]["units"] if path in records else None for path in paths}
+
+    def forget_units(self, step: str, records: Mapping[str, Mapping[str, Any] | None], units: Collection[str]) -> None:
+        """Take units out of the records that commit them, and remove records that are damaged.
+
+        Args:
+            step: of the stage.
+            records: of the step, as `unit_records` returns them.
+            units: their names.
+        """
+        for path, committed in records.items():
+            kept = {name: stats for name, stats in (committed or {}).items() if name not in units}
+            if committed is not None and len(kept) == len(committed):
+                continue
+            if kept:
+                batch, file = path.split("/")[-2:]
+                self.commit_units(step, batch, int(file.partition(".")[0]), kept)
+            self.remove_all([path])
 
     def done_units(self, step: str) -> dict[str, dict[str, Any]]:
         """Return the statistics of the committed units of a step whose files are there."""
-        return self.whole_units(self.committed_units(step))
+        return self.whole_units(in_records(self.unit_records(step).values()))
 
     def whole_units(self, units: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return those of some units, name -> statistics, whose files are there with the size that was written."""

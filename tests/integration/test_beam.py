@@ -33,11 +33,12 @@ def command(folder: Path, collection: Collection, model: Path) -> list[str]:
 
 
 def units(run_directory: Path, step: str) -> list[Path]:
-    return sorted(run_directory.glob(f"{step}/*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return sorted(run_directory.glob(f"{step}/*/*.json"), key=lambda path: path.stat().st_mtime_ns)
 
 
 def worker_of(unit: Path) -> int:
-    return int(json.loads(unit.read_text(encoding="utf-8"))["worker"].rpartition("/")[2])
+    committed = json.loads(unit.read_text(encoding="utf-8"))["units"].values()
+    return int(next(iter(committed))["worker"].rpartition("/")[2])
 
 
 @pytest.mark.slow
@@ -55,7 +56,7 @@ def test_a_run_whose_worker_was_killed_goes_on(
         time.sleep(0.001)
     psutil.Process(worker_of(units(tmp_path / "run", step)[-1])).kill()
     assert driver.wait(SECONDS_TO_WAIT) == 1, "the kill came too late"
-    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("**/_units/*/*.json")}
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("**/_units/*/*/*.json")}
 
     finished = subprocess.run(again, capture_output=True, text=True, check=True)
     assert json.loads(finished.stdout.splitlines()[-1])["engine"] == "beam"

@@ -67,7 +67,7 @@ class Mining:
 
     def units(self, step: str) -> list[Path]:
         """The units of a step that are committed, in the order in which they were."""
-        found = self.run_directory.glob(f"{STEPS[step]}/*.json")
+        found = self.run_directory.glob(f"{STEPS[step]}/*/*.json")
         return sorted(found, key=lambda path: path.stat().st_mtime_ns)
 
     def wait_for_unit(self, step: str, wanted: Callable[[Path], bool] = bool) -> Path:
@@ -113,7 +113,8 @@ def watched(cluster: Cluster) -> bool:
 
 def worker_of(unit: Path) -> int:
     """The process that did a unit."""
-    return int(json.loads(unit.read_text(encoding="utf-8"))["worker"].rpartition("/")[2])
+    committed = json.loads(unit.read_text(encoding="utf-8"))["units"].values()
+    return int(next(iter(committed))["worker"].rpartition("/")[2])
 
 
 def finished_without_loss(mining: Mining, step: str, reference: pa.Table) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -190,12 +190,13 @@ def test_a_run_that_lost_its_lease_stops_at_the_end_of_the_step(place: RunDirect
     lease.acquire()
     done = []
 
-    def work(unit: Unit) -> dict[str, Any]:
-        done.append(unit.name)
-        if unit.name == "2":  # another run found no sign of life: this process was stopped for a while
-            assert place.create(f"{LEASES}/00002.json", b'{"pid": 7, "host": "elsewhere", "engine": "ray"}')
-            time.sleep(5 * BEAT)
-        return {}
+    def work(units: Sequence[Unit]) -> list[dict[str, Any]]:
+        for unit in units:
+            done.append(unit.name)
+            if unit.name == "2":  # another run found no sign of life: this process was stopped for a while
+                assert place.create(f"{LEASES}/00002.json", b'{"pid": 7, "host": "elsewhere", "engine": "ray"}')
+                time.sleep(5 * BEAT)
+        return []
 
     engine, units = CheckedEngine(LocalEngine(), lease.check), [Unit(str(n), {}) for n in range(5)]
     for _ in range(2):

@@ -57,7 +57,7 @@ def test_what_is_written_is_read_back_and_listed(folder: StageFolder) -> None:
     assert folder.read_bytes("deep/another") == b""
     assert folder.differing(records) == []
     for unit in range(30):
-        folder.commit_unit("step", f"{unit:05d}", {"rows_out": unit})
+        folder.commit_units("step", "batch", unit, {f"{unit:05d}": {"rows_out": unit}})
     assert folder.done_units("step") == {f"{unit:05d}": {"rows_out": unit} for unit in range(30)}
     assert folder.done_units("other") == {}
     folder.write_bytes("deep/part-0.arrow", folder.read_bytes("deep/part-0.arrow")[:-1] + b"x")
@@ -289,9 +289,8 @@ def own_store() -> Iterator[ObjectStore]:
 def units(store: ObjectStore) -> dict[str, Any]:
     """The committed units, each with the time at which it was."""
     found = store.file_system().find("s3://hardneg/run", detail=True)
-    return {
-        name: info["LastModified"] for name, info in found.items() if re.search(r"/_units/[^/]+/[^/]+\.json$", name)
-    }
+    committed = re.compile(r".*/_units/[^/]+/[^/]+/[^/]+\.json")
+    return {name: info["LastModified"] for name, info in found.items() if committed.fullmatch(name)}
 
 
 def wait_for_units(process: subprocess.Popen[str], store: ObjectStore, stage: str) -> None:

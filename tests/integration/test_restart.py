@@ -34,7 +34,7 @@ def command(config: Path, engine: str) -> list[str]:
 
 def units_of(run_directory: Path, stage: str) -> dict[Path, int]:
     """The units of a stage that are committed, with the time at which they were."""
-    return {path: path.stat().st_mtime_ns for path in run_directory.glob(f"{stage}/*/_units/*/*.json")}
+    return {path: path.stat().st_mtime_ns for path in run_directory.glob(f"{stage}/*/_units/*/*/*.json")}
 
 
 def kill_within(process: subprocess.Popen[bytes], run_directory: Path, stage: str) -> bool:

@@ -42,7 +42,7 @@ def test_a_run_is_watched_from_outside(
     working = subprocess.Popen(hardneg("mine", str(config), "--engine", "local"), stderr=subprocess.DEVNULL)
     fs, root = fsspec.core.url_to_fs(run, use_listings_cache=False)
     deadline = time.monotonic() + SECONDS_TO_WAIT
-    while len(fs.glob(f"{root}/encode/*/_units/encode/*.json")) < 3:
+    while len(fs.glob(f"{root}/encode/*/_units/encode/*/*.json")) < 3:
         assert working.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)

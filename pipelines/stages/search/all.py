@@ -9,19 +9,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import JUDGEMENTS, POSITIVES, concat, matrix_of, numbers, positive_vectors_schema, vectors_column
-from operators.segments import groups_of, row_of
+from operators.schemas import POSITIVES, matrix_of, numbers, positive_vectors_schema, vectors_column
+from operators.segments import row_of
 from operators.vectors.nearest import Effort
 from operators.vectors.precision import multiplies_bfloat16
 from operators.vectors.search import SearchConfig
 from operators.vectors.similarity import score_pairs
-from pipelines.engines import Pool, Shuffle, Stats, Unit
+from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Completed, Execution
-from pipelines.stages import Stage, Summary, part_name
+from pipelines.shuffle import Shuffle
+from pipelines.stages import Stage, Summary
 from pipelines.stages.search.effort import line_of, tuned_effort
 from pipelines.stages.search.rounds import Searching, search_round
 from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
+
+Ints = npt.NDArray[np.int64]
 
 # Loading torch takes seconds, as this many floating-point operations in float32 do on two cores.
 MUCH_WORK = 1e12
@@ -88,51 +92,49 @@ class SearchAll(Stage):
         prepared, encoded, index = (execution.inputs[name] for name in self.inputs)
         schema = positive_vectors_schema(encoded.manifest["dimension"], encoded.manifest["vector_dtype"])
         units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(index.parts("shards"))]
-        route = partial(RoutePositives, OpenShards(index.folder, self.searchers.cache), prepared)
-        gather = WritePositives(execution.folder, prepared, encoded)
-        return execution.shuffle(
-            "positives",
-            Shuffle(route, units, gather, range(len(queries)), schema, Pool(resources=self.searchers.pool.resources)),
-        )
+        judgements = prepared.parts("judgements")
+        buckets = [
+            Unit(f"{i:05d}", {"queries": part, "judgements": judged})
+            for i, (part, judged) in enumerate(zip(queries, judgements, strict=True))
+        ]
+        shards = OpenShards(index.folder, self.searchers.cache)
+        route = partial(RoutePositives, shards, prepared.folder, judgements)
+        gather = partial(WritePositives, execution.folder, prepared.folder, encoded.folder)
+        pool = Pool(resources=self.searchers.pool.resources)
+        return execution.shuffle("positives", Shuffle(route, units, gather, buckets, schema, pool))
 
 
 class RoutePositives:
     """One shard -> the vectors in it that are positives, to the partition of their query."""
 
-    def __init__(self, shards: OpenShards, prepared: Completed) -> None:
-        self.shards = shards
-        tables = [prepared.folder.read_table(part) for part in prepared.parts("judgements")]
-        self.part = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
-        judged = concat(tables, JUDGEMENTS)
-        positive = numbers(judged, "judged") > 0
-        self.positives, self.part = judged.filter(pa.array(positive)), self.part[positive]
+    def __init__(self, shards: OpenShards, prepared: StageFolder, judgements: Sequence[Record]) -> None:
+        self.shards, self.prepared, self.judgements = shards, prepared, judgements
 
-    def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
-        """Route one shard."""
+    def __call__(self, unit: Unit) -> Iterator[tuple[Ints, pa.Table]]:
+        """Route one shard; one partition of judgements at a time is held against it."""
         shard = self.shards.open(unit.args)
-        row = row_of(shard.doc_key, numbers(self.positives, "doc_key"))
-        here = np.flatnonzero(row >= 0)
-        for part, places in groups_of(self.part[here]):
-            asked = here[places]
-            score = pa.nulls(len(asked), pa.float32())  # known where the query's vector is
-            carried = self.positives.take(pa.array(asked)).append_column("score", score)
-            yield part, carried.append_column("vector", vectors_column(shard.vectors[row[asked]]))
+        for part, judgements in enumerate(self.judgements):
+            positives = _positive(self.prepared.read_table(judgements))
+            row = shard.row_of(numbers(positives, "doc_key"))
+            here = np.flatnonzero(row >= 0)
+            score = pa.nulls(len(here), pa.float32())  # known where the query's vector is
+            carried = positives.take(pa.array(here)).append_column("score", score)
+            vectors = vectors_column(shard.vectors[row[here]])
+            yield np.full(len(here), part), carried.append_column("vector", vectors)
 
 
-@dataclass(frozen=True)
 class WritePositives:
     """All positives of one partition of queries -> the same in order, with their exact scores."""
 
-    folder: StageFolder
-    prepared: Completed
-    encoded: Completed
+    def __init__(self, folder: StageFolder, prepared: StageFolder, encoded: StageFolder) -> None:
+        self.folder, self.prepared, self.encoded = folder, prepared, encoded
 
-    def __call__(self, bucket: int, positives: pa.Table) -> Stats:
+    def __call__(self, bucket: Unit, positives: pa.Table) -> Stats:
         """Write one partition."""
-        judgements = self.prepared.folder.read_table(self.prepared.parts("judgements")[bucket])
-        queries = self.encoded.folder.read_table(self.encoded.parts("queries")[bucket])
+        judgements = self.prepared.read_table(bucket.args["judgements"])
+        queries = self.encoded.read_table(bucket.args["queries"])
         # As judged: the order in which positives arrive is the shuffle's.
-        judged = _by_pair(judgements.filter(pa.array(numbers(judgements, "judged") > 0)))
+        judged = _by_pair(_positive(judgements))
         order = np.empty_like(judged)
         order[judged] = _by_pair(positives)
         positives = positives.take(pa.array(order))
@@ -141,8 +143,12 @@ class WritePositives:
         score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
         index = positives.schema.get_field_index("score")
         scored = positives.set_column(index, POSITIVES.field("score"), pa.array(score))
-        file = self.folder.write_table(f"positives/{part_name(bucket, positives)}", scored)
+        file = self.folder.write_table(f"positives/part-{bucket.name}.arrow", scored)
         return {"file": file, "rows_out": positives.num_rows}
+
+
+def _positive(judgements: pa.Table) -> pa.Table:
+    return judgements.filter(pa.array(numbers(judgements, "judged") > 0))
 
 
 def _by_pair(judgements: pa.Table) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from operators.vectors.merge import Merge
 from operators.vectors.nearest import Effort
 from operators.vectors.search import Search
 from pipelines.engines import Stats, Unit
-from pipelines.execution import Completed, Execution, Gathering, timed
+from pipelines.execution import Completed, Execution, timed
 from pipelines.hardware import share_of_cores
 from pipelines.stages.search.shards import OpenShards, Searchers
 from pipelines.storage.records import Record
@@ -77,10 +77,14 @@ def search_round(
     pool = searching.searchers.pool
     if not pool.stateful:
         pool = replace(pool, cpus=share_of_cores(len(units)))
-    merge = MergeShards(execution.folder, searching.queries.folder, queries, k)
+    merge = partial(MergeShards, execution.folder, searching.queries.folder, queries, k)
     work = partial(SearchShard, execution.folder, searching, k)
-    merged = execution.map_and_gather((f"search-{k}", f"merge-{k}"), work, units, Gathering(merge, pool))
-    execution.folder.clear(f"found-{k}")
+    found = execution.map(f"search-{k}", work, [unit for _, unit in units], pool)
+    of_part: dict[int, list[Stats]] = {}
+    for (q, _), one in zip(units, found, strict=True):
+        of_part.setdefault(q, []).append(one)
+    merging = [Unit(f"{q:05d}", {"part": q, "found": some}) for q, some in of_part.items()]
+    merged = dict(zip(of_part, execution.map(f"merge-{k}", merge, merging), strict=True))
     return Found(
         parts=[{**one["file"], "rows": one["rows_out"], "part": q} for q, one in merged.items()],
         bare_seconds=sum(one["bare_seconds"] for one in merged.values()),
@@ -119,8 +123,9 @@ class MergeShards:
     queries: Sequence[Record]
     k: int
 
-    def __call__(self, part: int, searched: Sequence[Stats]) -> Stats:
+    def __call__(self, unit: Unit) -> Stats:
         """Merge one partition, a shard at a time: no more than two of them are in memory."""
+        part, searched = unit.args["part"], unit.args["found"]
         keys = numbers(self.encoded.read_table(self.queries[part], ["key"]), "key")
         merge = Merge(self.k)
         candidates = merge(keys, [self.folder.read_table(searched[0]["file"])])

@@ -1,22 +1,27 @@
-"""The two verbs of an engine, on each engine."""
+"""What an engine does, on each engine: every unit once, and a shuffle of rows in two steps."""
 
 import json
 import os
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from pipelines.engines import Engine, Pool, Shuffle, Stats, Unit
+from pipelines.engines import Engine, Pool, Stats, Unit
 from pipelines.engines.beam import BeamEngine
 from pipelines.engines.deferred import DeferredEngine
 from pipelines.engines.local import LocalEngine
 from pipelines.engines.ray_data import RayEngine
+from pipelines.execution import Execution
+from pipelines.progress import Progress
+from pipelines.shuffle import Shuffle
+from pipelines.storage.run_directory import StageFolder
 
 UNITS = [Unit(f"{n:02d}", {"n": n}) for n in range(7)]
 SCHEMA = pa.schema({"n": pa.int64(), "text": pa.string()})
@@ -38,29 +43,26 @@ class Square:
     def __init__(self, folder: Path) -> None:
         self.folder, self.made = folder, f"{os.getpid()}/{uuid.uuid4().hex}"
 
-    def __call__(self, unit: Unit) -> Stats:
-        stats = {"square": unit.args["n"] ** 2, "dropped": {"small": 1}, "made": self.made}
-        say(self.folder / unit.name, stats)
-        return stats
+    def __call__(self, units: Sequence[Unit]) -> list[Stats]:
+        done = []
+        for unit in units:
+            done.append({"square": unit.args["n"] ** 2, "dropped": {"small": 1}, "made": self.made})
+            say(self.folder / unit.name, done[-1])
+        return done
 
 
 class ByParity:
     """Routes n copies of n to bucket 0 or 1, and nothing to bucket 2."""
 
-    def __call__(self, unit: Unit) -> Iterator[tuple[int, pa.Table]]:
+    def __call__(self, unit: Unit) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
         n = unit.args["n"]
-        yield n % 2, pa.table({"n": [n] * n, "text": [str(n)] * n}, schema=SCHEMA)
+        yield np.full(n, n % 2), pa.table({"n": [n] * n, "text": [str(n)] * n}, schema=SCHEMA)
 
 
-@dataclass(frozen=True)
 class Total:
-    folder: Path
-
-    def __call__(self, bucket: int, rows: pa.Table) -> Stats:
+    def __call__(self, bucket: Unit, rows: pa.Table) -> Stats:
         assert rows.schema == SCHEMA
-        stats = {"sum": sum(rows.column("n").to_pylist())}
-        say(self.folder / str(bucket), stats)
-        return stats
+        return {"sum": sum(rows.column("n").to_pylist()), "asked": bucket.args["asked"]}
 
 
 def say(file: Path, stats: Stats) -> None:
@@ -87,10 +89,13 @@ def test_what_is_costly_to_make_is_made_once_for_a_worker(engine: Engine, tmp_pa
     assert len(makers) == len({made.partition("/")[0] for made in makers}) <= 2
 
 
-def test_many_units_make_the_work_once_for_a_worker_of_ray(ray_session: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pool", [Pool(), Pool(stateful=True)])
+def test_what_ray_schedules_depends_on_the_workers_and_not_on_the_units(
+    ray_session: None, tmp_path: Path, pool: Pool
+) -> None:
     units = [Unit(f"{n:03d}", {"n": n}) for n in range(150)]
-    RayEngine(workers=2).map("squares", partial(Square, tmp_path), units, Pool())
-    assert len({stats["made"] for stats in said(tmp_path).values()}) <= 2
+    RayEngine(workers=2).map("squares", partial(Square, tmp_path), units, pool)
+    assert len({stats["made"] for stats in said(tmp_path).values()}) <= (2 if pool.stateful else 32)
     assert len(said(tmp_path)) == 150
 
 
@@ -98,8 +103,10 @@ def test_many_units_make_the_work_once_for_a_worker_of_ray(ray_session: None, tm
 def test_shuffle_brings_the_rows_of_a_bucket_together_even_if_there_are_none(
     engine: Engine, pool: Pool, tmp_path: Path
 ) -> None:
-    engine.shuffle("sums", Shuffle(ByParity, UNITS, Total(tmp_path), range(3), SCHEMA, pool))
-    assert said(tmp_path) == {"0": {"sum": 4 + 16 + 36}, "1": {"sum": 1 + 9 + 25}, "2": {"sum": 0}}
+    buckets = [Unit(f"bucket-{n}", {"asked": n}) for n in range(3)]
+    execution = Execution("stage", StageFolder(str(tmp_path)), {}, engine, Progress())
+    stats = execution.shuffle("sums", Shuffle(ByParity, UNITS, Total, buckets, SCHEMA, pool))
+    assert [(one["sum"], one["asked"]) for one in stats] == [(4 + 16 + 36, 0), (1 + 9 + 25, 1), (0, 2)]
 
 
 @pytest.mark.parametrize("workers", [None, 2])

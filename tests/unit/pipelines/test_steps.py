@@ -1,5 +1,6 @@
 """Why a worker failed, as it is carried to the command: its kind and its text, of this attempt alone."""
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,59 @@ def test_a_unit_is_done_while_its_files_are_there(folder: StageFolder) -> None:
     def write(unit: str) -> dict[str, Any]:
         return {"file": folder.write_bytes(f"{unit}.npy", b"123"), "rows_out": 1}
 
-    for unit in ("one", "two"):
-        step.committed(unit, partial(write, unit))
+    with step.committing("one") as commits:
+        for unit in ("one", "two"):
+            commits.once(unit, partial(write, unit))
     assert StepProgress(step, frozenset({"one", "two"})).done.keys() == {"one", "two"}
     folder.write_bytes("one.npy", b"12")
     progress = StepProgress(step, frozenset({"one", "two"}))
     assert progress.done.keys() == {"two"}
     progress.look()
     assert progress.done.keys() == {"two"}
-    step.committed("one", partial(write, "one"))
+    with step.committing("one") as commits:
+        assert commits.done.keys() == {"two"}
+        commits.once("one", partial(write, "one"))
     progress.look()
     assert {name: stats["found"] for name, stats in progress.done.items()} == {"one": False, "two": True}
+
+
+def test_units_before_a_failure_are_committed_and_none_is_done_twice(folder: StageFolder) -> None:
+    step, asked = Step(folder, "step"), list[str]()
+
+    def work(unit: str, fails: bool) -> dict[str, Any]:
+        asked.append(unit)
+        if fails:
+            raise TransientError("no memory")
+        return {"rows_out": 1}
+
+    for failing in ("3", ""):
+        with suppress(TransientError), step.committing("0") as commits:
+            for unit in map(str, range(5)):
+                commits.once(unit, partial(work, unit, unit == failing))
+    assert asked == ["0", "1", "2", "3", "3", "4"]
+    progress = StepProgress(step, frozenset(map(str, range(5))))
+    assert len(progress.done) == 5
+
+
+def test_long_units_are_committed_one_by_one_and_short_ones_together(
+    folder: StageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, pause in (("long", 0.0), ("short", 60.0)):
+        monkeypatch.setattr("pipelines.steps.SECONDS_BETWEEN_COMMITS", pause)
+        monkeypatch.setattr("pipelines.steps.COMMITS_APART", 0)
+        with Step(folder, name).committing("0") as commits:
+            for unit in range(6):
+                commits.once(str(unit), dict)
+    assert [len(folder.unit_records(name)) for name in ("long", "short")] == [6, 1]
+
+
+def test_a_damaged_record_costs_its_units_alone(folder: StageFolder) -> None:
+    step = Step(folder, "step")
+    for batch in ("0", "3"):
+        with step.committing(batch) as commits:
+            for unit in range(int(batch), int(batch) + 3):
+                commits.once(str(unit), dict)
+    (first, _) = folder.unit_records("step")
+    folder.write_bytes(first, folder.read_bytes(first)[:-2])
+    assert StepProgress(step, frozenset(map(str, range(6)))).done.keys() == {"3", "4", "5"}
+    assert first not in folder.found("_units")
