@@ -32,12 +32,14 @@ from pipelines.engines import Stats, Unit
 from pipelines.execution import Execution, added
 from pipelines.shuffle import Shuffle
 from pipelines.stages import Stage, Summary, part_name
-from pipelines.stages.prepare_corpus import counts_of, dimensions_in, encoded_digest, one_dimension
+from pipelines.stages.prepare_corpus import AUTO_ROWS, counts_of, dimensions_in, encoded_digest, one_dimension
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
 # A judged document of the corpus, and the one that stands for it: null where cleaning dropped it.
 FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64()})
+# Left to `auto`, where that makes partitions of 1,024 to AUTO_ROWS queries.
+AUTO_PARTITIONS = 64
 # Where the queries and their judgements are joined: all in one bucket.
 ALL = Unit("all", {})
 
@@ -53,7 +55,7 @@ class PrepareQueries(Stage):
     judgements: Sequence[SourceFile]
     clean: CleanConfig
     on_dangling: Literal["refuse", "drop"]
-    partition_rows: int
+    partition_rows: int | Literal["auto"]
     positive_labels: Sequence[str] = ()
 
     name = "prepare/queries"
@@ -246,7 +248,7 @@ class JoinJudgements:
         return judgements.filter(pa.array(~missing)), {reason: count for reason, count in counts.items() if count}
 
     def _write(self, led: Resolved) -> dict[str, list[dict[str, Any]]]:
-        size = self.stage.partition_rows
+        size = _rows_of_partition(self.stage.partition_rows, led.queries.num_rows)
         owner = row_of(numbers(led.queries, "query_key"), numbers(led.judgements, "query_key")) // size
         parts: dict[str, list[dict[str, Any]]] = {"queries": [], "judgements": []}
         for number in range(math.ceil(led.queries.num_rows / size)):
@@ -259,3 +261,8 @@ class JoinJudgements:
                 parts[kind].append({**file, "rows": table.num_rows})
             parts["queries"][-1]["digest"] = encoded_digest(tables["queries"], "query_key")
         return parts
+
+
+def _rows_of_partition(rows: int | Literal["auto"], queries: int) -> int:
+    """Return how many queries a partition holds: enough of them for many workers, and not too few for FAISS."""
+    return min(max(math.ceil(queries / AUTO_PARTITIONS), 1024), AUTO_ROWS) if rows == "auto" else rows
