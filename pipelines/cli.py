@@ -115,9 +115,11 @@ def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None
     """Show the plan."""
     from pipelines.pipeline import build
     from pipelines.plan import describe, show
+    from pipelines.run import cluster_of
 
-    with redirect_stdout(sys.stderr):
-        described = describe(build(_load(config, settings, engine)))
+    loaded = _load(config, settings, engine)
+    with redirect_stdout(sys.stderr), cluster_of(loaded) as cluster:
+        described = describe(build(loaded, cluster))
     if as_json:
         _print_json(described)
     else:

@@ -50,16 +50,18 @@ class Execution:
     engine: Engine
     progress: Progress
 
-    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool = Pool()) -> list[Stats]:  # noqa: B008 - Pool is frozen
+    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool | None = None) -> list[Stats]:
         """Do the units of a step that are not done yet; return the statistics of all, in the order of `units`.
 
-        `found` in the statistics tells which had been done before.
+        `found` in the statistics tells which had been done before. Without a pool, the work is little more than to read
+        what the arguments of the units name (`bytes`, as records of files have them).
         """
         following = self._following(step, units)
         todo = [unit for unit in units if unit.name not in following.done]
         if todo:
             work = partial(CommittedWork, make, following.step)
-            self._do(following, lambda: self.engine.map(f"{self.stage}/{step}", work, todo, pool))
+            needed = pool or Pool(reads=_bytes_in([unit.args for unit in todo]))
+            self._do(following, lambda: self.engine.map(f"{self.stage}/{step}", work, todo, needed))
         return [following.done[unit.name] for unit in units]
 
     def shuffle(self, step: str, shuffle: Shuffle) -> list[Stats]:
@@ -72,11 +74,13 @@ class Execution:
             todo = [unit for unit in shuffle.units if unit.name not in routed.done]
             if todo:
                 routing = partial(RouteUnits, shuffle.make_route, shuffle.schema, groups, routed.step)
-                name = f"{self.stage}/{routed.step.name}"
-                self._do(routed, lambda: self.engine.map(name, routing, todo, shuffle.pool))
+                name, pool = f"{self.stage}/{routed.step.name}", shuffle.pool
+                pool = pool or Pool(reads=_bytes_in([unit.args for unit in todo]))
+                self._do(routed, lambda: self.engine.map(name, routing, todo, pool))
             files = routed_in(routed.done)
             gathering = partial(GatherGroups, shuffle.make_gather, shuffle.schema, files, gathered.step)
-            self._do(gathered, lambda: self.engine.map(f"{self.stage}/{step}", gathering, missing, Pool()))
+            reads = sum(file.starts[-1] for file in files) + _bytes_in([unit.args for unit in missing])
+            self._do(gathered, lambda: self.engine.map(f"{self.stage}/{step}", gathering, missing, Pool(reads=reads)))
             self.folder.clear(routed_folder(routed.step.name))
         return [gathered.done[bucket.name] for bucket in shuffle.buckets]
 
@@ -108,6 +112,13 @@ def _seen(following: StepProgress) -> tuple[int, int]:
     step = following.step
     noted = rows_noted(step.folder, f"{UNITS}/{step.name}", following.names - following.done.keys())
     return len(following.done), following.rows + noted
+
+
+def _bytes_in(args: object) -> int:
+    """Add up the sizes of the files that the arguments of units name, however deep."""
+    if isinstance(args, Mapping):
+        return int(args.get("bytes", 0)) + sum(map(_bytes_in, args.values()))
+    return sum(map(_bytes_in, args)) if isinstance(args, list | tuple) else 0
 
 
 def _missing(buckets: Sequence[Unit], groups: Groups, done: Mapping[str, Stats]) -> list[Unit]:

@@ -16,6 +16,7 @@ from operators.errors import InputError
 from operators.vectors.encoder import Device
 from pipelines.config import COUNTED_BY_RAY, EngineConfig
 from pipelines.engines import Pool, room
+from pipelines.engines.ray_cluster import RayCluster
 from pipelines.progress import Progress
 
 CORES_PER_ENCODER = 8  # one copy of a small model gains little from more
@@ -57,10 +58,10 @@ class Machines:
         )
 
 
-def look(config: EngineConfig) -> Machines:
+def look(cluster: RayCluster | None) -> Machines:
     """Look at what the work can run on: a cluster where one is named, else this machine."""
-    if config.name == "ray" and (config.address or os.environ.get("RAY_ADDRESS", "local")) != "local":
-        return _cluster(config)
+    if cluster is not None and not cluster.is_local:
+        return Machines(cluster.nodes(), joined=True, grows=cluster.grows())
     return Machines([{"CPU": os.cpu_count() or 1, "GPU": _gpus_here()}])
 
 
@@ -142,28 +143,6 @@ def give_back_memory() -> None:
 
 def _gpus_here() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
-def _cluster(config: EngineConfig) -> Machines:
-    import ray
-
-    from pipelines.engines.ray_data import connect
-
-    connected = connect(config.address, None)
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    machines = Machines(nodes, joined=True, grows=not _only_watched())
-    if connected:  # the engine joins when there is work for it, and leaves after it
-        ray.shutdown()
-    return machines
-
-
-def _only_watched() -> bool:
-    """Tell whether what watches the cluster adds no nodes: it names each after its id then, and not after a type."""
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    status = json.loads(_internal_kv_get("__autoscaling_status") or "{}")
-    types = status.get("autoscaler_report", {}).get("node_type_mapping") or {}
-    return bool(types) and all(kind == f"node_{node}" for node, kind in types.items())
 
 
 def _custom(node: Mapping[str, float]) -> Mapping[str, float]:

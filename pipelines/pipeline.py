@@ -17,6 +17,7 @@ from operators.vectors.index import check_dimension, check_enough
 from operators.vectors.model_files import model_folder, weights_digest
 from pipelines.config import Config
 from pipelines.engines import Engine
+from pipelines.engines.ray_cluster import RayCluster
 from pipelines.execution import Completed, Execution
 from pipelines.hardware import Machines, encoder_pool, look, search_pool
 from pipelines.losses import losses
@@ -244,8 +245,12 @@ def _line(name: str, manifest: Mapping[str, Any], reused: bool) -> str:
     return f"{name}: {counts}, " + ("reused" if reused else f"{manifest['seconds']:.1f} s")
 
 
-def build(config: Config) -> Pipeline:
+def build(config: Config, cluster: RayCluster | None = None) -> Pipeline:
     """Wire the stages of a configuration, after a look at every source and the model.
+
+    Args:
+        config: the configuration.
+        cluster: where it runs; None where that is no Ray cluster.
 
     Raises:
         InputError: a source or the model is not there, a column is wrong, or a storage cannot be used. Nothing has
@@ -254,7 +259,7 @@ def build(config: Config) -> Pipeline:
     check_storage("run", absolute(config.run), config.storage_options, folder=True)
     corpus, queries, judgements = (config.data.files(kind) for kind in ("corpus", "queries", "judgements"))
     _check_all([*corpus, *queries, *judgements], config)
-    machines = look(config.engine)
+    machines = look(cluster)
     encoder = _encoder(config, machines)
     stages: list[Stage] = [
         *_trial(encoder),

@@ -12,6 +12,7 @@ from pipelines.config import Config, resolved
 from pipelines.engines import Engine
 from pipelines.engines.checked import CheckedEngine
 from pipelines.engines.deferred import DeferredEngine
+from pipelines.engines.ray_cluster import RayCluster
 from pipelines.errors import StorageError
 from pipelines.hardware import PeakMemory
 from pipelines.pipeline import Outcome, Pipeline, build
@@ -42,11 +43,11 @@ def run(command: str | Span, config: Config) -> dict[str, Any]:
     """
     began = time.perf_counter()
     span = span_of(command) if isinstance(command, str) else command
-    with PeakMemory() as memory:
-        pipeline = build(config)
+    with PeakMemory() as memory, cluster_of(config) as cluster:
+        pipeline = build(config, cluster)
         _check_before(pipeline, span)
         check_published(pipeline.run_directory)
-        with _at_work(pipeline) as lease, _engine(config, lease) as engine:
+        with _at_work(pipeline) as lease, _engine(config, cluster, lease) as engine:
             outcome, outputs = _repaired(pipeline, lambda: _mined(pipeline, span, engine))
             lease.check()
     return {
@@ -79,8 +80,6 @@ def evaluate(config: Config, split: str | None = None) -> dict[str, Any]:
         config = config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
     elif split is not None:
         raise InputError("--split: only a BEIR folder has splits. Name the judgements to score in data.judgements.")
-    pipeline = build(config)
-    check_published(pipeline.run_directory)
     from pipelines.evaluation import measure  # pandas, for this alone
 
     def measured(engine: Engine) -> tuple[dict[str, float], int]:
@@ -88,9 +87,12 @@ def evaluate(config: Config, split: str | None = None) -> dict[str, Any]:
         searched, prepared = outcome.completed["search/all"], outcome.completed["prepare/queries"]
         return measure(searched, prepared, config.search.k), prepared.manifest["rows_out"]
 
-    with _at_work(pipeline) as lease, _engine(config, lease) as engine:
-        measures, queries = _repaired(pipeline, lambda: measured(engine))
-        lease.check()
+    with cluster_of(config) as cluster:
+        pipeline = build(config, cluster)
+        check_published(pipeline.run_directory)
+        with _at_work(pipeline) as lease, _engine(config, cluster, lease) as engine:
+            measures, queries = _repaired(pipeline, lambda: measured(engine))
+            lease.check()
     return {"run": config.run, "split": split, "queries": queries, "seconds": _since(began), "measures": measures}
 
 
@@ -155,22 +157,35 @@ def _repaired(pipeline: Pipeline, work: Callable[[], Done]) -> Done:
 
 
 @contextmanager
-def _engine(config: Config, lease: Lease) -> Iterator[Engine]:
+def cluster_of(config: Config) -> Iterator[RayCluster | None]:
+    """Give the Ray cluster of a configuration, joined when it is first needed and left at the end; None without Ray."""
+    if config.engine.name != "ray":
+        yield None
+        return
+    cluster = RayCluster(config.engine.address, None if config.engine.workers == "auto" else config.engine.workers)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@contextmanager
+def _engine(config: Config, cluster: RayCluster | None, lease: Lease) -> Iterator[Engine]:
     """Give an engine that is started only if there is anything to do."""
-    engine = CheckedEngine(DeferredEngine(config.engine.name, lambda: _start(config)), lease.check)
+    engine = CheckedEngine(DeferredEngine(config.engine.name, lambda: _start(config, cluster)), lease.check)
     try:
         yield engine
     finally:
         engine.close()
 
 
-def _start(config: Config) -> Engine:
+def _start(config: Config, cluster: RayCluster | None) -> Engine:
     if config.engine.name == "local":
         from pipelines.engines.local import LocalEngine
 
         return LocalEngine()
     workers = None if config.engine.workers == "auto" else config.engine.workers
-    if config.engine.name == "beam":
+    if cluster is None:
         # When it is imported, Beam tells what of Google's it does without.
         logging.disable(logging.WARNING)
         from pipelines.engines.beam import BeamEngine
@@ -179,7 +194,7 @@ def _start(config: Config) -> Engine:
         return BeamEngine(config.engine.beam_options, workers)
     from pipelines.engines.ray_data import RayEngine
 
-    return RayEngine(config.engine.address, workers)
+    return RayEngine(cluster, workers)
 
 
 def _since(began: float) -> float:

@@ -6,7 +6,7 @@ bytes of the rows, and requests with files times groups; neither grows with unit
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,7 +52,7 @@ class Shuffle:
             that were routed to its number, in no certain order, and with an empty table where there are none.
         buckets: to gather; their numbers are their places here.
         schema: of the rows.
-        pool: what routing needs.
+        pool: what routing needs; None where that is little more than to read what the arguments of the units name.
     """
 
     make_route: Callable[[], Route]
@@ -60,7 +60,7 @@ class Shuffle:
     make_gather: Callable[[], Gather]
     buckets: Sequence[Unit]
     schema: pa.Schema
-    pool: Pool = field(default_factory=Pool)
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,9 @@ def scifact() -> Path:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One local Ray for all tests of the session that want one."""
-    import ray
+    from pipelines.engines.ray_cluster import RayCluster
 
-    from pipelines.engines.ray_data import connect
-
-    connect(None, 3)
+    cluster = RayCluster(workers=3)
+    cluster.join()
     yield
-    ray.shutdown()
+    cluster.close()

@@ -30,6 +30,8 @@ class Pool:
         gpus: GPUs for each worker.
         stateful: making the work is costly (a model, an index): a worker makes it once and keeps it.
         resources: what else the node of a worker has to offer, by the names that the cluster gives it.
+        reads: bytes, where the work is little more than to read so many: an engine may do little of it in this process,
+            and start no more workers than pay for themselves. None where the work is more.
     """
 
     workers: int | None = None
@@ -37,6 +39,7 @@ class Pool:
     gpus: float = 0
     stateful: bool = False
     resources: Mapping[str, float] = field(default_factory=dict)
+    reads: int | None = None
 
 
 class Engine(Protocol):

@@ -61,7 +61,9 @@ class PrepareCorpus(Stage):
         """Read, identify and write."""
         folder = execution.folder
         reading = partial(ReadDocuments, folder, self)
-        units = [Unit(f"{i:05d}", {"file": i, "uri": file.uri}) for i, file in enumerate(self.files)]
+        units = [
+            Unit(f"{i:05d}", {"file": i, "uri": file.uri, "bytes": file.size}) for i, file in enumerate(self.files)
+        ]
         read_stats = execution.map("read", reading, units)
         parts = [part for stats in read_stats for part in stats["parts"]]
         if not sum(part["rows"] for part in parts):

@@ -40,8 +40,6 @@ from pipelines.storage.run_directory import StageFolder
 FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64()})
 # Left to `auto`, where that makes partitions of 1,024 to AUTO_ROWS queries.
 AUTO_PARTITIONS = 64
-# Where the queries and their judgements are joined: all in one bucket.
-ALL = Unit("all", {})
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,14 @@ class PrepareQueries(Stage):
     def run(self, execution: Execution) -> Summary:
         """Read both, find the judged documents in the corpus, and bring them together."""
         folder, corpus = execution.folder, execution.inputs["prepare/corpus"]
-        (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [ALL])
+        everything = Unit("all", {"bytes": sum(file.size for file in (*self.queries, *self.judgements))})
+        (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [everything])
         files = [(kind, file) for kind in ("documents", "duplicates", "dropped") for file in corpus.parts(kind)]
         units = [Unit(f"{i:05d}", {"kind": kind, "file": file}) for i, (kind, file) in enumerate(files)]
         read = read_stats["files"]
         find = partial(FindJudged, folder, corpus.folder, read["judged"])
-        join = partial(JoinJudgements, folder, read, self)
-        (joined,) = execution.shuffle("join", Shuffle(find, units, join, [ALL], FOUND))
+        join = partial(JoinJudgements, folder, self)
+        (joined,) = execution.shuffle("join", Shuffle(find, units, join, [Unit("all", read)], FOUND))
         return {
             "temporary": ["read"],
             "rows_in": read_stats["rows_in"],
@@ -203,14 +202,13 @@ class FindJudged:
 class JoinJudgements:
     """Judged queries, judgements and the documents found -> partitions of queries and of their judgements."""
 
-    def __init__(self, folder: StageFolder, read: Mapping[str, Record], stage: PrepareQueries) -> None:
-        self.folder, self.read, self.stage = folder, read, stage
+    def __init__(self, folder: StageFolder, stage: PrepareQueries) -> None:
+        self.folder, self.stage = folder, stage
 
     def __call__(self, bucket: Unit, found: pa.Table) -> Stats:
         """Join everything."""
-        del bucket  # there is one for all
         queries, judgements, dropped_queries = (
-            self.folder.read_table(self.read[name]) for name in ("queries", "judgements", "dropped")
+            self.folder.read_table(bucket.args[name]) for name in ("queries", "judgements", "dropped")
         )
         cleaned = pc.is_null(found.column("kept_key"))
         documents = found.filter(pc.invert(cleaned))

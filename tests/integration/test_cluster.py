@@ -99,6 +99,7 @@ def mine(cluster: Cluster, folder: Path, collection: Collection, model: Path, *s
     command = [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", "ray", "--json"]
     for setting in (
         f"engine.address={cluster.address}",
+        f"engine.workers={len(cluster.nodes)}",
         *(settings or [f"engine.encoder_workers={len(cluster.nodes)}"]),
     ):
         command += ["--set", setting]

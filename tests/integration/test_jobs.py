@@ -32,7 +32,7 @@ def job(cluster: Cluster, *command: str) -> tuple[int, str]:
 
 
 def written(folder: Path, collection: Collection, model: Path, **sections: Any) -> str:  # noqa: ANN401
-    engine = {"name": "ray", "address": "auto"}
+    engine = {"name": "ray", "address": "auto", "workers": 3}
     config = configuration(folder / "run", collection, model, engine=engine, **sections)
     return str(write_configuration(folder, config))
 

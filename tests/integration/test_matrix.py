@@ -53,9 +53,9 @@ def test_the_negatives_are_the_same(
 ) -> None:
     # Both indexes of a place and an engine share the vectors: the run directory is one.
     where = f"{place.root}/{engine}"
-    result = run(
-        "mine", configuration(where, None, static_model, **place.sections, **INDEXES[index], engine={"name": engine})
-    )
+    # With a number of workers all of the work is done by them; else this process would do the little that there is.
+    engines = {"name": engine, "workers": 2 if engine == "ray" else "auto"}
+    result = run("mine", configuration(where, None, static_model, **place.sections, **INDEXES[index], engine=engines))
     assert result["engine"] == engine
     fs, root = fsspec.core.url_to_fs(result["outputs"]["triplet"], **place.sections.get("storage_options", {}))
     mined = pa.concat_tables([pq.read_table(fs.open(file)) for file in sorted(fs.glob(f"{root}/*.parquet"))])

@@ -29,7 +29,8 @@ SECONDS_TO_WAIT = 120
 
 
 def command(config: Path, engine: str) -> list[str]:
-    return [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", engine, "--json"]
+    workers = ["--set", "engine.workers=2"] if engine == "ray" else []
+    return [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", engine, *workers, "--json"]
 
 
 def units_of(run_directory: Path, stage: str) -> dict[Path, int]:

@@ -100,7 +100,8 @@ class SearchAll(Stage):
         shards = OpenShards(index.folder, self.searchers.cache)
         route = partial(RoutePositives, shards, prepared.folder, judgements)
         gather = partial(WritePositives, execution.folder, prepared.folder, encoded.folder)
-        pool = Pool(resources=self.searchers.pool.resources)
+        resources = self.searchers.pool.resources
+        pool = Pool(resources=resources) if resources else None
         return execution.shuffle("positives", Shuffle(route, units, gather, buckets, schema, pool))
 
 

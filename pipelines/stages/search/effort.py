@@ -41,7 +41,8 @@ def tuned_effort(
     if factory == EXACT:
         return None
     sampling = partial(SampleQueries, execution.folder, encoded, config.k, only)
-    (sample,) = execution.map(f"sample-{config.k}", sampling, [Unit("all", {})])
+    everything = Unit("all", {"bytes": sum(part["bytes"] for part in encoded.parts("queries"))})
+    (sample,) = execution.map(f"sample-{config.k}", sampling, [everything])
     shards = index.parts("shards")
     units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(shards)]
     opened = OpenShards(index.folder, searchers.cache)

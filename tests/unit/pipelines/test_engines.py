@@ -17,6 +17,7 @@ from pipelines.engines import Engine, Pool, Stats, Unit
 from pipelines.engines.beam import BeamEngine
 from pipelines.engines.deferred import DeferredEngine
 from pipelines.engines.local import LocalEngine
+from pipelines.engines.ray_cluster import RayCluster
 from pipelines.engines.ray_data import RayEngine
 from pipelines.execution import Execution
 from pipelines.progress import Progress
@@ -31,7 +32,7 @@ SCHEMA = pa.schema({"n": pa.int64(), "text": pa.string()})
 def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "ray":
         request.getfixturevalue("ray_session")
-        return RayEngine()
+        return RayEngine(RayCluster())
     if request.param.startswith("beam"):
         return BeamEngine(workers=2 if request.param.endswith("processes") else None)
     return LocalEngine() if request.param == "local" else DeferredEngine("local", LocalEngine)
@@ -94,7 +95,7 @@ def test_what_ray_schedules_depends_on_the_workers_and_not_on_the_units(
     ray_session: None, tmp_path: Path, pool: Pool
 ) -> None:
     units = [Unit(f"{n:03d}", {"n": n}) for n in range(150)]
-    RayEngine(workers=2).map("squares", partial(Square, tmp_path), units, pool)
+    RayEngine(RayCluster(), workers=2).map("squares", partial(Square, tmp_path), units, pool)
     assert len({stats["made"] for stats in said(tmp_path).values()}) <= (2 if pool.stateful else 32)
     assert len(said(tmp_path)) == 150
 
