@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.engines.ray_cluster import RayCluster
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
@@ -53,11 +55,9 @@ def scifact() -> Path:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
+def ray_session() -> Iterator["RayCluster"]:
     """One local Ray for all tests of the session that want one."""
-    from pipelines.engines.ray_cluster import RayCluster
-
     cluster = RayCluster(workers=3)
     cluster.join()
-    yield
+    yield cluster
     cluster.close()

@@ -17,7 +17,7 @@ from tests.integration.conftest import Collection, configuration
 SECONDS_TO_RUN = 200
 ENGINES = {
     "local": ["--engine", "local"],
-    "ray": ["--engine", "ray"],
+    "ray": ["--engine", "ray", "--set", "engine.workers=2"],
     "beam": ["--engine", "beam"],
     "beam on two processes": ["--engine", "beam", "--set", "engine.workers=2"],
 }

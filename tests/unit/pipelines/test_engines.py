@@ -31,8 +31,7 @@ SCHEMA = pa.schema({"n": pa.int64(), "text": pa.string()})
 @pytest.fixture(params=["local", "ray", "beam", "beam on two processes", "deferred"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param == "ray":
-        request.getfixturevalue("ray_session")
-        return RayEngine(RayCluster())
+        return RayEngine(request.getfixturevalue("ray_session"))
     if request.param.startswith("beam"):
         return BeamEngine(workers=2 if request.param.endswith("processes") else None)
     return LocalEngine() if request.param == "local" else DeferredEngine("local", LocalEngine)
@@ -92,10 +91,10 @@ def test_what_is_costly_to_make_is_made_once_for_a_worker(engine: Engine, tmp_pa
 
 @pytest.mark.parametrize("pool", [Pool(), Pool(stateful=True)])
 def test_what_ray_schedules_depends_on_the_workers_and_not_on_the_units(
-    ray_session: None, tmp_path: Path, pool: Pool
+    ray_session: RayCluster, tmp_path: Path, pool: Pool
 ) -> None:
     units = [Unit(f"{n:03d}", {"n": n}) for n in range(150)]
-    RayEngine(RayCluster(), workers=2).map("squares", partial(Square, tmp_path), units, pool)
+    RayEngine(ray_session, workers=2).map("squares", partial(Square, tmp_path), units, pool)
     assert len({stats["made"] for stats in said(tmp_path).values()}) <= (2 if pool.stateful else 32)
     assert len(said(tmp_path)) == 150
 
