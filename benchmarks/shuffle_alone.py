@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.engines import Pool, Shuffle, Unit
+from pipelines.engines import Pool, Unit
 from pipelines.engines.ray_data import RayEngine
 
 ROW = pa.schema({"bucket": pa.int64(), "unit": pa.int64()})
@@ -37,27 +37,29 @@ def _peak_mib() -> float:
 
 
 def before(engine: Any, size: int) -> None:  # noqa: ANN401 - of an earlier revision
-    """Shuffle through the interface of the earlier revision, in which a route yields (bucket, rows) one by one."""
-    shuffle: Any = Shuffle  # of that revision
-    engine.shuffle("shuffle", shuffle(_route_each(size), units(size), _count(size), range(size), ROW, Pool()))
+    """Shuffle with the shuffle that engines of earlier revisions had; a route yields (bucket, rows) one by one."""
+    import pipelines.engines
+
+    def gather(bucket: int, rows: pa.Table) -> dict[str, Any]:
+        return _checked(bucket, rows, size)
+
+    shuffle: Any = vars(pipelines.engines)["Shuffle"]  # not there any more
+    engine.shuffle("shuffle", shuffle(_route_each(size), units(size), gather, range(size), ROW, Pool()))
 
 
-def now(engine: Any, size: int) -> None:  # noqa: ANN401 - see below
-    """Shuffle through `Execution.shuffle`, which commits what it does.
-
-    TO FILL IN once the new interface is there: check the arguments of `Shuffle` and of `Execution`, and what a route
-    yields. It is written for a route that yields (bucket of each row: int64 array, table of as many rows).
-    """
+def now(engine: Any, size: int) -> None:  # noqa: ANN401 - any engine
+    """Shuffle as a stage does, with what it commits."""
     from pipelines.execution import Execution
     from pipelines.progress import Progress
+    from pipelines.shuffle import Shuffle
     from pipelines.storage.run_directory import StageFolder
 
-    shuffle: Any = Shuffle
+    def make_gather() -> Callable[[Unit, pa.Table], dict[str, Any]]:
+        return lambda bucket, rows: _checked(bucket.args["number"], rows, size)
+
     with tempfile.TemporaryDirectory() as place:
         execution = Execution("shuffle", StageFolder(place), {}, engine, Progress())
-        told = execution.shuffle(
-            "shuffle", shuffle(_route_all(size), units(size), _count(size), range(size), ROW, Pool())
-        )
+        told = execution.shuffle("shuffle", Shuffle(_route_all(size), units(size), make_gather, units(size), ROW))
     assert [one["rows_out"] for one in told] == [size] * size
 
 
@@ -92,14 +94,11 @@ def _rows(buckets: Any, unit: Unit) -> pa.Table:  # noqa: ANN401 - an array of i
     return pa.table({"bucket": buckets, "unit": np.full(len(buckets), unit.args["number"])}, schema=ROW)
 
 
-def _count(size: int) -> Callable[[int, pa.Table], dict[str, Any]]:
-    def gather(bucket: int, rows: pa.Table) -> dict[str, Any]:
-        """Check that the bucket has its row of every unit, and no other."""
-        assert set(rows.column("bucket").to_pylist()) == {bucket}
-        assert sorted(rows.column("unit").to_pylist()) == list(range(size))
-        return {"rows_out": rows.num_rows}
-
-    return gather
+def _checked(bucket: int, rows: pa.Table, size: int) -> dict[str, Any]:
+    """Check that a bucket has its row of every unit, and no other."""
+    assert set(rows.column("bucket").to_pylist()) == {bucket}
+    assert sorted(rows.column("unit").to_pylist()) == list(range(size))
+    return {"rows_out": rows.num_rows}
 
 
 if __name__ == "__main__":
