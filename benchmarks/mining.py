@@ -41,8 +41,8 @@ class Mined:
         return told
 
 
-def mine(settings: Mapping[str, Any], engine: str, run: Path) -> Mined:
-    """Mine into an empty run directory with these settings, on an engine.
+def mine(settings: Mapping[str, Any], engine: str, run: Path, until: str | None = None) -> Mined:
+    """Mine into an empty run directory with these settings, on an engine; all stages, or those up to one of them.
 
     Raises:
         subprocess.CalledProcessError: it failed; its standard error is beside the run directory.
@@ -51,6 +51,7 @@ def mine(settings: Mapping[str, Any], engine: str, run: Path) -> Mined:
     config = run.with_name(f"{run.name}.yaml")
     config.write_text(yaml.safe_dump({"run": str(run), **settings}), encoding="utf-8")
     command = [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", engine, "--json"]
+    command += [] if until is None else ["--until", until]
     measured = measure(command, run.with_name(f"{run.name}.log"))
     return Mined(run, measured, json.loads(measured.output.splitlines()[-1]))
 

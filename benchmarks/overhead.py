@@ -11,6 +11,7 @@ from benchmarks import beir, charts, pages
 from benchmarks.mining import Mined, mine
 from benchmarks.real_vectors import model_folder
 
+ENGINES = ("local", "ray", "beam")
 AT_MOST = 1.15
 STAGES = ("prepare", "encode", "index", "search", "select", "export")
 
@@ -19,7 +20,7 @@ def main() -> None:
     """Run every engine in turn and write the page."""
     parser = pages.parser(__doc__)
     parser.add_argument("--set", default="insuranceqa-en", help="a folder of ../shared/data")
-    parser.add_argument("--engines", nargs="+", choices=["local", "ray"], default=["local", "ray"])
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     args = parser.parse_args()
     run = args.scratch.resolve() / "run-overhead"
     settings = {

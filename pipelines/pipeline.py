@@ -328,7 +328,7 @@ def _encoder(config: Config, machines: Machines) -> EncodeTexts:
     folder: Path | None = None
     if len(given) < len(vectors):
         folder = model_folder(str(encoder.model), encoder.revision)
-        weights = weights_digest(folder)
+        weights = weights_digest(folder, encoder.trust_remote_code)
         if Path(str(encoder.model)).is_dir():  # a worker runs in another folder; a hub id it finds by itself
             encoder = encoder.model_copy(update={"model": str(folder)})
     return EncodeTexts(with_saved_settings(encoder, folder), weights, given, pool, device)

@@ -139,3 +139,26 @@ SHAPES = (
     "router, static documents",
     "adapter",
 )
+
+
+def add_exports(folder: Path) -> list[Path]:
+    """Add to every folder of a model that has safetensors what is often beside them; return the files that are new."""
+    pickled = {
+        "model.safetensors": ("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "pytorch_model.bin.index.json"),
+        "adapter_model.safetensors": ("adapter_model.bin",),
+    }
+    others = (
+        "tf_model.h5",
+        "flax_model.msgpack",
+        "rust_model.ot",
+        "onnx/model.onnx",
+        "onnx/config.json",
+        "openvino/openvino_model.bin",
+        "openvino/openvino_model.xml",
+    )
+    weights = sorted(folder.rglob("*.safetensors"))
+    added = [file.parent / name for file in weights for name in (*pickled[file.name], *others)]
+    for file in added:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"of another framework")
+    return added

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import xxhash
@@ -10,8 +11,21 @@ import xxhash
 from operators.errors import InputError
 from operators.vectors.model_failures import failure
 
-# The same weights in other formats; only safetensors are read.
-OTHER_WEIGHTS = ["pytorch_model*.bin", "tf_model.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*"]
+# The same weights for other frameworks, which nothing here reads, and folders of exports for other runtimes.
+OTHER_FRAMEWORKS = ("tf_model*.h5", "*.msgpack", "*.ot")
+OTHER_RUNTIMES = ("onnx", "openvino")
+# Pickled weights, and what is read instead where it is beside them. Static embeddings and the modules behind a
+# transformer (`2_Dense/`) read `pytorch_model.bin` where there is no `model.safetensors`.
+PICKLED = {
+    "pytorch_model*.bin": ("model.safetensors",),
+    "pytorch_model-*.bin": ("model.safetensors.index.json",),
+    "pytorch_model.bin.index.json": ("model.safetensors", "model.safetensors.index.json"),
+    "adapter_model.bin": ("adapter_model.safetensors",),
+}
+# Of a model of the hub these are not fetched.
+OTHER_WEIGHTS = ["pytorch_model*.bin", *OTHER_FRAMEWORKS, *(f"{folder}/*" for folder in OTHER_RUNTIMES)]
+# Where a model names the folders of its modules.
+NAMING_FOLDERS = {"modules.json", "router_config.json"}
 # Of a PEFT adapter: names the model that it is added to.
 ADAPTER = "adapter_config.json"
 FILES_AT_MOST = 100_000
@@ -43,25 +57,28 @@ def model_folder(model: str, revision: str | None, key: str = "encoder.model") -
         ) from error
 
 
-def weights_digest(folder: Path) -> str:
-    """Hash the content of all files of a model: two checkpoints never share it, whatever their path and their name.
+def weights_digest(folder: Path, trusted: bool = False) -> str:
+    """Hash the content of a model's files: two checkpoints never share it, whatever their path and their name.
 
-    What links lead to is part of it, and the base model of a PEFT adapter.
+    What links lead to is part of it, and the base model of a PEFT adapter. What no encoder reads is not: weights for
+    other frameworks and runtimes (`onnx/`), and pickled ones with safetensors beside them.
+
+    Args:
+        folder: of the model.
+        trusted: the model may run code of its own, which may read any file: all are part of it.
 
     Raises:
         InputError: a file cannot be read, or there are more files than a model has.
         TransientError: the storage failed.
     """
-    return _digest(folder, ())
+    return _digest(folder, trusted, ())
 
 
-def _digest(folder: Path, above: Sequence[Path]) -> str:
+def _digest(folder: Path, trusted: bool, above: Sequence[Path]) -> str:
     digest = xxhash.xxh3_128()
     folder = folder.resolve()
     bases: list[str] = []
-    for count, (name, file) in enumerate(_files(folder)):
-        if count >= FILES_AT_MOST:
-            raise InputError(f"encoder.model: {folder} has more than {FILES_AT_MOST:,} files. Name a model's folder.")
+    for name, file in _files(folder, trusted):
         try:
             digest.update(f"{name}\0{file.stat().st_size}\0".encode(errors="surrogateescape"))
             with file.open("rb") as stream:
@@ -72,7 +89,8 @@ def _digest(folder: Path, above: Sequence[Path]) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise failure(error, f"encoder.model: {file} cannot be read", "Make it readable.") from error
     for base in bases:
-        digest.update(b"base\0" + _digest(_base_folder(base, folder, [*above, folder]), [*above, folder]).encode())
+        of_base = _digest(_base_folder(base, folder, [*above, folder]), trusted, [*above, folder])
+        digest.update(b"base\0" + of_base.encode())
     return digest.hexdigest()
 
 
@@ -91,9 +109,37 @@ def _base_folder(adapter: str, folder: Path, above: Sequence[Path]) -> Path:
     return base
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (relative name, path) of a model's files, in the order of their names. Follows links, but no loop."""
-    found = []
+def _files(folder: Path, trusted: bool) -> Iterator[tuple[str, Path]]:
+    """Yield (relative name, path) of the files that are part of a model, in the order of their names."""
+    files = [file for file in sorted(_found(folder)) if file.is_file() and file.suffix.lower() not in {".md", ".lock"}]
+    exports = _exports(files)
+    for file in files:
+        path = file.relative_to(folder)
+        if trusted or (exports.isdisjoint(path.parts[:-1]) and not _is_unread(file)):
+            yield path.as_posix(), file
+
+
+def _is_unread(file: Path) -> bool:
+    """Tell whether a file has weights in a format that is not read there."""
+    if any(fnmatchcase(file.name, pattern) for pattern in OTHER_FRAMEWORKS):
+        return True
+    instead = [name for pattern, names in PICKLED.items() if fnmatchcase(file.name, pattern) for name in names]
+    return any(file.with_name(name).exists() for name in instead)
+
+
+def _exports(files: Sequence[Path]) -> frozenset[str]:
+    """Return the names of folders that are exports for other runtimes: not those that a model has a module in."""
+    naming = [file for file in files if file.name in NAMING_FOLDERS]
+    try:
+        named = b"".join(file.read_bytes() for file in naming)
+    except OSError as error:
+        raise failure(error, f"encoder.model: {error.filename} cannot be read", "Make it readable.") from error
+    return frozenset(name for name in OTHER_RUNTIMES if name.encode() not in named)
+
+
+def _found(folder: Path) -> list[Path]:
+    """Return what lies in a folder and in those below it, but what is hidden at its top. Follows links, but no loop."""
+    found: list[Path] = []
     above: dict[str, frozenset[str]] = {str(folder): frozenset({os.path.realpath(folder)})}
 
     def refuse(error: OSError) -> None:
@@ -101,13 +147,11 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
 
     for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         ancestors = above.pop(place)
-        real = {name: os.path.realpath(Path(place, name)) for name in folders}
-        folders[:] = [name for name in folders if real[name] not in ancestors]
+        hidden = "." if place == str(folder) else "/"  # which starts no name
+        real = {name: os.path.realpath(Path(place, name)) for name in folders if not name.startswith(hidden)}
+        folders[:] = [name for name, path in real.items() if path not in ancestors]
         above.update({str(Path(place, name)): ancestors | {real[name]} for name in folders})
-        found += [Path(place, name) for name in names]
+        found += [Path(place, name) for name in names if not name.startswith(hidden)]
         if len(found) > FILES_AT_MOST:
-            break
-    for file in sorted(found):
-        name = file.relative_to(folder).as_posix()
-        if not name.startswith(".") and file.suffix.lower() not in {".md", ".lock"} and file.is_file():
-            yield name, file
+            raise InputError(f"encoder.model: {folder} has more than {FILES_AT_MOST:,} files. Name a model's folder.")
+    return found

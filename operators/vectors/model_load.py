@@ -36,7 +36,7 @@ def load_model(config: EncoderConfig, device: str | None = None, weights: str | 
     if kept:
         return kept[0]
     folder = model_folder(str(config.model), config.revision)
-    if weights is not None and weights_digest(folder) != weights:
+    if weights is not None and weights_digest(folder, config.trust_remote_code) != weights:
         raise InputError(
             f"encoder.model: the files in {folder} on {socket.gethostname()} are not those that this command began "
             f"with. Copy the same model to every node and leave it as it is; pin `encoder.revision` of a hub id."

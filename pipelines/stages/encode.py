@@ -1,5 +1,6 @@
 """Encode the corpus and the queries: texts -> vectors, one partition at a time, on one pool of encoders."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,8 +35,9 @@ _KEY: Mapping[Side, str] = {"document": "doc_key", "query": "query_key"}
 class EncodeTexts:
     """Partitions of documents and of queries -> partitions of vectors (schema vectors_schema), in the same order.
 
-    A partition's vectors depend on its texts alone, so they are kept under the digest of these: whatever corpus, or
-    set of queries, the same partition is part of, it is encoded once.
+    A partition's vectors are kept under the digest of its texts and of how its side is encoded, and of nothing else:
+    whatever corpus, or set of queries, the same partition is part of, and whatever encodes the other side, that is done
+    once.
 
     Attributes:
         config: the encoder, with nothing left to `auto` or to what was saved with the model.
@@ -55,16 +57,20 @@ class EncodeTexts:
     inputs: tuple[str, ...] = ("prepare/corpus", "prepare/queries")
 
     def settings(self) -> Mapping[str, Any]:
-        """Return what decides a partition's vectors, the prompts, and which vectors were given."""
-        prompts = {side: self.config.prompt(side) for side in SIDES}
-        return {**self.unit_settings(), "prompts": prompts, "given": sorted(self.given)}
+        """Return what the vectors of each side depend on, beside its texts."""
+        return {side: self._settings_of(side) for side in SIDES}
 
     def unit_settings(self) -> Mapping[str, Any]:
-        """Return the weights (not the model's name) and what else a partition's vectors depend on."""
-        if self.weights is None:
+        """Return nothing: the name of a unit tells how it is encoded, too."""
+        return {}
+
+    def _settings_of(self, side: Side) -> Mapping[str, Any]:
+        """Return the weights (not the model's name) and what else the vectors of a side depend on."""
+        if side in self.given:
             return {"similarity": self.config.similarity, "vector_dtype": self.config.vector_dtype}
         beside = {"model", "revision", "query_prompt", "document_prompt"}
-        return {"weights": self.weights, **self.config.model_dump(exclude=beside)}
+        own = {"weights": self.weights, "prompt": self.config.prompt(side)}
+        return {**own, **self.config.model_dump(exclude=beside)}
 
     def run(self, execution: Execution) -> Summary:
         """Encode every partition that is not encoded yet."""
@@ -115,12 +121,10 @@ class EncodeTexts:
 
     def _units(self, execution: Execution, side: Side) -> list[Unit]:
         """Name every partition by all that its vectors depend on."""
+        settings = json.dumps(self._settings_of(side), sort_keys=True)
         units: dict[str, Unit] = {}
         for part in execution.inputs[_PREPARED[side]].parts(_KIND[side]):
-            identity = (
-                f"{self.unit_settings()} {side} {self.config.prompt(side)!r} {side in self.given} {part['digest']}"
-            )
-            name = xxhash.xxh3_128_hexdigest(identity.encode())
+            name = xxhash.xxh3_128_hexdigest(f"{side} {settings} {part['digest']}".encode())
             units[name] = Unit(name, {"texts": part, "side": side})
         return list(units.values())
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.growth import spread_from
+from benchmarks.growth import rise_of, spread_from
 from benchmarks.spread import participation_ratio, spread_of
 
 
@@ -35,3 +35,10 @@ def test_neighbours_leave_the_vector_itself_out() -> None:
 def test_growth_is_judged_from_a_size_on() -> None:
     assert spread_from([1, 10, 100], [50.0, 10.0, 12.0], 10) == pytest.approx(0.2)
     assert spread_from([1, 10], [50.0, 10.0], 10) is None
+
+
+def test_what_falls_or_stays_does_not_rise() -> None:
+    assert rise_of([96.0, 80.0, 70.0, 58.0]) == pytest.approx(70 / 80 - 1)
+    assert rise_of([50.0, 60.0, 40.0, 45.0]) == pytest.approx(0.2)
+    assert rise_of([50.0, 40.0, 44.0, 48.0]) == pytest.approx(0.2)  # slowly, too
+    assert rise_of([50.0]) is None
