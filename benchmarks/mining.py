@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,19 +41,38 @@ class Mined:
         return told
 
 
-def mine(settings: Mapping[str, Any], engine: str, run: Path, until: str | None = None) -> Mined:
-    """Mine into an empty run directory with these settings, on an engine; all stages, or those up to one of them.
+def mine(
+    settings: Mapping[str, Any],
+    engine: str,
+    run: Path,
+    until: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    beside: Sequence[int] = (),
+) -> Mined:
+    """Mine into a run directory with these settings, on an engine; all stages, or those up to one of them.
+
+    Args:
+        settings: all but the run directory.
+        engine: its name.
+        run: the run directory; what is there of the same settings is not done again.
+        until: the last stage.
+        environment: beside that of this process.
+        beside: processes whose memory counts as that of the run.
 
     Raises:
         subprocess.CalledProcessError: it failed; its standard error is beside the run directory.
     """
+    command = written_command(settings, engine, run) + ([] if until is None else ["--until", until])
+    measured = measure(command, run.with_name(f"{run.name}.log"), environment, beside)
+    return Mined(run, measured, json.loads(measured.output.splitlines()[-1]))
+
+
+def written_command(settings: Mapping[str, Any], engine: str, run: Path) -> list[str]:
+    """Write the configuration beside the run directory; return the command that mines with it."""
     run.parent.mkdir(parents=True, exist_ok=True)
     config = run.with_name(f"{run.name}.yaml")
     config.write_text(yaml.safe_dump({"run": str(run), **settings}), encoding="utf-8")
-    command = [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", engine, "--json"]
-    command += [] if until is None else ["--until", until]
-    measured = measure(command, run.with_name(f"{run.name}.log"))
-    return Mined(run, measured, json.loads(measured.output.splitlines()[-1]))
+    return [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", engine, "--json"]
 
 
 def given_vectors(sources: Path, memory_budget: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import pages
-from benchmarks.processes import ROOT
+from benchmarks.processes import ROOT, resident_peak_kib
 
 SIZES = (128, 256, 512, 1024)
 BEFORE = "c826dcd"  # the last revision in which a shuffle made units x buckets objects
@@ -103,7 +103,7 @@ def shuffled(side: str, size: int, root: Path, scratch: Path, limit: float) -> S
         try:
             process.wait(limit)
         except subprocess.TimeoutExpired:
-            peak = _peak_mib(process.pid)
+            peak = resident_peak_kib(process.pid) / 1024
             return Shuffled(None, peak, failed=f"not finished in {limit:g} s")
         finally:
             _end(process)
@@ -113,11 +113,6 @@ def shuffled(side: str, size: int, root: Path, scratch: Path, limit: float) -> S
         pages.tell(log.read_text(encoding="utf-8", errors="replace")[-2000:])
         return Shuffled(None, 0, failed=f"failed with exit status {process.returncode}")
     return Shuffled(**json.loads(lines[-1]))
-
-
-def _peak_mib(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -55,14 +55,16 @@ def main() -> None:
     write_sources(cloud_of(args.name, args.scratch), args.folder, args.documents, args.queries)
 
 
-def write_sources(cloud: Cloud, folder: Path, documents: int, queries: int, seed: int = SEED) -> None:
+def write_sources(
+    cloud: Cloud, folder: Path, documents: int, queries: int, seed: int = SEED, rows_per_file: int = ROWS_PER_FILE
+) -> None:
     """Write corpus, queries and judgements drawn from a distribution; the same for the same sizes and seed."""
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng([seed, documents])
     positive = np.sort(random.choice(documents, queries, replace=False))
     drawn = []
-    for number, first in enumerate(range(0, documents, ROWS_PER_FILE)):
-        rows = range(first, min(first + ROWS_PER_FILE, documents))
+    for number, first in enumerate(range(0, documents, rows_per_file)):
+        rows = range(first, min(first + rows_per_file, documents))
         with pq.ParquetWriter(folder / "corpus" / f"part-{number:05d}.parquet", _schema("doc_id", cloud)) as file:
             for start, vectors in blocks(cloud, rows, seed):
                 ids = np.arange(start, start + len(vectors))

@@ -50,8 +50,7 @@ def test_what_is_written(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.Monke
     """The same whatever the size of a file; each query is nearest to its positive; texts are unique."""
     monkeypatch.setattr(sources, "ROWS_AT_ONCE", 100)
     for rows in (100, 300):
-        monkeypatch.setattr(sources, "ROWS_PER_FILE", rows)
-        sources.write_sources(cloud, tmp_path / str(rows), documents=950, queries=40)
+        sources.write_sources(cloud, tmp_path / str(rows), documents=950, queries=40, rows_per_file=rows)
     tables = [
         {name: pq.read_table(tmp_path / rows / name) for name in ("corpus", "queries.parquet", "judgements.parquet")}
         for rows in ("100", "300")
