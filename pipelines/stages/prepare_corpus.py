@@ -76,6 +76,7 @@ class PrepareCorpus(Stage):
             "temporary": ["read"],
             "rows_in": sum(stats["rows_in"] for stats in read_stats),
             "rows_out": sum(stats["rows_out"] for stats in written),
+            "empty_files": sum(not stats["rows_in"] for stats in read_stats),
             "dropped": added([*read_stats, *identified], "dropped"),
             "dimension": one_dimension(
                 "corpus",
