@@ -63,24 +63,27 @@ def check(files: Sequence[SourceFile], positive_labels: Sequence[str] = ()) -> N
     for kind, some in with_rows.items():
         of_kind = [file for file in files if file.kind == kind]
         if not some:
-            every = "the file has" if len(of_kind) == 1 else f"this file and the {len(of_kind) - 1} others have"
+            every = "the file has" if len(of_kind) == 1 else f"this file and {len(of_kind) - 1} more have"
             raise InputError(f"{of_kind[0].uri}: {every} no rows. Give at least one file with rows.")
-        _refuse_unknown(of_kind[0], some)
+        _check_metadata(of_kind, some)
 
 
-def _refuse_unknown(file: SourceFile, seen: Sequence[Seen]) -> None:
-    """Refuse metadata that is in no file; `file` is the first of its kind."""
-    wanted = dict.fromkeys(() if file.metadata == "all" else file.metadata)
+def _check_metadata(files: Sequence[SourceFile], seen: Sequence[Seen]) -> None:
+    """Check that the metadata that is wanted of all files of a kind is in some of them, and is nothing else."""
+    wanted = () if files[0].metadata == "all" else files[0].metadata
+    key = f"data.{files[0].kind}.metadata"
+    taken = [name for name in wanted if any(name in one.taken for one in seen)]
+    if taken:
+        raise InputError(f"{key}: {listed(taken)} has a role, and is read anyway. Leave it out.")
     names = dict.fromkeys(name for one in seen for name in one.names)
+    if not names.keys() >= set(wanted):  # rows of JSON may lack a key
+        more = (next(rows_of(file), None) for file in files if file.format == "jsonl")
+        names |= dict.fromkeys(next((rows.names for rows in more if rows is not None), ()))
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise InputError(
-            f"data.{file.kind}.metadata: no file has a column {listed(unknown)} in its first rows. "
-            f"The columns are {listed(list(names))}."
+            f"{key}: the first rows of no file have {listed(unknown)}. Their columns are {listed(list(names))}."
         )
-    taken = [name for name in wanted if any(name in one.taken for one in seen)]
-    if taken:
-        raise InputError(f"data.{file.kind}.metadata: {listed(taken)} has a role, and is read anyway. Leave it out.")
 
 
 def _look(files: Sequence[SourceFile], size: int, positive_labels: Sequence[str]) -> list[Seen | Unclear]:

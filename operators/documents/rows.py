@@ -180,6 +180,8 @@ def _tsv_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
     for block, quoted in tsv_blocks(file, stream):
         if names is None and not block.strip(b"\r\n"):
             continue
+        if not block.endswith((b"\n", b"\r")):
+            block += b"\n"  # noqa: PLW2901 - Arrow does not find a header that no line end follows
         reading = pa.csv.ReadOptions(block_size=len(block) + 1, use_threads=False, column_names=names)
         try:
             table = pa.csv.read_csv(pa.BufferReader(block), reading, _parsing("\t", quoted, invalid), _AS_TEXT)

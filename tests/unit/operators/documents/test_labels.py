@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.documents.judge import judged_by_labels, with_keys
 from operators.documents.check import check
+from operators.documents.judge import judged_by_labels, with_keys
 from operators.documents.read import read
 from operators.documents.sources import DataConfig
 from operators.errors import InputError
