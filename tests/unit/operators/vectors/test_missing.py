@@ -18,7 +18,7 @@ from operators.vectors.missing import MISSING, asked_of, cut_lists, missing_rows
 from operators.vectors.nearest import Effort
 from operators.vectors.search import Search
 from operators.vectors.shard import Shard
-from tests.unit.operators.tables import candidates
+from tests.unit.operators.tables import candidates, shard_of
 from tests.unit.operators.vectors.test_search import EXACTLY, Collection, collection, without_nan
 
 Ints = npt.NDArray[np.int64]
@@ -82,14 +82,9 @@ def collections(draw: st.DrawFn) -> Collection:
 
 def cut_at(given_collection: Collection, ends: list[int]) -> list[Shard]:
     """Shards of any sizes, some of them without documents."""
-    whole = given_collection.shards(1)[0]
-    vectors = whole.vectors
-    return [
-        replace(
-            given_collection, documents=vectors[rows], doc_key=whole.doc_key[rows], text_key=whole.text_key[rows]
-        ).shards(1)[0]
-        for rows in np.split(np.arange(len(vectors)), np.minimum(sorted(ends), len(vectors)))
-    ]
+    made = given_collection
+    pieces = np.split(np.arange(len(made.documents)), np.minimum(sorted(ends), len(made.documents)))
+    return [shard_of(made.documents[rows], made.doc_key[rows], made.text_key[rows]) for rows in pieces]
 
 
 @settings(derandomize=True, deadline=None, max_examples=70)
@@ -100,7 +95,7 @@ def test_any_split_into_shards_gives_what_brute_force_gives(
     made: Collection, k: int, ends: list[int], seed: int
 ) -> None:
     shards = cut_at(made, ends)
-    np.random.default_rng(seed).shuffle(shards)  # type: ignore[arg-type]
+    shards = [shards[place] for place in np.random.default_rng(seed).permutation(len(shards))]
     asked = Asked(made, k, shards)
     assert without_nan(asked.merged.to_pylist()) == made.brute_force(k)
     for query in made.query_key.tolist():
