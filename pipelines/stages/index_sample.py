@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.schemas import VectorDType, Vectors
-from pipelines.storage.records import DamagedError, difference
+from pipelines.storage.records import DamagedError
 from pipelines.storage.run_directory import StageFolder
 
 Ints = npt.NDArray[np.int64]
@@ -91,13 +91,11 @@ def _read(encoded: Encoded, files: Sequence[Part], first: Ints, stop: Ints) -> V
     width = encoded.dimension * np.dtype(encoded.dtype).itemsize
     at = np.array([file["vectors_at"] for file in files])
     starts, stops = (at + first * width).tolist(), (at + stop * width).tolist()
-    names = [file["path"] for file in files]
+    ranges = list(zip((file["path"] for file in files), starts, stops, strict=True))
     contents: list[bytes] = []
-    for file, start, end, content in zip(
-        files, starts, stops, encoded.folder.read_ranges(list(zip(names, starts, stops, strict=True))), strict=True
-    ):
-        what = difference(file, None if content is None else file["bytes"] - (end - start) + len(content))
-        if content is None or what is not None:
-            raise DamagedError(encoded.folder.uri, file["path"], str(what))
+    for (path, start, end), content in zip(ranges, encoded.folder.read_ranges(ranges), strict=True):
+        if content is None or len(content) < end - start:
+            what = "the file is missing" if content is None else f"the file ends before byte {end:,}"
+            raise DamagedError(encoded.folder.uri, path, what)
         contents.append(content)
     return np.frombuffer(b"".join(contents), encoded.dtype).reshape(-1, encoded.dimension)

@@ -125,8 +125,8 @@ def test_a_file_that_is_missing_or_cut_or_has_no_numbers_is_named(tmp_path: Path
     at = parts[1]["vectors_at"]
     for damage, said in (
         (whole[:at] + np.float32(np.nan).tobytes() + whole[at + 4 :], "not finite"),
-        (whole[: at + 20], "bytes where"),
-        (b"", "bytes where"),
+        (whole[: at + 20], "ends before"),
+        (b"", "ends before"),
         (None, "missing"),
     ):
         if damage is None:
