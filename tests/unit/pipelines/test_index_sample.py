@@ -105,14 +105,32 @@ def test_what_is_read_are_the_rows_of_the_sample_and_at_most_twice_their_bytes(
 
 
 class Counted(StageFolder):
-    """A folder that counts the bytes that are read by range."""
+    """A folder that counts what is read by range: bytes, and requests."""
 
     read = 0
+    requests = 0
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | None]:
         content = super().read_ranges(ranges)
         Counted.read += sum(len(one or b"") for one in content)
+        Counted.requests += len(ranges)
         return content
+
+
+@pytest.mark.parametrize("runs", [5, 8192])
+def test_bytes_and_requests_are_bounded_whatever_the_share(runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_sample, "MOST_RUNS", runs)
+    encoded = Encoded(Counted("memory://bounded"), 2, "float32")
+    table = table_of(np.ones((100, 2), np.float32))
+    parts = [write(encoded.folder, f"{i}.arrow", table) for i in range(3)]
+    for wanted in range(1, 301):
+        Counted.read = Counted.requests = 0
+        sample = read_sample(encoded, parts, wanted)
+        assert sample.nbytes <= Counted.read <= 2 * sample.nbytes
+        dense = 2 * wanted > 300
+        assert Counted.requests <= (len(parts) if dense else min(runs, wanted) + len(parts) - 1)
+        if dense:  # then nearly all is read anyway, and as many places as there can be are as well
+            assert np.diff(sample_rows(300, wanted)).max() <= 2
 
 
 def test_a_file_that_is_missing_or_cut_or_has_no_numbers_is_named(tmp_path: Path) -> None:
