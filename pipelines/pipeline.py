@@ -40,7 +40,7 @@ from pipelines.storage.run_directory import PLAN, RunDirectory, StageFolder, fin
 
 # Behind this stage begins the work that takes hours.
 LAST_OF_PREPARE = "prepare/queries"
-# While a shard is built, its vectors, its codes and FAISS' own copies of either are in memory.
+# While a shard is built, its vectors and its codes are in memory, and blocks of both on their way.
 SHARDS_OF_BUDGET = 5
 SHOWN_DAMAGES = 5
 
