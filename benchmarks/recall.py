@@ -30,9 +30,8 @@ def recall(run: Path, found: Path, depth: int) -> float:
 
 
 def candidates_folder(run: Path) -> Path:
-    """Return the folder of the candidates that the only search of all queries in a run directory found."""
-    (folder,) = (run / "search" / "all").glob("*/merged-*")
-    return folder
+    """Return the folder of the candidates that the latest search of all queries in a run directory found."""
+    return max((run / "search" / "all").glob("*/merged-*"), key=lambda folder: folder.stat().st_mtime)
 
 
 def best(candidates: pa.Table, depth: int) -> tuple[Ints, Ints]:

@@ -78,6 +78,13 @@ def write_sources(
     pq.write_table(pa.table(judged), folder / "judgements.parquet")
 
 
+def write_more(cloud: Cloud, file: Path, rows: range, seed: int = SEED) -> None:
+    """Write one file of documents that came later, with these numbers; no query was drawn near them."""
+    with pq.ParquetWriter(file, _schema("doc_id", cloud)) as writer:
+        for start, vectors in blocks(cloud, rows, seed):
+            writer.write_table(_rows("doc_id", "document", np.arange(start, start + len(vectors)), vectors))
+
+
 def blocks(cloud: Cloud, rows: range, seed: int) -> Iterator[tuple[int, Matrix]]:
     """Yield the first row and the vectors of each block of some rows; a block is drawn from its own seed."""
     for start in range(rows.start, rows.stop, ROWS_AT_ONCE):

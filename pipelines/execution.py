@@ -64,6 +64,10 @@ class Execution:
             self._do(following, lambda: self.engine.map(f"{self.stage}/{step}", work, todo, needed))
         return [following.done[unit.name] for unit in units]
 
+    def done(self, step: str, units: Sequence[str]) -> dict[str, Stats]:
+        """Return the statistics of those units of a step that are done already, by name."""
+        return StepProgress(Step(self.folder, step), frozenset(units)).done
+
     def shuffle(self, step: str, shuffle: Shuffle) -> list[Stats]:
         """Gather the buckets that are not gathered yet; return the statistics of all, in the order of the buckets."""
         gathered = self._following(step, shuffle.buckets)

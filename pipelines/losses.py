@@ -19,8 +19,10 @@ def losses(stage: str, manifest: Mapping[str, Any]) -> list[str]:
         recalls = [one["recall"] for one in manifest.get("rounds", [manifest])]
         missed = [recall for recall in recalls if recall is not None and not recall["reached"]]
         return [f"{stage}: recall@{one['k']} {one['recall']:.3f}; {one['why']}" for one in missed]
+    empty = manifest.get("empty_files", 0)
+    said = [f"{stage}: {empty:,} source {'file has' if empty == 1 else 'files have'} no rows"] if empty else []
     lost = [(reason, count) for reason, count in dropped.items() if count > MOST * manifest["rows_in"]]
-    return [f"{stage}: {reason} dropped {count:,} of {manifest['rows_in']:,} rows" for reason, count in lost]
+    return said + [f"{stage}: {reason} dropped {count:,} of {manifest['rows_in']:,} rows" for reason, count in lost]
 
 
 def _short(manifest: Mapping[str, Any], dropped: Mapping[str, int]) -> list[str]:

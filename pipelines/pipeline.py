@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from operators.documents.read import check
+from operators.documents.check import check
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.storage import check_storage
@@ -40,7 +40,7 @@ from pipelines.storage.run_directory import PLAN, RunDirectory, StageFolder, fin
 
 # Behind this stage begins the work that takes hours.
 LAST_OF_PREPARE = "prepare/queries"
-# While a shard is built, its vectors, its codes and FAISS' own copies of either are in memory.
+# While a shard is built, its vectors and its codes are in memory, and blocks of both on their way.
 SHARDS_OF_BUDGET = 5
 SHOWN_DAMAGES = 5
 
@@ -257,7 +257,9 @@ def build(config: Config, cluster: RayCluster | None = None) -> Pipeline:
             been written.
     """
     check_storage("run", absolute(config.run), config.storage_options, folder=True)
-    corpus, queries, judgements = (config.data.files(kind) for kind in ("corpus", "queries", "judgements"))
+    corpus = config.data.files("corpus")
+    of_pairs = config.data.pairs is not None  # all three are in the same files
+    queries, judgements = (corpus if of_pairs else config.data.files(kind) for kind in ("queries", "judgements"))
     _check_all([*corpus, *queries, *judgements], config)
     machines = look(cluster)
     encoder = _encoder(config, machines)
@@ -289,7 +291,7 @@ def _check_all(files: Sequence[SourceFile], config: Config) -> None:
                 f"data: {file.uri} was written by a run in {run.uri}, into which this run writes too. Name the sources "
                 f"so that they leave it out, or choose another run directory."
             )
-        check(file, config.data.positive_labels)
+    check(list(seen.values()), config.data.positive_labels)
 
 
 def _index_and_search(config: Config, machines: Machines) -> list[Stage]:

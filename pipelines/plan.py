@@ -65,7 +65,7 @@ def _needs(planned: Planned) -> str:
 
 
 def _sources(files: Sequence[SourceFile]) -> str:
-    sizes = {file.uri: file.size for file in files}  # queries and judgements may be in the same files
+    sizes = {file.uri: file.size or 0 for file in files}  # queries and judgements may be in the same files
     named = "1 file" if len(sizes) == 1 else f"{len(sizes):,} files"
     return f"{decimal(sum(sizes.values()))} of sources in {named}"
 

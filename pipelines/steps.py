@@ -146,9 +146,11 @@ class StepProgress:
         records = folder.unit_records(name)
         committed = {unit: stats for unit, stats in in_records(records.values()).items() if unit in self.names}
         whole = folder.whole_units(committed)
-        folder.forget_units(name, records, committed.keys() - whole.keys())
+        damaged = committed.keys() - whole.keys()
+        folder.forget_units(name, records, damaged)
         self.done = {unit: {**stats, "found": True} for unit, stats in whole.items()}
-        self.known = set(records)
+        # A record that goes may come again under its name.
+        self.known = {path for path, units in records.items() if units is not None and damaged.isdisjoint(units)}
 
     def look(self) -> None:
         """See which units have been done since the last look."""

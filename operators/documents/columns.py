@@ -38,6 +38,22 @@ def resolve_columns(file: SourceFile, names: list[str]) -> dict[str, str]:
     return resolved
 
 
+def taken_by(roles: Mapping[str, str]) -> set[str]:
+    """Return the columns that are no metadata. The title becomes a part of the text; metadata keeps it apart."""
+    return {name for role, name in roles.items() if role != "title"}
+
+
+def shows_its_role(kind: pa.DataType, role: str) -> bool:
+    """Tell whether a type alone shows that a column fits a role. Values may still be missing, or not finite."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if role == "vector":
+        return _is_list(kind) and bool(pa.types.is_floating(kind.value_type))
+    if role in {"score", "label"}:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    return _is_text(kind) or _is_bytes(kind) or (role in IDS and bool(pa.types.is_integer(kind)))
+
+
 def _missing(file: SourceFile, role: str, usual: Sequence[str], names: list[str]) -> InputError:
     beir = {
         "corpus": 'In a BEIR folder each line has the keys "_id", "title" and "text".',

@@ -89,8 +89,10 @@ class _Storage(io.RawIOBase):
 @contextmanager
 def _storage(file: SourceFile) -> Iterator[_Storage]:
     fs, path = open_uri(file.uri, file.storage_options)
+    # Else a remote file system reads tens of megabytes ahead, also where the next bytes wanted are elsewhere.
+    ahead = {"block_size": BLOCK} if _is_sought_in(file) else {}
     try:
-        stream = fs.open(path, "rb")
+        stream = fs.open(path, "rb", **ahead)
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         what = error.strerror or type(error).__name__
         raise InputError(
@@ -100,10 +102,21 @@ def _storage(file: SourceFile) -> Iterator[_Storage]:
         yield _Storage(stream)
 
 
-@contextmanager
-def _unpacked(file: SourceFile, packed: IO[bytes]) -> Iterator[IO[bytes]]:
+def compression_of(file: SourceFile) -> str | None:
+    """Return the ending of a compressed file, one of UNPACKERS, or None of another file."""
     ending = file.uri.rpartition("/")[2].lower().rpartition(".")[2]
-    unpack = UNPACKERS.get(ending)
+    return ending if ending in UNPACKERS else None
+
+
+def _is_sought_in(file: SourceFile) -> bool:
+    compression = compression_of(file)
+    return compression == "zip" or (file.format == "parquet" and compression is None)
+
+
+@contextmanager
+def _unpacked(file: SourceFile, packed: Any) -> Iterator[IO[bytes]]:  # noqa: ANN401 - any buffered reader
+    ending = compression_of(file)
+    unpack = UNPACKERS[ending] if ending is not None and packed.peek(1) else None  # nothing is nothing compressed
     if unpack is None:
         yield _text(file, packed) if file.format != "parquet" else packed
         return

@@ -40,7 +40,7 @@ def tsv_blocks(file: SourceFile, stream: IO[bytes]) -> Iterator[tuple[bytes, boo
             return
         if not header and left.startswith(_MARK):
             left = left.removeprefix(_MARK)
-        size = _whole(left, quoted) if more else len(left)
+        size = whole_rows(left, quoted=quoted) if more else len(left)
         evidence, field = evidence_in(left[:size], header) if quoted is not False else ("none", b"")
         if more and (not size or evidence == "unfinished"):
             if len(left) >= LONGEST_ROW:
@@ -130,7 +130,7 @@ def _rest_of(block: bytes) -> tuple[Evidence, bytes] | None:
     return "plain", next(line for line in _LINE_END.split(rest) if b'"' in line)
 
 
-def _whole(block: bytes, quoted: bool | None) -> int:
+def whole_rows(block: bytes, *, quoted: bool | None) -> int:
     """Return how many bytes of a block are whole rows."""
     if not quoted:
         return max(block.rfind(b"\n"), block.rfind(b"\r")) + 1

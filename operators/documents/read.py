@@ -1,14 +1,13 @@
 """Read files of any format into batches of documents, queries, judgements or pairs, with errors that name the row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pyarrow as pa
 
 from operators.documents.columns import column_of
 from operators.documents.given_vectors import vectors_of
-from operators.documents.judge import judged_by_labels, with_keys
 from operators.documents.metadata import metadata_of
-from operators.documents.rows import rows_of
+from operators.documents.rows import Rows, rows_of
 from operators.documents.sources import SourceFile, check_unchanged
 from operators.errors import InputError
 
@@ -28,32 +27,36 @@ def read(file: SourceFile) -> Iterator[pa.Table]:
     first_row = 0
     dimension: int | None = None
     for rows in rows_of(file):
-        columns = {}
-        for role, name in rows.roles.items():
-            if role == "vector":
-                columns[role] = vectors_of(file, rows.columns[name], dimension, first_row)
-                dimension = columns[role].type.list_size
-            else:
-                columns[role] = column_of(file, rows.columns[name], role, name, first_row)
-        if "positive_id" in rows.roles and pa.types.is_list(columns["positive"].type):
-            raise InputError(
-                f"{file.uri}: column {rows.roles['positive']!r} holds lists, so {rows.roles['positive_id']!r} cannot "
-                f"name each positive. Spread the lists over rows, or leave the ids out."
-            )
+        columns = columns_of(file, rows, first_row, dimension)
+        dimension = columns["vector"].type.list_size if "vector" in columns else None
         place = f"{file.uri}, from row {first_row + 1}"
-        yield pa.table({**columns, "metadata": metadata_of(place, rows.others)})
-        first_row += len(rows.others)
+        metadata = metadata_of(place, rows.others) if rows.others else pa.nulls(rows.size, pa.string())
+        yield pa.table({**columns, "metadata": metadata})
+        first_row += rows.size
     check_unchanged(file)
 
 
-def check(file: SourceFile, positive_labels: Sequence[str] = ()) -> None:
-    """Read the first rows of a file, so that a wrong column is found before the long work starts.
+def columns_of(file: SourceFile, rows: Rows, first_row: int = 0, dimension: int | None = None) -> dict[str, pa.Array]:
+    """Return the columns of the roles, as `read` does.
+
+    Args:
+        file: where the rows are from.
+        rows: some of them.
+        first_row: how many come before these.
+        dimension: of the vectors that come before these; None where there are none.
 
     Raises:
-        InputError: as `read` does, or the labels are words and none is said to be positive.
+        InputError: values of another kind than the role needs, or values that are missing.
     """
-    rows = next(read(file), None)
-    if rows is None:
-        raise InputError(f"{file.uri}: the file has no rows. Add some, or leave the file out.")
-    if file.kind == "judgements" and not positive_labels:
-        judged_by_labels(file.uri, with_keys(rows), ())
+    columns = {}
+    for role, name in rows.roles.items():
+        if role == "vector":
+            columns[role] = vectors_of(file, rows.columns[name], dimension, first_row)
+        else:
+            columns[role] = column_of(file, rows.columns[name], role, name, first_row)
+    if "positive_id" in rows.roles and pa.types.is_list(columns["positive"].type):
+        raise InputError(
+            f"{file.uri}: column {rows.roles['positive']!r} holds lists, so {rows.roles['positive_id']!r} cannot "
+            f"name each positive. Spread the lists over rows, or leave the ids out."
+        )
+    return columns

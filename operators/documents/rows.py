@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from operators.documents.columns import resolve_columns, row_that_fails
+from operators.documents.columns import resolve_columns, row_that_fails, taken_by
 from operators.documents.open import DAMAGE, damaged, opened
 from operators.documents.quoting import LONGEST_ROW, Utf8Check, tsv_blocks
 from operators.documents.sources import SourceFile
@@ -24,22 +24,33 @@ _END = "\x01end of the file\x01"
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of a file: the columns that have a role, and for each row what the other columns hold."""
+    """Some rows of a file: the columns that have a role, and for each row what the other columns that are kept hold."""
 
+    size: int
+    names: Sequence[str]  # of all columns, also those that are left out
     roles: Mapping[str, str]  # role -> column
     columns: Mapping[str, pa.Array | list[Any]]  # of JSON: Python's values
-    others: list[dict[str, Any]]
+    others: Sequence[Mapping[str, Any]]  # empty where no other column is kept
 
 
 def rows_of(file: SourceFile) -> Iterator[Rows]:
-    """Yield the rows of one file, some at a time and never none.
+    """Yield the rows of one file, some at a time and never none. A file that is empty has no rows.
 
     Raises:
         InputError: the file cannot be opened or is damaged, a row does not parse, or a needed column is missing.
     """
     with opened(file) as stream:
-        read = {"jsonl": _json_rows, "parquet": _parquet_rows, "csv": _csv_rows, "tsv": _tsv_rows}[file.format]
-        yield from read(file, stream)
+        yield from rows_in(file, stream)
+
+
+def rows_in(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
+    """Yield the rows in the bytes of a file without compression, as `rows_of` does.
+
+    Raises:
+        InputError: as `rows_of` does; what Arrow raises for bytes that make no sense stays as it is.
+    """
+    read = {"jsonl": _json_rows, "parquet": _parquet_rows, "csv": _csv_rows, "tsv": _tsv_rows}[file.format]
+    yield from read(file, stream)
 
 
 def _json_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
@@ -94,14 +105,21 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_once_each)
 def _of_objects(file: SourceFile, rows: list[dict[str, Any]], names: list[str]) -> Rows:
     roles = resolve_columns(file, names)
     columns = {name: [row.get(name) for row in rows] for name in roles.values()}
-    taken = _taken(roles)
-    return Rows(roles, columns, [{name: value for name, value in row.items() if name not in taken} for row in rows])
+    kept = set(_kept(file, names, roles))
+    others = [{name: value for name, value in row.items() if name in kept} for row in rows] if kept else []
+    return Rows(len(rows), names, roles, columns, others)
 
 
 def _parquet_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
+    if not stream.seek(0, io.SEEK_END):
+        return
     parquet = pq.ParquetFile(stream, page_checksum_verification=True)
     first_row, expected = 0, parquet.metadata.num_rows
-    batches = parquet.iter_batches(ROWS_AT_ONCE)
+    names = parquet.schema_arrow.names
+    roles = roles_of(file, names) if expected else {}
+    wanted = {*roles.values(), *_kept(file, names, roles)}
+    # A struct a{b} and a column "a.b" are the same to Arrow here: what comes as well is left out later.
+    batches = parquet.iter_batches(ROWS_AT_ONCE, columns=None if len(wanted) == len(names) else sorted(wanted))
     while True:
         try:
             batch = next(batches, None)
@@ -110,7 +128,7 @@ def _parquet_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
         if batch is None:
             break
         if batch.num_rows:
-            yield _of_table(file, _valid(file, pa.Table.from_batches([batch]), first_row), first_row)
+            yield _of_table(file, names, _valid(file, pa.Table.from_batches([batch]), first_row), first_row)
         first_row += batch.num_rows
     if first_row != expected:
         raise InputError(f"{file.uri}: {first_row} rows were found where its footer says {expected}: it is damaged.")
@@ -142,9 +160,12 @@ def _csv_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
             convert_options=_AS_TEXT,
             parse_options=_parsing(",", quoted, invalid),
         )
+        names = reader.schema.names
+        if names == [_END]:
+            return
         for batch in reader:
             if batch.num_rows:
-                yield _of_table(file, pa.Table.from_batches([batch]), first_row)
+                yield _of_table(file, names, pa.Table.from_batches([batch]), first_row)
             first_row += batch.num_rows
             invalid.first_row = first_row
     except pa.ArrowInvalid as error:
@@ -157,6 +178,10 @@ def _tsv_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
     invalid = _Invalid(file)
     names: list[str] | None = None
     for block, quoted in tsv_blocks(file, stream):
+        if names is None and not block.strip(b"\r\n"):
+            continue
+        if not block.endswith((b"\n", b"\r")):
+            block += b"\n"  # noqa: PLW2901 - Arrow does not find a header that no line end follows
         reading = pa.csv.ReadOptions(block_size=len(block) + 1, use_threads=False, column_names=names)
         try:
             table = pa.csv.read_csv(pa.BufferReader(block), reading, _parsing("\t", quoted, invalid), _AS_TEXT)
@@ -164,10 +189,8 @@ def _tsv_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
             raise invalid.refusal(error) from error
         names = table.column_names
         if table.num_rows:
-            yield _of_table(file, table, invalid.first_row)
+            yield _of_table(file, names, table, invalid.first_row)
         invalid.first_row += table.num_rows
-    if names is None:
-        raise InputError(f"{file.uri}: the file is empty. A header line is wanted.")
 
 
 # Types are guessed from the first block alone: ids that look like numbers there would fail later. And of what Arrow
@@ -238,20 +261,26 @@ class _Invalid:
         )
 
 
-def _of_table(file: SourceFile, table: pa.Table, first_row: int) -> Rows:
-    names = table.column_names
+def roles_of(file: SourceFile, names: list[str]) -> dict[str, str]:
+    """Return role -> column for a file that is a table.
+
+    Raises:
+        InputError: two columns have one name, or a needed column is not there.
+    """
     if len(set(names)) < len(names):
         raise InputError(f"{file.uri}: two columns have one name. Its columns are {listed(names)}.")
-    roles = resolve_columns(file, names)
-    taken = _taken(roles)
+    return resolve_columns(file, names)
+
+
+def _of_table(file: SourceFile, names: list[str], table: pa.Table, first_row: int) -> Rows:
+    roles = roles_of(file, names)
     columns = {name: _plain(table.column(name).combine_chunks()) for name in roles.values()}
     others: dict[str, Sequence[Any]] = {
         name: _values(f"{file.uri}, from row {first_row + 1}, column {name!r}", table.column(name))
-        for name in names
-        if name not in taken
+        for name in _kept(file, names, roles)
     }
     rows = [dict(zip(others, values, strict=True)) for values in zip(*others.values(), strict=True)]
-    return Rows(roles, columns, rows or [{} for _ in range(table.num_rows)])
+    return Rows(table.num_rows, names, roles, columns, rows)
 
 
 def _plain(column: pa.Array) -> pa.Array:
@@ -280,6 +309,7 @@ def _values(place: str, column: pa.ChunkedArray) -> Sequence[Any]:
     return values
 
 
-def _taken(roles: Mapping[str, str]) -> set[str]:
-    # The title becomes a part of the text; metadata keeps it apart.
-    return {name for role, name in roles.items() if role != "title"}
+def _kept(file: SourceFile, names: Sequence[str], roles: Mapping[str, str]) -> list[str]:
+    """Return the columns that become metadata."""
+    taken = taken_by(roles)
+    return [name for name in names if name not in taken and (file.metadata == "all" or name in file.metadata)]

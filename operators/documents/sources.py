@@ -14,6 +14,7 @@ from operators.storage import check_storage, info_of, open_uri, refusing
 
 Format = Literal["auto", "jsonl", "parquet", "csv", "tsv"]
 Quoting = Literal["auto", "none", "minimal"]
+Metadata = Literal["all"] | tuple[str, ...]
 Role = str
 
 # Under which names each role is looked for where the configuration names no column: roles that must be there, then
@@ -62,6 +63,8 @@ class SourceConfig(Settings):
         columns: role -> the column's name in the source, where it differs from the usual ones. Roles of a corpus are
             doc_id, text, title and vector; of queries query_id, text and vector; of judgements query_id, doc_id,
             score and label; of pairs query, positive, negative, query_id and positive_id.
+        metadata: which of the other columns travel with their rows: `all`, `none`, or a list of their names. The others
+            are left out. Judgements have no metadata.
         storage_options: what fsspec needs to open the path (endpoint, profile, ...). Never written to a manifest.
     """
 
@@ -69,12 +72,21 @@ class SourceConfig(Settings):
     format: Format = "auto"
     quoting: Quoting = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
+    metadata: Metadata = "all"
     storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True)
 
     @field_validator("path", mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("metadata", mode="before")
+    @classmethod
+    def _which_columns(cls, value: object) -> object:
+        names = value if isinstance(value, list | tuple) else () if value == "none" else None
+        if value != "all" and (names is None or not all(isinstance(name, str) for name in names)):
+            raise ValueError("all, none or a list of columns is wanted")
+        return value if names is None else tuple(names)
 
 
 class SourceFile(BaseModel):
@@ -88,8 +100,9 @@ class SourceFile(BaseModel):
     quoting: Quoting = "auto"
     of_beir: bool = False
     stamp: str
-    size: int
+    size: int | None  # bytes; None where the storage does not tell
     columns: dict[str, str]
+    metadata: Metadata = "all"
     storage_options: dict[str, Any] = Field(repr=False, exclude=True)
 
 
@@ -98,12 +111,14 @@ def list_files(kind: str, source: SourceConfig) -> list[SourceFile]:
 
     Raises:
         InputError: a path that matches nothing, a storage that cannot be used, a format that the name does not tell,
-            or an unknown role.
+            an unknown role, or columns of judgements that are to be kept.
     """
     known = [*CONVENTIONS[kind], *OPTIONAL[kind]]
     for role in source.columns:
         if role not in known:
             raise InputError(f"data.{kind}.columns: there is no role {role!r}; the roles are {', '.join(known)}.")
+    if kind == "judgements" and source.metadata not in ("all", ()):
+        raise InputError("data.judgements.metadata: judgements have no metadata. Leave the key out.")
     return [file for path in source.path for file in _files_at(kind, source, path)]
 
 
@@ -115,15 +130,23 @@ def _files_at(kind: str, source: SourceConfig, path: str) -> list[SourceFile]:
         # A name may hold the characters of a glob: what is there as it is written is meant.
         info = info_of(fs, root)
         if info is None and fsspec.core.has_magic(root):
-            found = fs.glob(_escaped(fs, root), detail=True)
-            names = sorted(name for name, one in found.items() if one["type"] == "file")
+            found = _listed(fs, _escaped(fs, root))
         else:
-            names = [root] * (info is not None and info["type"] == "file")
-    if info is not None and not names:
+            found = {root: info} if info is not None and info["type"] == "file" else {}
+    if info is not None and not found:
         raise InputError(f"{key}: no file at {path}. It is a folder; name its files, as in {path.rstrip('/')}/*.jsonl.")
-    if not names:
+    if not found:
         raise InputError(f"{key}: no file at {path}. Check the path; a folder needs a glob such as *.jsonl.")
-    return [_file(kind, source, fs, name) for name in names]
+    return [_file(kind, source, fs, name, found[name]) for name in sorted(found)]
+
+
+def _listed(fs: Any, pattern: str) -> dict[str, Mapping[str, Any]]:  # noqa: ANN401 - fsspec is untyped
+    """Return what a file system knows about the files of a glob: as it lists them, without a request for each."""
+    found = {name: one for name, one in fs.glob(pattern, detail=True).items() if one["type"] == "file"}
+    first = next(iter(found), None)
+    if first is None or _version(found[first]) == _version(fs.info(first)):
+        return found
+    return {name: fs.info(name) for name in found}  # some, as of HTTP, tell less in a list
 
 
 def _escaped(fs: Any, pattern: str) -> str:  # noqa: ANN401 - fsspec is untyped
@@ -136,8 +159,8 @@ def _escaped(fs: Any, pattern: str) -> str:  # noqa: ANN401 - fsspec is untyped
     return pattern
 
 
-def _file(kind: str, source: SourceConfig, fs: Any, name: str) -> SourceFile:  # noqa: ANN401 - fsspec is untyped
-    stamp, size = _version(fs, name)
+def _file(kind: str, source: SourceConfig, fs: Any, name: str, info: Mapping[str, Any]) -> SourceFile:  # noqa: ANN401
+    stamp, size = _version(info)
     return SourceFile.model_validate(
         {
             "kind": kind,
@@ -147,15 +170,16 @@ def _file(kind: str, source: SourceConfig, fs: Any, name: str) -> SourceFile:  #
             "stamp": stamp,
             "size": size,
             "columns": source.columns,
+            "metadata": () if kind == "judgements" else source.metadata,
             "storage_options": source.storage_options,
         }
     )
 
 
-def _version(fs: Any, name: str) -> tuple[str, int]:  # noqa: ANN401 - fsspec is untyped
-    info = fs.info(name)
+def _version(info: Mapping[str, Any]) -> tuple[str, int | None]:
     stamp = next((str(info[key]) for key in ("ETag", "etag", "blob_id", "mtime", "created") if info.get(key)), "")
-    return stamp, int(info.get("size") or 0)
+    size = info.get("size")
+    return stamp, None if size is None else int(size)
 
 
 def check_unchanged(file: SourceFile) -> None:
@@ -164,7 +188,8 @@ def check_unchanged(file: SourceFile) -> None:
     Raises:
         TransientError: it was written since.
     """
-    if _version(*open_uri(file.uri, file.storage_options)) != (file.stamp, file.size):
+    fs, path = open_uri(file.uri, file.storage_options)
+    if _version(fs.info(path)) != (file.stamp, file.size):
         raise TransientError(
             f"{file.uri}: the file was changed while the run read it. What was read of it is not used: give the same "
             f"command again when nothing writes to it."

@@ -156,13 +156,21 @@ def build_codes(trained: bytes, blocks: Iterable[Vectors]) -> Any:  # noqa: ANN4
     return index
 
 
-def store(blocks: Iterable[Vectors], dimension: int, dtype: VectorDType) -> Any:  # noqa: ANN401 - faiss is untyped
-    """Put blocks of vectors into a flat FAISS index of that precision, which loses nothing of them."""
+def store(blocks: Iterable[Vectors], dimension: int, dtype: VectorDType, rows: int = 0) -> Any:  # noqa: ANN401 - faiss is untyped
+    """Put blocks of vectors into a flat FAISS index of that precision, which loses nothing of them.
+
+    Args:
+        blocks: shape (n, dimension) each.
+        dimension: of the vectors.
+        dtype: in which they are kept.
+        rows: how many there will be, so that memory for them is taken once; else FAISS takes twice as much on the way.
+    """
     index: Any
     if dtype == "float16":
         index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     else:
         index = faiss.IndexFlatIP(dimension)
+    index.codes.resize(rows * index.code_size)  # adding to an index without vectors makes it smaller, and keeps this
     for block in blocks:
         index.add(in_float32(block))
     return index

@@ -48,10 +48,12 @@ def depth_for(wanted: Count) -> Count:
     return -(-(wanted + SPARE) // DEPTH_STEP) * DEPTH_STEP
 
 
-def nearest(shard: Shard, queries: Matrix, wanted: Ints, effort: Effort, device: str = "cpu") -> tuple[Ints, Ints]:
+def nearest(
+    shard: Shard, queries: Matrix, wanted: Ints, effort: Effort, device: str = "cpu", depth: int | None = None
+) -> tuple[Ints, Ints]:
     """Return the rows of the `wanted` nearest vectors of each query, exactly so many where there are.
 
-    Codes are asked for `refine_factor` times the depth of the deepest query, and the real vectors decide which of these
+    Codes are asked for `refine_factor` times the depth, and the real vectors decide which of these
     stay (Jegou et al., "Searching in one billion vectors: re-rank with source coding", 2011, section 2.2, with the
     vectors themselves for the codes).
 
@@ -61,6 +63,8 @@ def nearest(shard: Shard, queries: Matrix, wanted: Ints, effort: Effort, device:
         wanted: how many each query gets, at least 1, shape (queries,).
         effort: of no account where the shard has no codes.
         device: for exact search.
+        depth: how deep the codes are asked, at least what `depth_for` returns for the most that is wanted; None is
+            just that.
 
     Returns:
         The query's number, ascending, and the row, in no order within a query: int64 of shape (n,) each.
@@ -70,7 +74,8 @@ def nearest(shard: Shard, queries: Matrix, wanted: Ints, effort: Effort, device:
     best = Best(queries, shard, wanted)
     if len(queries) and len(shard.doc_key):
         set_nprobe(shard, effort.nprobe)
-        _add_proposed(shard, queries, best, effort.refine_factor)
+        depth = int(depth_for(int(wanted.max()))) if depth is None else depth
+        _add_proposed(shard, queries, best, depth, effort.refine_factor)
     return best.rows()
 
 
@@ -80,9 +85,8 @@ def set_nprobe(shard: Shard, nprobe: int) -> None:
         shard.inverted.nprobe = min(max(nprobe, 1), shard.inverted.nlist)
 
 
-def _add_proposed(shard: Shard, queries: Matrix, best: Best, refine_factor: int) -> None:
+def _add_proposed(shard: Shard, queries: Matrix, best: Best, depth: int, refine_factor: int) -> None:
     """Add the best of what the codes propose; all of it for queries of which more may be among the best."""
-    depth = int(depth_for(int(best.wanted.max())))
     proposed = min(depth * refine_factor, shard.flat.ntotal)
     bounds = bounds_of(queries, bfloat16=False)
     most = bounds.most(float(shard.lengths[0].max()))

@@ -74,10 +74,20 @@ class Search:
         k: how many documents that are not judged positive each query gets.
         effort: how hard the codes are searched; of no account where there are none.
         device: on which every vector is compared, where that is done.
+        asked: how many of the `k` each query gets, the best of them.
     """
 
-    def __init__(self, k: int, shard: Shard, effort: Effort = Effort(), device: str = "cpu") -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        k: int,
+        shard: Shard,
+        effort: Effort = Effort(),  # noqa: B008 - frozen
+        device: str = "cpu",
+        asked: int | None = None,
+    ) -> None:
+        """Search for `k`; give those that are `asked` for, all of them where nothing is said."""
         self.k, self.shard, self.effort, self.device = k, shard, effort, device
+        self.asked = k if asked is None else asked
 
     def __call__(self, queries: pa.Table, positives: pa.Table) -> pa.Table:
         """Return the candidates of a batch of queries in this shard (schema CANDIDATES), best first for each query.
@@ -87,20 +97,21 @@ class Search:
             positives: schema positive_vectors_schema, of these queries, wherever in the corpus they are.
 
         Each query gets the `k` best documents that are not judged positive for it, and the positives among and above
-        them. The depth of a query grows with its own positives in this shard, not with those of another.
+        them. The depth of a query grows with its own positives in this shard, not with those of another. Where fewer
+        are asked for, it gets the first rows of just that, up to the last that is asked for.
         """
         vectors = in_float32(matrix_of(queries.column("vector")))
         owner = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
         order = np.argsort(owner, kind="stable")
         positives, owner = positives.take(pa.array(order)), owner[order]
-        query, row = self._found(vectors, self._wanted(len(vectors), positives, owner))
+        query, row = self._found(vectors, self._positives_here(len(vectors), positives, owner))
 
         flags = self._flags(query, row, positives, owner)
         score, highest, mean = candidate_similarities(
             (self.shard.vectors, row), (vectors, query), (matrix_of(positives.column("vector")), owner)
         )
         order = in_order(query, score, self.shard.doc_key[row])
-        order = order[deepest(query[order], flags[order] != POSITIVE_DOCUMENT, self.k)]
+        order = order[deepest(query[order], flags[order] != POSITIVE_DOCUMENT, self.asked)]
         query, row = query[order], row[order]
         return pa.table(
             {
@@ -116,19 +127,22 @@ class Search:
             schema=CANDIDATES,
         )
 
-    def _wanted(self, queries: int, positives: pa.Table, owner: Ints) -> Ints:
+    def _positives_here(self, queries: int, positives: pa.Table, owner: Ints) -> Ints:
         here = self.shard.holds(numbers(positives, "doc_key"))
-        return np.asarray(self.k + np.bincount(owner[here], minlength=queries))
+        return np.bincount(owner[here], minlength=queries)
 
-    def _found(self, vectors: Matrix, wanted: Ints) -> tuple[Ints, Ints]:
-        """Return the query's number and the shard's row of everything found, flat, in the order of the queries."""
-        depths = depth_for(wanted)
+    def _found(self, vectors: Matrix, positives: Ints) -> tuple[Ints, Ints]:
+        """Return the query's number and the shard's row of everything found, flat, in the order of the queries.
+
+        Codes propose as many as for `k`, however few are asked for: what is asked for are the best of the same.
+        """
+        wanted, depths = self.asked + positives, depth_for(self.k + positives)
         nothing = np.zeros(0, dtype=np.int64)
         found = [(nothing, nothing)]
         for depth in np.unique(depths):
             asked = np.flatnonzero(depths == depth)
             of_asked = np.ascontiguousarray(vectors[asked])
-            query, row = nearest(self.shard, of_asked, wanted[asked], self.effort, self.device)
+            query, row = nearest(self.shard, of_asked, wanted[asked], self.effort, self.device, int(depth))
             found.append((asked[query], row))
         query = np.concatenate([query for query, _ in found])
         row = np.concatenate([row for _, row in found])

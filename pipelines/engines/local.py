@@ -13,7 +13,8 @@ class LocalEngine:
     def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
         """Do the work of every unit, in order."""
         del step, pool
-        make()(units)
+        if units:
+            make()(units)
 
     def close(self) -> None:
         """Nothing was started."""

@@ -21,6 +21,7 @@ from pipelines.execution import Execution, timed
 from pipelines.hardware import give_back_memory
 from pipelines.rows_so_far import RowsSoFar, note_of
 from pipelines.stages import Summary
+from pipelines.storage.arrow_layout import vectors_at
 from pipelines.storage.records import UNITS
 from pipelines.storage.run_directory import StageFolder
 
@@ -187,5 +188,5 @@ class TakeVectors:
 
 
 def _write(folder: StageFolder, unit: Unit, vectors: pa.Table) -> Stats:
-    file = folder.write_table(f"vectors/{unit.name}.arrow", vectors)
+    file = {**folder.write_table(f"vectors/{unit.name}.arrow", vectors), "vectors_at": vectors_at(vectors)}
     return {"file": file, "rows_out": vectors.num_rows, "dimension": vectors.schema.field("vector").type.list_size}

@@ -4,9 +4,11 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
@@ -17,16 +19,18 @@ from operators.vectors.index import IndexChoice, IndexConfig, Task, build_codes,
 from operators.vectors.rounding import lengths_of
 from operators.vectors.shard import vectors_of
 from pipelines.engines import Pool, Stats, Unit
-from pipelines.execution import Execution, timed
+from pipelines.execution import Completed, Execution, timed
 from pipelines.hardware import give_back_memory, share_of_cores
 from pipelines.stages import Stage, Summary
+from pipelines.stages.index_layout import Part, shards_of
+from pipelines.stages.index_sample import Encoded, read_sample
 from pipelines.storage.run_directory import StageFolder
 
-Part = Mapping[str, Any]
+Keys = npt.NDArray[np.int64]
 
 KEY_BYTES = 16 + 8  # of a document and its text, and two lengths
-# FAISS adds many vectors at a time faster than few: 16 default partitions are about 25 MB in float32.
-PARTS_AT_ONCE = 16
+# FAISS adds many vectors at a time faster than few, and many files are read at a time: 25 MB of 384 values in float32.
+ROWS_AT_ONCE = 16384
 # A trained quantizer goes on serving a corpus as long as at least so much of it was there when it was trained.
 STILL_KNOWN = 0.5
 
@@ -36,7 +40,7 @@ class BuildIndex(Stage):
     """Partitions of vectors -> shards: vectors.faiss, keys.npy, lengths.npy, and codes.faiss if the index has codes.
 
     A shard is kept under the digest of its partitions and of the quantizer: a corpus that grew gets new shards beside
-    the old ones, and these share the quantizer with them.
+    the old ones, or small ones in the place of smaller ones, and these share the quantizer with them.
 
     Attributes:
         config: which index.
@@ -78,11 +82,11 @@ class BuildIndex(Stage):
         choice = choose(self.config, task)
         execution.progress.say(f"index: {choice.factory} ({choice.why})")
         trained, train_seconds = self._trained(execution, choice, parts)
-        shards = _shards(parts, shard_rows, _built(execution, trained["name"]))
+        shards = shards_of(parts, shard_rows, _built(execution, trained["name"]))
         units = [
             Unit(_digest(trained["name"], *(part["digest"] for part in shard)), {"parts": shard}) for shard in shards
         ]
-        build = partial(BuildShard, execution.folder, encoded.folder, trained)
+        build = partial(BuildShard, execution.folder, _encoded(encoded), trained)
         pool = Pool(cpus=share_of_cores(len(units)), resources=self.resources)
         stats = execution.map("build", build, units, pool)
         return {
@@ -116,10 +120,14 @@ class BuildIndex(Stage):
             if same and known >= STILL_KNOWN * sum(digests.values()):
                 return before, 0.0
         unit = Unit(_digest(choice.factory, *digests), {"parts": list(parts)})
-        training = partial(Train, execution.folder, execution.inputs["encode"].folder, choice)
+        training = partial(Train, execution.folder, _encoded(execution.inputs["encode"]), choice)
         pool = Pool(cpus=share_of_cores(1), resources=self.resources)
         (stats,) = execution.map("train", training, [unit], pool)
         return stats, stats["bare_seconds"]
+
+
+def _encoded(stage: Completed) -> Encoded:
+    return Encoded(stage.folder, stage.manifest["dimension"], stage.manifest["vector_dtype"])
 
 
 def _digest(*names: str) -> str:
@@ -131,58 +139,24 @@ def _built(execution: Execution, trained: str) -> list[list[str]]:
     return [one["digests"] for one in execution.folder.done_units("build").values() if one["trained"] == trained]
 
 
-def _shards(parts: Sequence[Part], rows: int, built: Sequence[Sequence[str]]) -> list[list[Part]]:
-    """Take the shards that are there; fill others with whole partitions, up to `rows` documents each.
-
-    A partition without documents is in none, so that none is empty.
-    """
-    parts = [part for part in parts if part["rows"]]
-    starting: dict[str, list[Sequence[str]]] = {}
-    for digests in sorted(built, key=len, reverse=True):
-        starting.setdefault(digests[0], []).append(digests)
-    shards: list[list[Part]] = []
-    held, at = rows, 0
-    longest = max(map(len, built), default=1)
-    while at < len(parts):
-        there = [part["digest"] for part in parts[at : at + longest]]
-        known = next((one for one in starting.get(there[0], []) if there[: len(one)] == list(one)), None)
-        if known is not None:
-            shards.append(list(parts[at : at + len(known)]))
-            held, at = rows, at + len(known)
-            continue
-        if held + parts[at]["rows"] > rows:
-            shards.append([])
-            held = 0
-        shards[-1].append(parts[at])
-        held, at = held + parts[at]["rows"], at + 1
-    return shards
-
-
 class Train:
     """A sample of all partitions -> the trained, empty index."""
 
-    def __init__(self, folder: StageFolder, vectors: StageFolder, choice: IndexChoice) -> None:
-        self.folder, self.vectors, self.choice = folder, vectors, choice
+    def __init__(self, folder: StageFolder, encoded: Encoded, choice: IndexChoice) -> None:
+        self.folder, self.encoded, self.choice = folder, encoded, choice
 
     def __call__(self, unit: Unit) -> Stats:
         """Train on vectors taken at even distances over the whole corpus."""
         parts = unit.args["parts"]
-        total = sum(part["rows"] for part in parts)
-        wanted = np.unique(np.linspace(0, total - 1, self.choice.train_rows).astype(np.int64))
-        sample, first = [], 0
-        for part in parts:
-            rows = wanted[np.searchsorted(wanted, first) : np.searchsorted(wanted, first + part["rows"])] - first
-            first += part["rows"]
-            if len(rows):
-                sample.append(matrix_of(self.vectors.read_table(part, ["vector"]).column("vector"))[rows])
-        trained, seconds = timed(train, self.choice, np.concatenate(sample))
+        sample = read_sample(self.encoded, parts, self.choice.train_rows)
+        trained, seconds = timed(train, self.choice, sample)
         file = self.folder.write_bytes(f"trained/{unit.name}.faiss", trained)
         return {
             "name": unit.name,
             "file": file,
             "factory": self.choice.factory,
             "digests": [part["digest"] for part in parts],
-            "rows_out": len(wanted),
+            "rows_out": len(sample),
             "bare_seconds": seconds,
         }
 
@@ -190,40 +164,47 @@ class Train:
 class BuildShard:
     """Some partitions -> one shard."""
 
-    def __init__(self, folder: StageFolder, vectors: StageFolder, trained: Mapping[str, Any]) -> None:
-        self.folder, self.vectors, self.name = folder, vectors, trained["name"]
+    def __init__(self, folder: StageFolder, encoded: Encoded, trained: Mapping[str, Any]) -> None:
+        self.folder, self.encoded, self.name = folder, encoded, trained["name"]
         self.trained = None if trained["file"] is None else folder.content(trained["file"]).to_pybytes()
 
     def __call__(self, unit: Unit) -> Stats:
-        """Build one shard; its vectors and its codes are in memory one after the other."""
+        """Build one shard: every file is read once, and the codes are made of the vectors in memory."""
         parts, path, seconds = unit.args["parts"], f"shards/{unit.name}", 0.0
-        keys = [self.vectors.read_table(part, ["key", "text_key"]) for part in parts]
-        by_name = [np.concatenate([numbers(table, name) for table in keys]) for name in ("key", "text_key")]
-        files = [self.folder.write_bytes(f"{path}/keys.npy", _npy(np.stack(by_name)))]
-        first = next(self._blocks(parts))
-        flat = store(self._blocks(parts), first.shape[1], "float16" if first.dtype == np.float16 else "float32")
-        files.append(self.folder.write_path(f"{path}/vectors.faiss", partial(save, flat)))
-        files.append(self.folder.write_bytes(f"{path}/lengths.npy", _npy(lengths_of(vectors_of(flat)))))
+        keys = np.empty((2, sum(part["rows"] for part in parts)), np.int64)
+        flat = store(self._read(parts, keys), self.encoded.dimension, self.encoded.dtype, keys.shape[1])
+        files = [
+            self.folder.write_bytes(f"{path}/keys.npy", _npy(keys)),
+            self.folder.write_path(f"{path}/vectors.faiss", partial(save, flat)),
+            self.folder.write_bytes(f"{path}/lengths.npy", _npy(lengths_of(vectors_of(flat)))),
+        ]
+        if self.trained is not None:
+            vectors = vectors_of(flat)
+            blocks = (vectors[at : at + ROWS_AT_ONCE] for at in range(0, len(vectors), ROWS_AT_ONCE))
+            codes, seconds = timed(build_codes, self.trained, blocks)
+            files.append(self.folder.write_path(f"{path}/codes.faiss", partial(save, codes)))
+            del codes, vectors
         del flat
         give_back_memory()
-        if self.trained is not None:
-            codes, seconds = timed(build_codes, self.trained, self._blocks(parts))
-            files.append(self.folder.write_path(f"{path}/codes.faiss", partial(save, codes)))
-            del codes
-            give_back_memory()
         return {
             "folder": path,
             "files": files,
-            "rows_out": len(by_name[0]),
+            "rows_out": keys.shape[1],
             "digests": [part["digest"] for part in parts],
             "trained": self.name,
             "bare_seconds": seconds,
         }
 
-    def _blocks(self, parts: Sequence[Part]) -> Iterator[Vectors]:
-        for start in range(0, len(parts), PARTS_AT_ONCE):
-            tables = [self.vectors.read_table(part, ["vector"]) for part in parts[start : start + PARTS_AT_ONCE]]
-            yield matrix_of(pa.concat_tables(tables).column("vector"))
+    def _read(self, parts: Sequence[Part], keys: Keys) -> Iterator[Vectors]:
+        """Yield the vectors of partitions in blocks; fills the two rows of `keys` on the way."""
+        first = 0
+        ends = accumulate(part["rows"] for part in parts)
+        for _, several in groupby(zip(parts, ends, strict=True), lambda one: one[1] // ROWS_AT_ONCE):
+            table = pa.concat_tables(self.encoded.folder.read_tables([part for part, _ in several]))
+            block = slice(first, first + table.num_rows)
+            keys[0, block], keys[1, block] = numbers(table, "key"), numbers(table, "text_key")
+            first = block.stop
+            yield matrix_of(table.column("vector"))
 
 
 def _npy(array: Any) -> bytes:  # noqa: ANN401 - any numpy array

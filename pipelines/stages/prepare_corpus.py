@@ -25,6 +25,7 @@ from pipelines.storage.run_directory import StageFolder
 
 # Two identities of about 80 bytes for each document: a bucket stays near 40 MB.
 DOCUMENTS_PER_BUCKET = 250_000
+LARGE_FILE = 1 << 30
 # Which row of which partition repeats another.
 REPEATED = pa.schema({"part": pa.int32(), "row": pa.int32()})
 # Whole books as documents: what a worker holds of them at a time stays far below any memory budget.
@@ -62,7 +63,7 @@ class PrepareCorpus(Stage):
         folder = execution.folder
         reading = partial(ReadDocuments, folder, self)
         units = [
-            Unit(f"{i:05d}", {"file": i, "uri": file.uri, "bytes": file.size}) for i, file in enumerate(self.files)
+            Unit(f"{i:05d}", {"file": i, "uri": file.uri, "bytes": bytes_of(file)}) for i, file in enumerate(self.files)
         ]
         read_stats = execution.map("read", reading, units)
         parts = [part for stats in read_stats for part in stats["parts"]]
@@ -79,6 +80,7 @@ class PrepareCorpus(Stage):
             "replaced": [one["replaced"] for one in written if "replaced" in one],
             "rows_in": sum(stats["rows_in"] for stats in read_stats),
             "rows_out": sum(stats["rows_out"] for stats in written),
+            "empty_files": sum(not stats["rows_in"] for stats in read_stats),
             "dropped": added([*read_stats, *found], "dropped"),
             "dimension": one_dimension(
                 "corpus", {one: file.uri for file, stats in of_files for one in stats["dimensions"]}
@@ -107,6 +109,11 @@ class PrepareCorpus(Stage):
         route = partial(RouteDuplicates, execution.folder)
         gather = partial(WriteDocuments, execution.folder)
         return execution.shuffle("write", Shuffle(route, units, gather, parts, REPEATED))
+
+
+def bytes_of(file: SourceFile) -> int:
+    """Return the size of a source file; that of a large one, where its storage does not tell."""
+    return LARGE_FILE if file.size is None else file.size
 
 
 def partitions(tables: Iterator[pa.Table], rows: int | Literal["auto"]) -> Iterator[pa.Table]:

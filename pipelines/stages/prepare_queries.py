@@ -32,7 +32,7 @@ from pipelines.engines import Stats, Unit
 from pipelines.execution import Execution, added
 from pipelines.shuffle import Shuffle
 from pipelines.stages import Stage, Summary, part_name
-from pipelines.stages.prepare_corpus import AUTO_ROWS, counts_of, dimensions_in, encoded_digest, one_dimension
+from pipelines.stages.prepare_corpus import AUTO_ROWS, bytes_of, counts_of, dimensions_in, encoded_digest, one_dimension
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
@@ -74,7 +74,7 @@ class PrepareQueries(Stage):
     def run(self, execution: Execution) -> Summary:
         """Read both, find the judged documents in the corpus, and bring them together."""
         folder, corpus = execution.folder, execution.inputs["prepare/corpus"]
-        everything = Unit("all", {"bytes": sum(file.size for file in (*self.queries, *self.judgements))})
+        everything = Unit("all", {"bytes": sum(bytes_of(file) for file in (*self.queries, *self.judgements))})
         (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [everything])
         files = [(kind, file) for kind in ("documents", "duplicates", "dropped") for file in corpus.parts(kind)]
         units = [Unit(f"{i:05d}", {"kind": kind, "file": file}) for i, (kind, file) in enumerate(files)]
@@ -87,6 +87,7 @@ class PrepareQueries(Stage):
             "rows_in": read_stats["rows_in"],
             "rows_out": joined["rows_out"],
             "judgements": joined["judgements"],
+            "empty_files": read_stats["empty_files"],
             "dropped": added([read_stats, joined], "dropped"),
             "dimension": next(iter(read_stats["dimensions"]), None),
             "parts": {kind: joined[kind] for kind in ("queries", "judgements", "dropped_queries")},
@@ -102,10 +103,10 @@ class ReadQueries:
     def __call__(self, unit: Unit) -> Stats:
         """Read everything."""
         del unit  # there is one for all, and the stage knows the files
-        queries = pa.concat_tables(self._keyed_queries())
-        judgements = pa.concat_tables(
-            [with_keys(table) for _, table in self._tables(self.stage.judgements, judgements_of)]
-        )
+        asked = self._tables(self.stage.queries, queries_of)
+        judged_by = self._tables(self.stage.judgements, judgements_of)
+        queries = pa.concat_tables(self._keyed_queries(asked))
+        judgements = pa.concat_tables([with_keys(table) for _, table in judged_by])
         judgements = judged_by_labels(self.stage.judgements[0].uri, judgements, self.stage.positive_labels)
         queries = self._once_each(queries)
         unknown = ~np.isin(numbers(judgements, "query_key"), numbers(queries, "query_key"))
@@ -128,13 +129,18 @@ class ReadQueries:
             "rows_out": judged.queries.num_rows,
             "dropped": dropped,
             "dimensions": dimensions_in(queries),
+            "empty_files": len(self._uris() - {file.uri for file, _ in [*asked, *judged_by]}),
             "files": files,
         }
 
-    def _keyed_queries(self) -> list[pa.Table]:
-        """Read the queries: their keys, and vectors of one length where they came with some."""
+    def _uris(self) -> set[str]:
+        return {file.uri for file in [*self.stage.queries, *self.stage.judgements]}
+
+    @staticmethod
+    def _keyed_queries(tables: Sequence[tuple[SourceFile, pa.Table]]) -> list[pa.Table]:
+        """Give the queries their keys; their vectors have one length where they came with some."""
         keyed, lengths = [], dict[int, str]()
-        for file, table in self._tables(self.stage.queries, queries_of):
+        for file, table in tables:
             keyed.append(key_queries(table))
             lengths.update(dict.fromkeys(dimensions_in(table), file.uri))
         one_dimension("queries", lengths)
@@ -144,7 +150,7 @@ class ReadQueries:
     def _tables(files: Sequence[SourceFile], of_pairs: Any) -> list[tuple[SourceFile, pa.Table]]:  # noqa: ANN401 - a function
         tables = [(file, table) for file in files for table in read(file)]
         if not tables:
-            raise InputError(f"{files[0].uri}: the file has no rows. Add some, or leave the file out.")
+            raise InputError(f"{files[0].uri}: no {files[0].kind} file has rows. Give at least one file with rows.")
         return [(file, of_pairs(table) if file.kind == "pairs" else table) for file, table in tables]
 
     @staticmethod

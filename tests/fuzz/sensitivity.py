@@ -109,7 +109,7 @@ PATCHES: Sequence[Patch] = (
     ),
     Patch(
         "partitions without documents",
-        "pipelines/stages/index.py",
+        "pipelines/stages/index_layout.py",
         'parts = [part for part in parts if part["rows"]]',
         "parts = list(parts)",
     ),

@@ -339,7 +339,7 @@ def test_verify_tells_its_result_by_the_exit_status(finished: Path, tmp_path: Pa
 def test_a_refusal_removes_nothing_that_was_there_before(finished: Path, data: dict[str, Any], tmp_path: Path) -> None:
     """The corpus is written again, and then the selection cannot be: a folder is where its file belongs."""
     folder = copied(finished, tmp_path / "run")
-    (next(folder.glob("prepare/corpus/*/documents/part-00000.arrow"))).unlink()
+    (next(folder.glob("prepare/corpus/*/deduplicated/part-00000.arrow"))).unlink()
     occupied = next(folder.glob("select/*/negatives/part-00000.parquet"))
     occupied.unlink()
     occupied.mkdir()

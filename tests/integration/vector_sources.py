@@ -12,14 +12,21 @@ from pipelines.config import Config
 DOCUMENTS, QUERIES, DIMENSION = 120, 24, 8
 
 
-def vector_sources(folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Write a corpus, queries and judgements with vectors, and return the `data` section for them."""
+def vector_sources(folder: Path, seed: int = 0, documents: int = DOCUMENTS, groups: int = 0) -> dict[str, Any]:
+    """Write a corpus, queries and judgements with vectors, and return the `data` section for them.
+
+    With groups, alike documents stand side by side.
+    """
     generator = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
+    vectors = generator.standard_normal((documents, DIMENSION)).astype(np.float32)
+    if groups:
+        centres = generator.standard_normal((groups, DIMENSION)).astype(np.float32)
+        vectors = 0.3 * vectors + centres[np.arange(documents) * groups // documents]
     corpus = {
-        "doc_id": [f"d{n}" for n in range(DOCUMENTS)],
-        "text": [f"document {n // 2 if n % 10 == 1 else n}" for n in range(DOCUMENTS)],
-        "vector": list(generator.standard_normal((DOCUMENTS, DIMENSION)).astype(np.float32)),
+        "doc_id": [f"d{n}" for n in range(documents)],
+        "text": [f"document {n // 2 if n % 10 == 1 else n}" for n in range(documents)],
+        "vector": list(vectors),
     }
     queries = {
         "query_id": [f"q{n}" for n in range(QUERIES)],

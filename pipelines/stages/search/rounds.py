@@ -1,19 +1,26 @@
-"""A round of search: every shard with every partition of queries, each by itself, then all shards merged."""
+"""A round of search: every shard gives its best for every partition of queries, then all shards are merged.
 
-from collections.abc import Sequence
+A shard is asked for its share of the k best and a little more, so what is written hardly grows with their number. Where
+the merge shows that a shard may have more of the k best, it is asked again, for those queries alone, and merged again.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from operators.schemas import POSITIVES, numbers
+from operators.schemas import CANDIDATES, POSITIVES, concat, numbers
 from operators.vectors.merge import Merge
+from operators.vectors.missing import MISSING, asked_of, cut_lists, missing_rows, still_missing
 from operators.vectors.nearest import Effort
 from operators.vectors.search import Search
 from pipelines.engines import Stats, Unit
-from pipelines.execution import Completed, Execution, timed
+from pipelines.execution import Completed, Execution, Work, timed
 from pipelines.hardware import share_of_cores
 from pipelines.stages.search.shards import OpenShards, Searchers
 from pipelines.storage.records import Record
@@ -60,80 +67,186 @@ def search_round(
         only: for each partition the file, in the stage's folder, of a table whose `query_key` are to be searched, or
             None where none of them is; all, where nothing is given.
     """
-    shards = searching.index.parts("shards")
+    round_ = Round(execution, searching, k, queries, only)
     parts = [q for q in range(len(queries)) if not only or only[q] is not None]
-    # Shard by shard: a worker that has fetched one streams the query partitions through it.
-    units = [
-        (
-            q,
-            Unit(
-                f"{s:05d}-{q:05d}",
-                {"shard": shard, "part": q, "queries": queries[q], "only": only[q] if only else None},
-            ),
-        )
-        for s, shard in enumerate(shards)
-        for q in parts
-    ]
-    pool = searching.searchers.pool
-    if not pool.stateful:
-        pool = replace(pool, cpus=share_of_cores(len(units)))
-    merge = partial(MergeShards, execution.folder, searching.queries.folder, queries, k)
-    work = partial(SearchShard, execution.folder, searching, k)
-    found = execution.map(f"search-{k}", work, [unit for _, unit in units], pool)
-    of_part: dict[int, list[Stats]] = {}
-    for (q, _), one in zip(units, found, strict=True):
-        of_part.setdefault(q, []).append(one)
-    merging = [Unit(f"{q:05d}", {"part": q, "found": some}) for q, some in of_part.items()]
-    merged = dict(zip(of_part, execution.map(f"merge-{k}", merge, merging), strict=True))
+    merged = round_.merged_before(parts)
+    merged |= round_.first([q for q in parts if q not in merged])
+    merged |= round_.again({q: one for q, one in merged.items() if one["missing"] is not None})
+    for name in ("found", "first", "missing", "again"):  # a partition that is merged is not searched again
+        execution.folder.clear(f"{name}-{k}")
     return Found(
-        parts=[{**one["file"], "rows": one["rows_out"], "part": q} for q, one in merged.items()],
-        bare_seconds=sum(one["bare_seconds"] for one in merged.values()),
+        parts=[{**merged[q]["file"], "rows": merged[q]["rows_out"], "part": q} for q in parts],
+        bare_seconds=sum(merged[q]["bare_seconds"] for q in parts),
     )
 
 
-class SearchShard:
-    """A shard and a partition of queries -> what the shard has for them."""
+@dataclass(frozen=True)
+class Round:
+    """The steps of a round; see `search_round`. Partitions of queries go by their number."""
 
-    def __init__(self, folder: StageFolder, searching: Searching, k: int) -> None:
-        self.folder, self.searching, self.k = folder, searching, k
+    execution: Execution
+    searching: Searching
+    k: int
+    queries: Sequence[Record]
+    only: Sequence[Record | None]
+
+    def merged_before(self, parts: Sequence[int]) -> dict[int, Stats]:
+        """Return the partitions of which nothing is missing since an earlier run, and what their merge said."""
+        names = {f"{q:05d}": q for q in parts}
+        first, again = (self.execution.done(f"{step}-{self.k}", list(names)) for step in ("merge", "merge-again"))
+        whole = {name: one for name, one in first.items() if one["missing"] is None}
+        return {names[name]: one for name, one in {**whole, **again}.items()}
+
+    def first(self, parts: Sequence[int]) -> dict[int, Stats]:
+        """Ask every shard for its share of `k`, and a little more; return what merging said of each partition."""
+        shards = self.searching.index.parts("shards")
+        documents = sum(shard["rows"] for shard in shards)
+        asked = [asked_of(self.k, shard["rows"], documents) for shard in shards]
+        # Shard by shard: a worker that has fetched one streams the query partitions through it.
+        units = [(s, q, {"asked": asked[s], "missing": None}) for s in range(len(shards)) for q in parts]
+        found = self._searched(f"search-{self.k}", "found", units)
+        cut = [(asked[s], shard["rows"]) for s, shard in enumerate(shards)]
+        merge = partial(MergeShards, self.execution.folder, self.searching.queries.folder, self.k, cut)
+        return self._merged(f"merge-{self.k}", merge, {q: {"found": found[q]} for q in parts})
+
+    def again(self, short: Mapping[int, Stats]) -> dict[int, Stats]:
+        """Ask the shards that may have more for all they have; return what merging said of each partition."""
+        pairs = sorted((s, q) for q, one in short.items() for s in one["missing"]["shards"])
+        units = [(s, q, {"asked": self.k, "missing": short[q]["missing"]["file"]}) for s, q in pairs]
+        found = self._searched(f"search-again-{self.k}", "again", units)
+        merge = partial(MergeAgain, self.execution.folder, self.searching.queries.folder, self.k)
+        return self._merged(
+            f"merge-again-{self.k}", merge, {q: {"first": brief(one), "found": found[q]} for q, one in short.items()}
+        )
+
+    def _searched(
+        self, step: str, place: str, units: Sequence[tuple[int, int, dict[str, Any]]]
+    ) -> dict[int, list[dict[str, Any]]]:
+        """Search shards with partitions, (shard, partition, what else); return what was found for each partition."""
+        shards = self.searching.index.parts("shards")
+        todo = []
+        for s, q, more in units:
+            only = self.only[q] if self.only else None
+            args = {"shard": shards[s], "number": s, "part": q, "queries": self.queries[q], "only": only, **more}
+            todo.append(Unit(f"{s:05d}-{q:05d}", args))
+        pool = self.searching.searchers.pool
+        if not pool.stateful:
+            pool = replace(pool, cpus=share_of_cores(len(units)))
+        work = partial(SearchShard, self.execution.folder, self.searching, self.k, place)
+        found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for (_, q, _), one in zip(units, self.execution.map(step, work, todo, pool), strict=True):
+            found[q].append(brief(one))
+        return found
+
+    def _merged(self, step: str, merge: Callable[[], Work], parts: Mapping[int, Mapping[str, Any]]) -> dict[int, Stats]:
+        units = [Unit(f"{q:05d}", {"part": q, "queries": self.queries[q], **args}) for q, args in parts.items()]
+        return dict(zip(parts, self.execution.map(step, merge, units), strict=True))
+
+
+class SearchShard:
+    """A shard and a partition of queries -> what the shard has for them, or what of it was missing."""
+
+    def __init__(self, folder: StageFolder, searching: Searching, k: int, place: str) -> None:
+        self.folder, self.searching, self.k, self.place = folder, searching, k, place
         self.shards = OpenShards(searching.index.folder, searching.searchers.cache)
 
     def __call__(self, unit: Unit) -> Stats:
         """Search one shard with one partition."""
-        folder, positives = self.searching.positives
-        queries = self.searching.queries.folder.read_table(unit.args["queries"])
-        judged = folder.read_table(positives[unit.args["part"]]["file"])
-        if unit.args["only"] is not None:
-            asked = numbers(self.folder.read_table(unit.args["only"]), "query_key")
+        args, (folder, positives) = unit.args, self.searching.positives
+        queries = self.searching.queries.folder.read_table(args["queries"])
+        judged = folder.read_table(positives[args["part"]]["file"])
+        wanted = args["missing"] or args["only"]
+        if wanted is not None:
+            wanted = self.folder.read_table(wanted)
+            if args["missing"] is not None:
+                wanted = wanted.filter(pc.field("shard") == args["number"])
+            asked = numbers(wanted, "query_key")
             queries = queries.filter(pa.array(np.isin(numbers(queries, "key"), asked)))
             judged = judged.filter(pa.array(np.isin(numbers(judged, "query_key"), asked)))
-        shard = self.shards.open(unit.args["shard"])
-        search = Search(self.k, shard, self.searching.effort, self.searching.searchers.device)
+        shard = self.shards.open(args["shard"])
+        device = self.searching.searchers.device
+        search = Search(self.k, shard, self.searching.effort, device, args["asked"])
         candidates, seconds = timed(search, queries, judged)
-        file = self.folder.write_table(f"found-{self.k}/{unit.name}.arrow", candidates)
+        if args["missing"] is not None:
+            candidates = missing_rows(candidates, wanted)
+        file = self.folder.write_table(f"{self.place}-{self.k}/{unit.name}.arrow", candidates)
         return {"file": file, "rows_out": candidates.num_rows, "bare_seconds": seconds}
 
 
 @dataclass(frozen=True)
 class MergeShards:
-    """What all shards found for a partition of queries -> its candidates."""
+    """What all shards found for a partition of queries -> its candidates, and which lists may lack some of them.
+
+    Attributes:
+        folder: of the stage.
+        encoded: where the queries are.
+        k: how many documents that are not judged positive.
+        lists: for how many each shard was asked, and how many documents it has.
+    """
 
     folder: StageFolder
     encoded: StageFolder
-    queries: Sequence[Record]
+    k: int
+    lists: Sequence[tuple[int, int]]
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Merge one partition, a few shards at a time: no more rows than two rankings have are in memory."""
+        keys = numbers(self.encoded.read_table(unit.args["queries"], ["key"]), "key")
+        merge, found = Merge(self.k), unit.args["found"]
+        merged, missing = CANDIDATES.empty_table(), MISSING.empty_table()
+        for shards in portions([one["rows_out"] for one in found], self.k * len(keys)):
+            tables = {shard: self.folder.read_table(found[shard]["file"]) for shard in shards}
+            merged = merge(keys, [merged, *tables.values()])
+            cut = [cut_lists(table, shard, *self.lists[shard]) for shard, table in tables.items()]
+            missing = still_missing(concat([missing, *cut], MISSING), merged, self.k)
+        part = f"part-{unit.args['part']:05d}"
+        stats = {"rows_out": merged.num_rows, "bare_seconds": sum(one["bare_seconds"] for one in found)}
+        if not missing.num_rows:
+            file = self.folder.write_table(f"merged-{self.k}/{part}.parquet", merged)
+            return {**stats, "file": file, "missing": None}
+        shards = np.unique(numbers(missing, "shard")).tolist()
+        lists = self.folder.write_table(f"missing-{self.k}/{part}.arrow", missing)
+        file = self.folder.write_table(f"first-{self.k}/{part}.arrow", merged)
+        return {**stats, "file": file, "missing": {"file": lists, "shards": shards}}
+
+
+@dataclass(frozen=True)
+class MergeAgain:
+    """The candidates of a partition of queries, and what of them was missing -> all of its candidates."""
+
+    folder: StageFolder
+    encoded: StageFolder
     k: int
 
     def __call__(self, unit: Unit) -> Stats:
-        """Merge one partition, a shard at a time: no more than two of them are in memory."""
-        part, searched = unit.args["part"], unit.args["found"]
-        keys = numbers(self.encoded.read_table(self.queries[part], ["key"]), "key")
-        merge = Merge(self.k)
-        candidates = merge(keys, [self.folder.read_table(searched[0]["file"])])
-        for one in searched[1:]:
-            candidates = merge(keys, [candidates, self.folder.read_table(one["file"])])
-        file = self.folder.write_table(f"merged-{self.k}/part-{part:05d}.parquet", candidates)
-        seconds = sum(one["bare_seconds"] for one in searched)
-        return {"file": file, "rows_out": candidates.num_rows, "bare_seconds": seconds}
+        """Merge one partition."""
+        keys = numbers(self.encoded.read_table(unit.args["queries"], ["key"]), "key")
+        merge, first, found = Merge(self.k), unit.args["first"], unit.args["found"]
+        merged = self.folder.read_table(first["file"])
+        for shards in portions([one["rows_out"] for one in found], self.k * len(keys)):
+            merged = merge(keys, [merged, *(self.folder.read_table(found[shard]["file"]) for shard in shards)])
+        file = self.folder.write_table(f"merged-{self.k}/part-{unit.args['part']:05d}.parquet", merged)
+        seconds = sum(one["bare_seconds"] for one in [first, *found])
+        return {"file": file, "rows_out": merged.num_rows, "bare_seconds": seconds, "missing": None}
+
+
+def brief(stats: Stats) -> dict[str, Any]:
+    """Return what merging wants to know of a unit."""
+    return {name: stats[name] for name in ("file", "rows_out", "bare_seconds")}
+
+
+def portions(rows: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Yield the numbers of files that have so many rows each, in pieces of at most that many rows, or of one file."""
+    piece: list[int] = []
+    held = 0
+    for number, count in enumerate(rows):
+        if piece and held + count > most:
+            yield piece
+            piece, held = [], 0
+        piece.append(number)
+        held += count
+    if piece:
+        yield piece
 
 
 def positives_of(folder: StageFolder, part: Record) -> pa.Table:

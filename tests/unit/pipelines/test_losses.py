@@ -25,3 +25,10 @@ def test_every_round_of_search_that_missed_its_recall_is_named() -> None:
     assert losses("search/all", everyone) == ["search/all: recall@80 0.900; so"]
     deeper = {"rows_in": 5, "dropped": {}, "rounds": [{"recall": one} for one in (reached, None, missed)]}
     assert losses("search/short", deeper) == ["search/short: recall@80 0.900; so"]
+
+
+def test_source_files_without_rows_are_counted() -> None:
+    manifest = {"rows_in": 10, "dropped": {}, "empty_files": 2}
+    assert losses("prepare/corpus", manifest) == ["prepare/corpus: 2 source files have no rows"]
+    assert losses("prepare/queries", {**manifest, "empty_files": 1}) == ["prepare/queries: 1 source file has no rows"]
+    assert not losses("prepare/corpus", {**manifest, "empty_files": 0})

@@ -112,3 +112,18 @@ def test_a_damaged_record_costs_its_units_alone(folder: StageFolder) -> None:
     folder.write_bytes(first, folder.read_bytes(first)[:-2])
     assert StepProgress(step, frozenset(map(str, range(6)))).done.keys() == {"3", "4", "5"}
     assert first not in folder.found("_units")
+
+
+def test_a_unit_whose_file_was_removed_is_seen_when_it_is_done_again(folder: StageFolder) -> None:
+    step = Step(folder, "step")
+
+    def write() -> dict[str, Any]:
+        return {"file": folder.write_bytes("one.npy", b"123"), "rows_out": 1}
+
+    for _ in range(2):
+        progress = StepProgress(step, frozenset({"one"}))
+        with step.committing("one") as commits:
+            commits.once("one", write)
+        progress.look()
+        assert progress.done.keys() == {"one"}
+        folder.remove("one.npy")

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.documents.check import check
 from operators.documents.judge import judged_by_labels, with_keys
-from operators.documents.read import check, read
+from operators.documents.read import read
 from operators.documents.sources import DataConfig
 from operators.errors import InputError
 from tests.unit.operators.documents.files import WRITERS, Row, file_of, refusal_of
@@ -57,8 +58,8 @@ def test_words_are_refused_with_the_labels_there_are_until_some_are_positive(
     with pytest.raises(InputError, match=r"'0', 'CONTRADICT', 'SUPPORT'.*data\.positive_labels"):
         _judged(path)
     with pytest.raises(InputError, match=r"data\.positive_labels"):
-        check(file_of(path, "judgements"))
-    check(file_of(path, "judgements"), ("SUPPORT",))
+        check([file_of(path, "judgements")])
+    check([file_of(path, "judgements")], ("SUPPORT",))
     assert _judged(path, positive=["SUPPORT"]) == [1, 0, 0, 1]
     assert _judged(path, positive=["SUPPORT", 0]) == [1, 0, 1, 1]
     with pytest.raises(InputError, match=r"'SUPORT', which is no label.*'SUPPORT'"):

@@ -22,7 +22,7 @@ from operators.documents.read import read
 from operators.errors import InputError
 from operators.schemas import numbers
 from operators.segments import row_of
-from tests.unit.operators.documents.files import Row, as_jsonl, file_of, read_all
+from tests.unit.operators.documents.files import WRITERS, Row, as_jsonl, file_of, read_all
 
 
 def _strict(text: str | None) -> Any:  # noqa: ANN401 - any JSON
@@ -136,3 +136,47 @@ def test_the_metadata_of_a_query_holds_for_all_its_pairs(
             if set(different) != {"null"}:
                 expected[name] = next(iter(different.values())) if len(different) == 1 else list(different.values())
         assert (_strict(query["metadata"]) or {}) == expected
+
+
+# Columns that are left out
+
+WIDE: list[Row] = [
+    {
+        "id": str(i),
+        "title": "t",
+        "text": "x",
+        "a": {"b": i},
+        "a.b": f"y{i}",
+        "lang": "en" if i % 2 else None,
+        "blob": [i],
+    }
+    for i in range(5)
+]
+
+
+@pytest.mark.parametrize("name", ["x.parquet", "x.jsonl", "x.csv", "x.tsv"])
+@pytest.mark.parametrize(
+    "metadata",
+    ["all", "none", [], ["lang"], ["a.b"], ["a"], ["title", "lang"], ["a", "a.b", "blob"], ["lang", "nowhere"]],
+)
+def test_metadata_keeps_the_columns_that_are_named(tmp_path: Path, name: str, metadata: str | list[str]) -> None:
+    flat = [{**row, "a": row["id"], "blob": "z", "lang": row["lang"] or ""} for row in WIDE]
+    rows = flat if name in ("x.csv", "x.tsv") else WIDE
+    (tmp_path / name).write_bytes(WRITERS[name](rows))
+    table = read_all(tmp_path / name, metadata=metadata)
+    names = [one for one in rows[0] if one not in ("id", "text") and (metadata == "all" or one in metadata)]
+    wanted = [{one: row[one] for one in names if row[one] not in (None, "")} or None for row in rows]
+    assert [_strict(text) for text in table.column("metadata").to_pylist()] == wanted
+    assert table.drop_columns("metadata").equals(read_all(tmp_path / name).drop_columns("metadata"))
+
+
+def test_columns_of_parquet_that_are_left_out_are_not_read(tmp_path: Path) -> None:
+    """One is damaged: whoever reads it is refused."""
+    path = tmp_path / "x.parquet"
+    table = pa.table({"id": ["1"], "text": ["x"], "lang": ["en"], "page": ["0123456789" * 50]})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    path.write_bytes(path.read_bytes().replace(b"0123456789", b"9876543210"))
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        read_all(path)
+    assert read_all(path, metadata=["lang"]).column("metadata").to_pylist() == ['{"lang": "en"}']
+    assert read_all(path, metadata="none").column("metadata").to_pylist() == [None]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from operators.documents import rows as reading
-from operators.documents.read import check
+from operators.documents.check import check
 from operators.documents.rows import ROWS_AT_ONCE
 from operators.errors import InputError
 from tests.unit.operators.documents.files import (
@@ -123,7 +123,6 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         ("x.jsonl", WRITERS["x.parquet"](DOCUMENTS)),
         ("x.jsonl", b'{"id": "1", "text": "\xff\xfe"}\n'),
         ("x.csv", b"id,text\n1,\xff\xfe\n"),
-        ("x.csv", b""),
     ],
 )
 def test_a_file_of_another_format_or_cut_short_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
@@ -138,13 +137,13 @@ def test_a_file_of_another_format_or_cut_short_is_refused(tmp_path: Path, name: 
 def test_check_refuses_a_file_without_rows(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=re.escape(name)):
-        check(file_of(tmp_path / name))
+        check([file_of(tmp_path / name)])
 
 
 def test_check_reads_no_more_than_the_first_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "ROWS_AT_ONCE", 2)
     (tmp_path / "x.jsonl").write_text('{"id": "1", "text": "x"}\n' * 2 + "broken\n")
-    check(file_of(tmp_path / "x.jsonl"))
+    check([file_of(tmp_path / "x.jsonl")])
     assert "line 3" in refusal_of(tmp_path / "x.jsonl")
 
 

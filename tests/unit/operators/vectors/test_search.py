@@ -187,10 +187,10 @@ def test_a_query_with_many_positives_does_not_deepen_the_search_of_the_others(mo
     asked: list[tuple[int, int]] = []
 
     def watched(
-        shard: Shard, queries: npt.NDArray[np.float32], wanted: Ints, effort: Effort, device: str
+        shard: Shard, queries: npt.NDArray[np.float32], wanted: Ints, effort: Effort, device: str, depth: int
     ) -> tuple[Ints, Ints]:
         asked.append((len(queries), int(wanted.max())))
-        return nearest(shard, queries, wanted, effort, device)
+        return nearest(shard, queries, wanted, effort, device, depth)
 
     monkeypatch.setattr(search_module, "nearest", watched)
     given_collection = collection(900, [1, 1, 400, 1, 1], seed=3)
