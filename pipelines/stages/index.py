@@ -86,7 +86,9 @@ class BuildIndex(Stage):
         units = [
             Unit(_digest(trained["name"], *(part["digest"] for part in shard)), {"parts": shard}) for shard in shards
         ]
-        build = partial(BuildShard, execution.folder, _encoded(encoded), trained)
+        # Not all that was said of the training: it names every partition, and each batch of units brings this anew.
+        quantizer = {name: trained[name] for name in ("name", "file")}
+        build = partial(BuildShard, execution.folder, _encoded(encoded), quantizer)
         pool = Pool(cpus=share_of_cores(len(units)), resources=self.resources)
         stats = execution.map("build", build, units, pool)
         return {

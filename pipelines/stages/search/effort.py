@@ -1,8 +1,7 @@
 """Tune the effort of a search: sample the queries, try every shard with them, choose for all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from operators.vectors.precision import in_float32
 from operators.vectors.search import SearchConfig
 from operators.vectors.tune import SAMPLE, Space, Tuned, nprobes_to_try, refine_factors_to_try, trial, tune
 from pipelines.engines import Pool, Stats, Unit
-from pipelines.execution import Completed, Execution
+from pipelines.execution import Execution
 from pipelines.hardware import share_of_cores
 from pipelines.stages.search.shards import OpenShards, Searchers
 from pipelines.storage.records import Record
@@ -40,8 +39,9 @@ def tuned_effort(
     factory = index.manifest["choice"]["factory"]
     if factory == EXACT:
         return None
-    sampling = partial(SampleQueries, execution.folder, encoded, config.k, only)
-    everything = Unit("all", {"bytes": sum(part["bytes"] for part in encoded.parts("queries"))})
+    schema = vectors_schema(encoded.manifest["dimension"], encoded.manifest["vector_dtype"])
+    sampling = partial(SampleQueries, execution.folder, encoded.folder, schema, config.k)
+    everything = Unit("all", {"queries": encoded.parts("queries"), "only": list(only)})
     (sample,) = execution.map(f"sample-{config.k}", sampling, [everything])
     shards = index.parts("shards")
     units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(shards)]
@@ -73,34 +73,29 @@ def line_of(tuned: Tuned) -> str:
 class SampleQueries:
     """All queries, or those that are meant -> a random sample of them."""
 
-    def __init__(self, folder: StageFolder, encoded: Completed, k: int, only: Sequence[Record | None]) -> None:
-        self.folder, self.encoded, self.k, self.only = folder, encoded, k, only
+    def __init__(self, folder: StageFolder, encoded: StageFolder, schema: pa.Schema, k: int) -> None:
+        self.folder, self.encoded, self.schema, self.k = folder, encoded, schema, k
 
     def __call__(self, unit: Unit) -> Stats:
         """Take the sample."""
-        del unit
-        parts = self.encoded.parts("queries")
-        first = np.cumsum([0, *(self._count(i, part) for i, part in enumerate(parts))])
+        parts, only = unit.args["queries"], unit.args["only"]
+        counts = [len(self._asked(one)) for one in only] if only else [part["rows"] for part in parts]
+        first = np.cumsum([0, *counts])
         population = int(first[-1])
         size = min(SAMPLE, population)
         wanted = np.sort(np.random.default_rng(SEED).choice(population, size, replace=False))
         tables = []
         for number in np.unique(np.searchsorted(first, wanted, side="right") - 1):
             rows = wanted[(wanted >= first[number]) & (wanted < first[number + 1])] - first[number]
-            table = self.encoded.folder.read_table(parts[number])
-            if self.only:
-                table = table.filter(pa.array(np.isin(numbers(table, "key"), self._asked(number))))
+            table = self.encoded.read_table(parts[number])
+            if only:
+                table = table.filter(pa.array(np.isin(numbers(table, "key"), self._asked(only[number]))))
             tables.append(table.take(rows))
-        manifest: Mapping[str, Any] = self.encoded.manifest
-        sample = concat(tables, vectors_schema(manifest["dimension"], manifest["vector_dtype"]))
+        sample = concat(tables, self.schema)
         file = self.folder.write_table(f"sample-{self.k}/queries.arrow", sample)
         return {"file": file, "rows_out": sample.num_rows, "population": population}
 
-    def _count(self, number: int, part: Mapping[str, Any]) -> int:
-        return len(self._asked(number)) if self.only else part["rows"]
-
-    def _asked(self, number: int) -> npt.NDArray[np.int64]:
-        file = self.only[number]
+    def _asked(self, file: Record | None) -> npt.NDArray[np.int64]:
         return np.zeros(0, np.int64) if file is None else numbers(self.folder.read_table(file), "query_key")
 
 

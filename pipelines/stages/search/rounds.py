@@ -123,16 +123,20 @@ class Round:
         self, step: str, place: str, units: Sequence[tuple[int, int, dict[str, Any]]]
     ) -> dict[int, list[dict[str, Any]]]:
         """Search shards with partitions, (shard, partition, what else); return what was found for each partition."""
-        shards = self.searching.index.parts("shards")
+        searching, (carried, positives) = self.searching, self.searching.positives
+        shards = searching.index.parts("shards")
         todo = []
         for s, q, more in units:
             only = self.only[q] if self.only else None
-            args = {"shard": shards[s], "number": s, "part": q, "queries": self.queries[q], "only": only, **more}
-            todo.append(Unit(f"{s:05d}-{q:05d}", args))
-        pool = self.searching.searchers.pool
+            args = {"shard": shards[s], "number": s, "queries": self.queries[q], "positives": positives[q]["file"]}
+            todo.append(Unit(f"{s:05d}-{q:05d}", {**args, "only": only, **more}))
+        pool = searching.searchers.pool
         if not pool.stateful:
             pool = replace(pool, cpus=share_of_cores(len(units)))
-        work = partial(SearchShard, self.execution.folder, self.searching, self.k, place)
+        # Folders and no manifests, which grow with the corpus: a worker gets the work anew with each batch of units.
+        folders = {"index": searching.index.folder, "queries": searching.queries.folder, "positives": carried}
+        folders["found"] = self.execution.folder
+        work = partial(SearchShard, folders, searching.searchers, searching.effort, self.k, place)
         found: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for (_, q, _), one in zip(units, self.execution.map(step, work, todo, pool), strict=True):
             found[q].append(brief(one))
@@ -146,30 +150,31 @@ class Round:
 class SearchShard:
     """A shard and a partition of queries -> what the shard has for them, or what of it was missing."""
 
-    def __init__(self, folder: StageFolder, searching: Searching, k: int, place: str) -> None:
-        self.folder, self.searching, self.k, self.place = folder, searching, k, place
-        self.shards = OpenShards(searching.index.folder, searching.searchers.cache)
+    def __init__(
+        self, folders: Mapping[str, StageFolder], searchers: Searchers, effort: Effort, k: int, place: str
+    ) -> None:
+        self.folders, self.device, self.effort, self.k, self.place = folders, searchers.device, effort, k, place
+        self.shards = OpenShards(folders["index"], searchers.cache)
 
     def __call__(self, unit: Unit) -> Stats:
         """Search one shard with one partition."""
-        args, (folder, positives) = unit.args, self.searching.positives
-        queries = self.searching.queries.folder.read_table(args["queries"])
-        judged = folder.read_table(positives[args["part"]]["file"])
+        args, found = unit.args, self.folders["found"]
+        queries = self.folders["queries"].read_table(args["queries"])
+        judged = self.folders["positives"].read_table(args["positives"])
         wanted = args["missing"] or args["only"]
         if wanted is not None:
-            wanted = self.folder.read_table(wanted)
+            wanted = found.read_table(wanted)
             if args["missing"] is not None:
                 wanted = wanted.filter(pc.field("shard") == args["number"])
             asked = numbers(wanted, "query_key")
             queries = queries.filter(pa.array(np.isin(numbers(queries, "key"), asked)))
             judged = judged.filter(pa.array(np.isin(numbers(judged, "query_key"), asked)))
         shard = self.shards.open(args["shard"])
-        device = self.searching.searchers.device
-        search = Search(self.k, shard, self.searching.effort, device, args["asked"])
+        search = Search(self.k, shard, self.effort, self.device, args["asked"])
         candidates, seconds = timed(search, queries, judged)
         if args["missing"] is not None:
             candidates = missing_rows(candidates, wanted)
-        file = self.folder.write_table(f"{self.place}-{self.k}/{unit.name}.arrow", candidates)
+        file = found.write_table(f"{self.place}-{self.k}/{unit.name}.arrow", candidates)
         return {"file": file, "rows_out": candidates.num_rows, "bare_seconds": seconds}
 
 
