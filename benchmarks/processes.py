@@ -26,6 +26,7 @@ class Measured:
         peak_mib: the highest sum of the proportional set sizes of all its processes, in MiB.
         own_mib: the highest sum of what of that is no page of a file, which the kernel could take back.
         first_mib: the highest resident set of its first process alone, pages that it shares included.
+        first_cpu_seconds: what its first process alone took of the cores, up to about a second before its end.
         output: what it wrote to standard output.
     """
 
@@ -33,6 +34,7 @@ class Measured:
     peak_mib: int
     own_mib: int
     first_mib: int
+    first_cpu_seconds: float
     output: str
 
 
@@ -51,6 +53,7 @@ def measure(
         subprocess.CalledProcessError: it failed; its standard error is in the log, the end of it in the message.
     """
     peak = own = first = 0
+    cpu = 0.0
     with log.open("wb") as errors, log.with_suffix(".out").open("w+b") as output:
         began = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=with_packages(environment), cwd=ROOT)
@@ -59,7 +62,7 @@ def measure(
             looked = time.thread_time()
             now = _memory_kib([process.pid, *beside])
             peak, own = max(peak, now["Pss"]), max(own, now["Pss"] - now["Pss_File"])
-            first = max(first, resident_peak_kib(process.pid))
+            first, cpu = max(first, resident_peak_kib(process.pid)), max(cpu, _cpu_seconds(process.pid))
             cost = time.thread_time() - looked
             pause = max(min(2 * pause, SECONDS_BETWEEN_SAMPLES), cost / SHARE_FOR_LOOKING)
         seconds = time.perf_counter() - began
@@ -69,7 +72,7 @@ def measure(
         failed = subprocess.CalledProcessError(process.returncode, command)
         failed.add_note(log.read_text(encoding="utf-8", errors="replace")[-2000:])
         raise failed
-    return Measured(seconds, peak >> 10, own >> 10, first >> 10, text)
+    return Measured(seconds, peak >> 10, own >> 10, first >> 10, cpu, text)
 
 
 def with_packages(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -99,6 +102,14 @@ def _ended_within(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
 def _memory_kib(roots: Sequence[int]) -> dict[str, int]:
     each = [_one_kib(pid) for root in roots for pid in _tree(root)]
     return {name: sum(one.get(name, 0) for one in each) for name in ("Pss", "Pss_File")}
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0
+    return float(times.user + times.system)
 
 
 def _tree(pid: int) -> list[int]:

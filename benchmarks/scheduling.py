@@ -7,9 +7,6 @@ the largest run once in the middle and starts it again, and writes benchmarks/sc
 import argparse
 import shutil
 import statistics
-import subprocess
-import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import charts, pages
+from benchmarks.committed import committed, killed
 from benchmarks.growth import STAGES
 from benchmarks.mining import Mined, given_vectors, mine, written_command
 from benchmarks.processes import with_packages
 from benchmarks.sources import write_sources
 from benchmarks.synthetic import Hard
 from infra.local.ray_nodes import Cluster, Node, ray_cluster
-from pipelines.storage.records import UNITS
-from pipelines.storage.run_directory import StageFolder, in_records
 
 SIZES = (1_000, 3_000, 10_000)
 NODES = 3
@@ -39,7 +35,6 @@ SHARDS = 40
 K = 16
 DRIVER_MIB_AT_MOST = 2048
 LINEAR_WITHIN = 0.30
-SECONDS_BETWEEN_LOOKS = 0.1
 
 
 @dataclass(frozen=True)
@@ -101,9 +96,9 @@ def _about(args: argparse.Namespace) -> str:
         f"Partitions of {ROWS} documents with vectors of {DIMENSION} dimensions, {PARTITIONS_PER_FILE} to a source "
         f"file; a partition of {ROWS} queries for each {PARTITIONS_PER_QUERY_PARTITION} of them, searched in {SHARDS} "
         f"shards one by one. Ray on {NODES} nodes of one core on this machine, `engine.workers: {NODES}`: all work is "
-        f"done on workers. Whole processes on a cluster that is there, a new one for each; `driver` is the highest "
-        f"resident set of `hardneg mine` alone, `all` the highest sum of the proportional set sizes of it and of the "
-        f"nodes. {pages.rounds_of(args.rounds)}"
+        f"done on workers. Whole processes on a cluster that is there, a new one for each. `driver` is `hardneg mine` "
+        f"alone: the seconds that it took of the cores, and its highest resident set. `all` is the highest sum of the "
+        f"proportional set sizes of it and of the nodes. {pages.rounds_of(args.rounds)}"
     )
 
 
@@ -122,9 +117,9 @@ def _anew(size: int, scratch: Path) -> Scheduled:
     with _cluster() as cluster:
         mined = _mined(_settings(size, sources, cluster), run, cluster)
     shutil.rmtree(sources)
-    counts = [int(path.name.split(".")[1]) for path in _records(run)]
+    done = committed(run)
     pages.tell(f"{size:,} partitions: {mined.measured.seconds:.0f} s, driver {mined.measured.first_mib:,} MiB")
-    return Scheduled(mined, units=sum(counts), records=len(counts))
+    return Scheduled(mined, units=len(done.units), records=len(done.records))
 
 
 def _mined(settings: Mapping[str, Any], run: Path, cluster: Cluster) -> Mined:
@@ -159,56 +154,23 @@ def _restarted(size: int, scratch: Path) -> Restarted:
     units = SHARDS * -(-size // PARTITIONS_PER_QUERY_PARTITION)
     with _cluster() as cluster:
         settings = _settings(size, sources, cluster)
-        seconds = _killed(settings, run, cluster, (step, units // 2))
-        before = {path: path.stat().st_mtime_ns for path in _records(run)}
-        committed = _committed(run)
+        command = written_command(settings, "ray", run)
+        seconds = killed(command, run, cluster.environment, step, units // 2)
+        before = committed(run)
         mined = _mined(settings, run, cluster)
     shutil.rmtree(sources)
-    after = _committed(run)
-    kept = {path: path.stat().st_mtime_ns for path in _records(run) if path in before}
+    after = committed(run)
     restarted = Restarted(
         step=step,
-        done=(sum(count for (_, of_step, _), count in committed.items() if of_step == step), units),
+        done=(before.of_step(step), units),
         killed_after=seconds,
         mined=mined,
-        redone=sum(after[unit] > count for unit, count in committed.items()),
-        rewritten=sum(kept.get(path) != at for path, at in before.items()),
+        redone=before.done_again(after),
+        rewritten=before.rewritten(after),
         same=_rows(run).equals(_rows(whole)),
     )
     pages.tell(f"killed after {seconds:.0f} s, and finished in {mined.measured.seconds:.0f} s")
     return restarted
-
-
-def _killed(settings: Mapping[str, Any], run: Path, cluster: Cluster, when: tuple[str, int]) -> float:
-    """Mine until so many units of a step are committed, and kill the driver; return the seconds until then."""
-    command = written_command(settings, "ray", run)
-    with run.with_name("killed-first.log").open("wb") as log:
-        began = time.perf_counter()
-        driver = subprocess.Popen(command, stdout=log, stderr=log, env=with_packages(cluster.environment))
-        while sum(int(path.name.split(".")[1]) for path in _records(run, when[0])) < when[1]:
-            if driver.poll() is not None:
-                raise SystemExit(f"The run ended before {when[1]:,} units of {when[0]} were seen. See {log.name}.")
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        driver.kill()
-        driver.wait()
-    return time.perf_counter() - began
-
-
-def _records(run: Path, step: str = "*") -> list[Path]:
-    """Return the files that commit units of a step, or of all."""
-    return [path for depth in ("*", "*/*") for path in run.glob(f"{depth}/*/{UNITS}/{step}/*/*.json")]
-
-
-def _committed(run: Path) -> Counter[tuple[str, str, str]]:
-    """Count how often each unit is committed: (stage, step, unit) -> records."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for units in {path.parents[2] for path in _records(run)}:
-        folder = StageFolder(str(units.parent))
-        for step in units.iterdir():
-            if step.is_dir():
-                for record in folder.unit_records(step.name).values():
-                    counts.update((str(units.parent), step.name, unit) for unit in in_records([record]))
-    return counts
 
 
 def _rows(run: Path) -> pa.Table:
@@ -230,7 +192,16 @@ def off_the_line(sizes: Sequence[int], seconds: Sequence[float]) -> float | None
 
 
 def _page(runs: Mapping[int, Sequence[Scheduled]], restarted: Restarted, about: str) -> list[str]:
-    head = ["partitions", "units", "records", "seconds", *(f"{stage}, s" for stage in STAGES), "driver, MiB", "all, MiB"]
+    head = [
+        "partitions",
+        "units",
+        "records",
+        "seconds",
+        *(f"{stage}, s" for stage in STAGES),
+        "driver, s of a core",
+        "driver, MiB",
+        "all, MiB",
+    ]
     sizes = list(runs)
     seconds = [_median([one.mined.measured.seconds for one in done]) for done in runs.values()]
     return [
@@ -253,22 +224,27 @@ def _row(size: int, done: Sequence[Scheduled]) -> list[str]:
         pages.spread([one.records for one in done]),
         pages.spread([one.measured.seconds for one in mined]),
         *(pages.spread([one.stage_seconds(stage) for one in mined], 1) for stage in STAGES),
+        pages.spread([one.measured.first_cpu_seconds for one in mined], 1),
         pages.spread([one.measured.first_mib for one in mined]),
         pages.spread([one.measured.peak_mib for one in mined]),
     ]
 
 
 def _lines(runs: Mapping[int, Sequence[Scheduled]], sizes: Sequence[int], seconds: Sequence[float]) -> list[str]:
-    """Fit a line to the whole and to each stage."""
+    """Fit a line to the whole, to each stage and to what the driver takes."""
     if len(sizes) < 2:
         return []
-    each = {stage: [_stage(done, stage) for done in runs.values()] for stage in STAGES}
-    rows = []
-    for name, values in {"whole": seconds, **each}.items():
-        (slope, start), off = fitted(sizes, values), off_the_line(sizes, values)
-        rows.append([name, f"{1000 * slope:.2f}", f"{start:.1f}", "-" if off is None else f"{off:+.0%}"])
-    head = ["", "ms a partition", "s at none", "largest against the line through the smaller"]
-    return ["Lines by least squares:", pages.table(head, rows)]
+    stages = {stage: [_stage(done, stage) for done in runs.values()] for stage in STAGES}
+    measured = [[one.mined.measured for one in done] for done in runs.values()]
+    driver = [_median([one.first_cpu_seconds for one in done]) for done in measured]
+    mib = [_median([one.first_mib for one in done]) for done in measured]
+    lines = {name: fitted(sizes, values) for name, values in {"whole": seconds, **stages, "driver": driver}.items()}
+    rows = [[name, f"{1000 * slope:.2f}", f"{start:.1f}"] for name, (slope, start) in lines.items()]
+    return [
+        "Lines by least squares; that of the driver is of its seconds of a core:",
+        pages.table(["", "ms a partition", "s at none"], rows),
+        f"The resident set of the driver grows by {1024 * fitted(sizes, mib)[0]:.1f} KiB a partition.",
+    ]
 
 
 def _told(restarted: Restarted, size: int, whole: float) -> str:
