@@ -77,7 +77,7 @@ class EngineConfig(Settings):
         address: of a Ray cluster, or `auto`; null starts a local Ray.
         beam_options: Beam's pipeline options, such as `--runner=DataflowRunner`; none run it on this machine. They may
             hold credentials, and are never written down.
-        workers: the most workers a step may have; `auto` is one for each core, and on Ray fewer where a step does little.
+        workers: the most workers a step may have; `auto` is one for each core, on Ray fewer for little work.
         encoder_workers: how many copies of the model; `auto` is one for each GPU, or for every 8 cores of a machine.
         encoder_gpus: GPUs for each copy; `auto` is 1 where there are any, else 0.
         encoder_resources: custom resources of Ray that each copy takes, such as `{gpu_node: 1}`: it runs on a node that

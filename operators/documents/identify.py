@@ -28,16 +28,18 @@ IDENTITIES = pa.schema(
 def identities_of(documents: pa.Table, part: int) -> pa.Table:
     """List the identities of one part of the corpus (schema IDENTITIES): two for each document."""
     size = documents.num_rows
-    shared = {
-        "part": np.full(size, part, dtype=np.int32),
-        "row": np.arange(size, dtype=np.int32),
-        "doc_key": documents.column("doc_key"),
-        "text_key": documents.column("text_key"),
+    doc_key, text_key = numbers(documents, "doc_key"), numbers(documents, "text_key")
+    ids = pa.chunked_array([*documents.column("doc_id").chunks, pa.nulls(size, pa.string())])
+    columns = {
+        "of_text": np.repeat([False, True], size),
+        "key": np.concatenate([doc_key, text_key]),
+        "part": np.full(2 * size, part, dtype=np.int32),
+        "row": np.tile(np.arange(size, dtype=np.int32), 2),
+        "doc_id": ids,
+        "doc_key": np.tile(doc_key, 2),
+        "text_key": np.tile(text_key, 2),
     }
-    ids = {"of_text": np.zeros(size, np.bool_), "key": shared["doc_key"], "doc_id": documents.column("doc_id")}
-    texts = {"of_text": np.ones(size, np.bool_), "key": shared["text_key"], "doc_id": pa.nulls(size, pa.string())}
-    tables = [pa.table({**shared, **one}).select(IDENTITIES.names).cast(IDENTITIES) for one in (ids, texts)]
-    return pa.concat_tables(tables)
+    return pa.table(columns, schema=IDENTITIES)
 
 
 class Identify:

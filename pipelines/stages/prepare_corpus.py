@@ -150,25 +150,30 @@ class ReadDocuments:
         """Read one file."""
         file = self.files[unit.args["file"]]  # by number: units are written and logged, and a file knows credentials
         tables = map(documents_of, read(file)) if file.kind == "pairs" else read(file)
-        parts, dropped, dimensions, rows_in = [], [], set[int](), 0
-        for number, table in enumerate(partitions(tables, self.partition_rows)):
-            documents, out = self.clean(table)
+        parts, dropped, dimensions = [], list[pa.Table](), set[int]()
+        for number, documents in enumerate(partitions(self._cleaned(tables, dropped), self.partition_rows)):
             path = f"documents/{unit.name}/{part_name(number, documents)}"
-            file = {**self.folder.write_table(path, documents), "rows": documents.num_rows}
-            parts.append({**file, "digest": encoded_digest(documents, "doc_key")})
-            dropped.append(out)
+            written = {**self.folder.write_table(path, documents), "rows": documents.num_rows}
+            parts.append({**written, "digest": encoded_digest(documents, "doc_key")})
             dimensions.update(dimensions_in(documents))
-            rows_in += table.num_rows
-        everything = concat(dropped, DROPPED)
+        rows, everything = sum(part["rows"] for part in parts), concat(dropped, DROPPED)
         path = f"dropped/{unit.name}.parquet"
         return {
-            "rows_in": rows_in,
-            "rows_out": sum(part["rows"] for part in parts),
+            "rows_in": rows + everything.num_rows,
+            "rows_out": rows,
             "dropped": counts_of(everything.column("reason")),
             "dimensions": sorted(dimensions),
             "parts": parts,
             "dropped_files": [self.folder.write_table(path, everything)] if everything.num_rows else [],
         }
+
+    def _cleaned(self, tables: Iterator[pa.Table], dropped: list[pa.Table]) -> Iterator[pa.Table]:
+        """Yield the documents of a file that are kept; the others are added to `dropped`."""
+        for table in tables:
+            documents, out = self.clean(table)
+            if out.num_rows:
+                dropped.append(out)
+            yield documents
 
 
 class RouteIdentities:

@@ -38,6 +38,7 @@ from pipelines.storage.run_directory import StageFolder
 
 # A judged document of the corpus, and the one that stands for it: null where cleaning dropped it.
 FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64()})
+COLUMNS = {"documents": ["doc_key", "text_key"], "duplicates": FOUND.names, "dropped": ["key"]}
 # Left to `auto`, where that makes partitions of 1,024 to AUTO_ROWS queries.
 AUTO_PARTITIONS = 64
 
@@ -192,17 +193,17 @@ class FindJudged:
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Look one file through."""
         file, kind = unit.args["file"], unit.args["kind"]
+        table = self.corpus.read_table(file, COLUMNS[kind])
+        row = np.flatnonzero(in_sorted(numbers(table, COLUMNS[kind][0]), self.judged))
+        if not len(row):
+            return
+        table = table.take(pa.array(row))
         if kind == "dropped":
-            keys = self.corpus.read_table(file, ["key"]).column("key")
-            missing = pa.nulls(len(keys), pa.int64())
-            table = pa.table({"doc_key": keys, "kept_key": missing, "text_key": missing})
-        elif kind == "duplicates":
-            table = self.corpus.read_table(file, FOUND.names)
-        else:
-            table = self.corpus.read_table(file, ["doc_key", "text_key"])
+            missing = pa.nulls(len(row), pa.int64())
+            table = pa.table({"doc_key": table.column("key"), "kept_key": missing, "text_key": missing})
+        elif kind == "documents":
             table = table.append_column("kept_key", table.column("doc_key"))
-        table = table.filter(pa.array(in_sorted(numbers(table, "doc_key"), self.judged))).select(FOUND.names)
-        yield np.zeros(table.num_rows, np.int64), table
+        yield np.zeros(len(row), np.int64), table.select(FOUND.names)
 
 
 class JoinJudgements:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, TemporaryDirectory
 from typing import IO, Any
@@ -56,20 +57,22 @@ class Folder:
         """The file system of the folder; fsspec keeps one per thread."""
         return open_uri(self.uri, self.storage_options)[0]
 
-    @property
+    @cached_property
     def is_local(self) -> bool:
-        """Tell whether the folder lies in the file system of the machine."""
+        """Whether the folder lies in the file system of the machine."""
         return isinstance(self.fs, LocalFileSystem)
+
+    @cached_property
+    def _root(self) -> str:
+        return open_uri(self.uri, self.storage_options)[1].rstrip("/")
 
     def path(self, name: str = "") -> str:
         """Return the path of a file in this folder, as its file system wants it."""
-        root = open_uri(self.uri, self.storage_options)[1].rstrip("/")
-        return f"{root}/{name}" if name else root
+        return f"{self._root}/{name}" if name else self._root
 
     def paths(self, names: Sequence[str]) -> list[str]:
-        """Return the paths of many files in this folder; the URI is taken apart once."""
-        root = self.path()
-        return [f"{root}/{name}" for name in names]
+        """Return the paths of many files in this folder."""
+        return [self.path(name) for name in names]
 
     def exists(self, name: str = "") -> bool:
         """Tell whether a file or folder is there."""

@@ -83,7 +83,7 @@ def sealed(name: str, value: Mapping[str, Any]) -> bytes:
         value: of the record.
     """
     plain = json.loads(json.dumps(value))  # as it will be read: keys are strings, tuples are lists
-    return (json.dumps({**plain, _SEAL: _seal_of(name, plain)}, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps({**plain, _SEAL: _seal_of(name, plain)}, ensure_ascii=False) + "\n").encode()
 
 
 def unsealed(name: str, content: bytes) -> dict[str, Any] | None:
