@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.keys import keys_of, mix, text_keys_of
+from operators.keys import digest_of, keys_of, mix, text_keys_of
 
 SPACES = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=20)
@@ -118,3 +118,27 @@ def test_mix_of_neighbouring_keys_is_uniform_in_every_bit() -> None:
     bits = (drawn[:, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     # Six standard deviations of the mean of 20,000 fair bits.
     assert np.abs(bits.mean(axis=0) - 0.5).max() < 6 * 0.5 / np.sqrt(len(drawn))
+
+
+WITH_NULLS = st.lists(
+    st.tuples(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), st.none() | st.just("x"))
+)
+
+
+def _rows(rows: list[tuple[str, str | None]]) -> pa.Table:
+    vectors = pa.array([[len(text), 1.0] for text, _ in rows], pa.list_(pa.float32(), 2))
+    texts, others = (pa.array([row[column] for row in rows], pa.string()) for column in range(2))
+    return pa.table({"text": texts, "maybe": others, "vector": vectors})
+
+
+@given(WITH_NULLS, st.data())
+def test_a_digest_is_of_the_rows_however_they_lie_in_memory(
+    rows: list[tuple[str, str | None]], data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(0, len(rows)))
+    stop = data.draw(st.integers(first, len(rows)))
+    alone, within = _rows(rows[first:stop]), _rows(rows).slice(first, stop - first)
+    middle = data.draw(st.integers(0, stop - first))
+    in_two = pa.concat_tables([alone.slice(0, middle), alone.slice(middle)])
+    assert digest_of(alone) == digest_of(within) == digest_of(in_two)
+    assert digest_of(alone) != digest_of(_rows([*rows[first:stop], ("another", None)]))
