@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipelines.engines import Engine, Pool, Stats, Unit
+from pipelines.engines import Work as BatchWork
 from pipelines.progress import Progress
 from pipelines.rows_so_far import forget_notes, rows_noted
 from pipelines.shuffle import GatherGroups, Groups, RouteUnits, Shuffle, routed_folder, routed_in
@@ -59,9 +60,7 @@ class Execution:
         following = self._following(step, units)
         todo = [unit for unit in units if unit.name not in following.done]
         if todo:
-            work = partial(CommittedWork, make, following.step)
-            needed = pool or Pool(reads=_bytes_in([unit.args for unit in todo]))
-            self._do(following, lambda: self.engine.map(f"{self.stage}/{step}", work, todo, needed))
+            self._do(following, partial(CommittedWork, make, following.step), todo, pool)
         return [following.done[unit.name] for unit in units]
 
     def done(self, step: str, units: Sequence[str]) -> dict[str, Stats]:
@@ -78,27 +77,27 @@ class Execution:
             todo = [unit for unit in shuffle.units if unit.name not in routed.done]
             if todo:
                 routing = partial(RouteUnits, shuffle.make_route, shuffle.schema, groups, routed.step)
-                name, pool = f"{self.stage}/{routed.step.name}", shuffle.pool
-                pool = pool or Pool(reads=_bytes_in([unit.args for unit in todo]))
-                self._do(routed, lambda: self.engine.map(name, routing, todo, pool))
+                self._do(routed, routing, todo, shuffle.pool)
             files = routed_in(routed.done)
             gathering = partial(GatherGroups, shuffle.make_gather, shuffle.schema, files, gathered.step)
             reads = sum(file.starts[-1] for file in files) + _bytes_in([unit.args for unit in missing])
-            self._do(gathered, lambda: self.engine.map(f"{self.stage}/{step}", gathering, missing, Pool(reads=reads)))
+            self._do(gathered, gathering, missing, Pool(reads=reads))
             self.folder.clear(routed_folder(routed.step.name))
         return [gathered.done[bucket.name] for bucket in shuffle.buckets]
 
     def _following(self, step: str, units: Sequence[Unit]) -> StepProgress:
         return StepProgress(Step(self.folder, step), frozenset(unit.name for unit in units))
 
-    def _do(self, following: StepProgress, doing: Callable[[], None]) -> None:
+    def _do(
+        self, following: StepProgress, make: Callable[[], BatchWork], units: Sequence[Unit], pool: Pool | None
+    ) -> None:
         """Have an engine do what is left of a step; afterwards its units are all done, or there is an error."""
-        step = following.step
+        step, needed = following.step, pool or Pool(reads=_bytes_in([unit.args for unit in units]))
         forget_notes(self.folder, f"{UNITS}/{step.name}")
         self.folder.begin_step(step.name, len(following.names), len(following.done))
         with self.progress.step(step.name, len(following.names), lambda: _seen(following)):
             try:
-                doing()
+                self.engine.map(f"{self.stage}/{step.name}", make, units, needed)
             except Exception as error:
                 failure = step.take_failure()
                 if failure is not None:

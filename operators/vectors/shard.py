@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.schemas import Vectors
-from operators.segments import in_sorted
+from operators.segments import row_of
 
 Ints = npt.NDArray[np.int64]
 
@@ -41,22 +41,15 @@ class Shard:
 
     def holds(self, doc_keys: Ints) -> npt.NDArray[np.bool_]:
         """Tell which of some documents are in this shard: bool of shape (n,)."""
-        return in_sorted(doc_keys, self._sorted_keys)
+        return self.row_of(doc_keys) >= 0
 
     def row_of(self, doc_keys: Ints) -> Ints:
         """Return the rows of some documents, or -1 where one is not in this shard: int64 of shape (n,)."""
-        if not len(self.doc_key):
-            return np.full(len(doc_keys), -1)
-        place = np.minimum(np.searchsorted(self._sorted_keys, doc_keys), len(self.doc_key) - 1)
-        return np.where(self._sorted_keys[place] == doc_keys, self._order[place], -1)
+        return row_of(self.doc_key, doc_keys, self._order)
 
     @cached_property
     def _order(self) -> Ints:
-        return np.argsort(self.doc_key)
-
-    @cached_property
-    def _sorted_keys(self) -> Ints:
-        return self.doc_key[self._order]
+        return np.argsort(self.doc_key, kind="stable")
 
     @property
     def inverted(self) -> Any | None:  # noqa: ANN401 - faiss is untyped

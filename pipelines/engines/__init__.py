@@ -1,5 +1,6 @@
 """Engines: where units of work run. An engine schedules; it knows nothing of what the work is."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,16 @@ def batches(units: Sequence[Unit], count: int) -> list[Sequence[Unit]]:
     """Cut units into at most `count` batches of about equal length, in their order."""
     size = max(math.ceil(len(units) / max(count, 1)), 1)
     return [units[start : start + size] for start in range(0, len(units), size)]
+
+
+def to_json(batch: Sequence[Unit]) -> str:
+    """Return a batch of units as JSON."""
+    return json.dumps([[unit.name, dict(unit.args)] for unit in batch])
+
+
+def from_json(content: str | bytes) -> list[Unit]:
+    """Read a batch of units."""
+    return [Unit(*unit) for unit in json.loads(content)]
 
 
 def room(offered: Mapping[str, float], wanted: Mapping[str, float]) -> float:

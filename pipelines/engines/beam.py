@@ -1,6 +1,5 @@
 """The Beam engine: every step is a Beam pipeline, on whichever runner its options name."""
 
-import json
 import logging
 import re
 import threading
@@ -16,7 +15,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.runners.runner import PipelineResult, PipelineState
 from apache_beam.utils.shared import Shared
 
-from pipelines.engines import Pool, Stats, Unit, Work, batches
+from pipelines.engines import Pool, Stats, Unit, Work, batches, from_json, to_json
 
 # In this process: Beam's own choice would download another runner first.
 HERE = "--runner=FnApiRunner"
@@ -37,11 +36,11 @@ class BatchCoder(Coder):  # type: ignore[misc]  # Beam is untyped
 
     def encode(self, value: Batch) -> bytes:
         """Return a batch as bytes."""
-        return json.dumps([[unit.name, dict(unit.args)] for unit in value.units]).encode()
+        return to_json(value.units).encode()
 
     def decode(self, encoded: bytes) -> Batch:
         """Read a batch."""
-        return Batch([Unit(*unit) for unit in json.loads(encoded)])
+        return Batch(from_json(encoded))
 
     def is_deterministic(self) -> bool:
         """Tell that it is: JSON keeps the order of keys."""

@@ -1,6 +1,5 @@
 """The Ray engine: units of work as rows of a Ray dataset, on a cluster or on a local Ray."""
 
-import json
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from pipelines.engines import Pool, Unit, Work, batches
+from pipelines.engines import Pool, Unit, Work, batches, from_json, to_json
 from pipelines.engines.ray_cluster import RayCluster
 
 # What a worker reads in about two seconds.
@@ -54,7 +53,7 @@ class RayEngine:
 
         cores = self.cluster.cores_of_nodes(pool.resources)
         workers = min(pool.workers or self.workers or sum(cores), len(units), worth)
-        rows = [{"units": _to_json(batch)} for batch in batches(units, workers * _BATCHES)]
+        rows = [{"units": to_json(batch)} for batch in batches(units, workers * _BATCHES)]
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
         # More than any node has would be waited for without end.
         cpus = min(pool.cpus, max(cores))
@@ -88,11 +87,7 @@ class _Do:
         self.work, self.cpus = make(), cpus
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        units = [Unit(*unit) for unit in json.loads(rows.column("units")[0].as_py())]
+        units = from_json(rows.column("units")[0].as_py())
         with threadpool_limits(self.cpus):
             self.work(units)
         return pa.table({"units": [len(units)]})
-
-
-def _to_json(batch: Sequence[Unit]) -> str:
-    return json.dumps([[unit.name, dict(unit.args)] for unit in batch])

@@ -228,8 +228,7 @@ class WriteDocuments:
         """Write one partition."""
         read = part.args["read"]
         if not repeated.num_rows:
-            file = {name: read[name] for name in ("path", "bytes", "xxh3")}
-            return {"file": file, "rows_out": read["rows"], "digest": read["digest"]}
+            return {"file": read, "rows_out": read["rows"], "digest": read["digest"]}
         documents = self.folder.read_table(read)
         kept = np.ones(documents.num_rows, dtype=np.bool_)
         kept[numbers(repeated, "row")] = False
