@@ -45,6 +45,10 @@ def absolute(uri: str) -> str:
     return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
 
 
+# What reading a record raises where there is no such file, or something else in its place.
+_NO_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder at an fsspec URI. Travels to workers; what it writes appears whole or not at all."""
@@ -257,20 +261,17 @@ class Folder:
         """Read what `write_sealed` wrote; None where it is missing, or is not what was written."""
         try:
             return unsealed(name, self.read_bytes(name))
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        except _NO_FILE:
             return None
 
     def read_many_sealed(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Read many sealed records, of an object store many at the same time; those that are damaged are left out."""
-        paths = self.paths(names)
-        found = self.fs.cat_ranges(paths, [None] * len(paths), [None] * len(paths)) if paths else []
+        found = self._fetched([(name, None, None) for name in names], _NO_FILE)
         records: dict[str, dict[str, Any]] = {}
         for name, content in zip(names, found, strict=True):
-            if isinstance(content, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+            if content is None:
                 continue
-            if isinstance(content, Exception):
-                raise content
-            record = unsealed(name, bytes(content))
+            record = unsealed(name, content)
             if record is not None:
                 records[name] = record
         return records
@@ -280,15 +281,22 @@ class Folder:
 
         None stands for a file that is missing.
         """
+        return self._fetched(ranges)
+
+    def _fetched(
+        self,
+        ranges: Sequence[tuple[str, int | None, int | None]],
+        missing: tuple[type[Exception], ...] = (FileNotFoundError,),
+    ) -> list[bytes | None]:
+        """Fetch ranges of files, None being the beginning or the end; None stands for a file that is `missing`."""
         if not ranges:
             return []
         names, starts, ends = zip(*ranges, strict=True)
         contents: list[bytes | None] = []
         for content in self.fs.cat_ranges(self.paths(names), list(starts), list(ends), on_error="return"):
-            missing = isinstance(content, FileNotFoundError)
-            if isinstance(content, Exception) and not missing:
+            if isinstance(content, Exception) and not isinstance(content, missing):
                 raise content
-            contents.append(None if missing else bytes(content))
+            contents.append(None if isinstance(content, Exception) else bytes(content))
         return contents
 
     def content(self, record: Record) -> pa.Buffer:
@@ -325,15 +333,14 @@ class Folder:
         """Return the content of many files as `content` does, of an object store many at the same time."""
         if self.is_local or not records:
             return [self.content(record) for record in records]
-        paths, whole = self.paths([record["path"] for record in records]), [None] * len(records)
-        found = self.fs.cat_ranges(paths, whole, whole)
+        contents: list[pa.Buffer] = []
+        found = self._fetched([(record["path"], None, None) for record in records])
         for record, content in zip(records, found, strict=True):
-            if isinstance(content, FileNotFoundError):
-                raise DamagedError(self.uri, record["path"], "the file is missing") from content
-            if isinstance(content, Exception):
-                raise content
+            if content is None:
+                raise DamagedError(self.uri, record["path"], "the file is missing")
             self._compare(record, len(content), xxhash.xxh3_64_hexdigest(content))
-        return list(map(pa.py_buffer, found))
+            contents.append(pa.py_buffer(content))
+        return contents
 
     def read_table(self, record: Record, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table, or some of its columns. A local Arrow file is a memory map, read where it is used.
