@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, Validatio
 from operators.candidates.select import SelectConfig
 from operators.datasets.formats import ExportConfig
 from operators.documents.clean import CleanConfig
-from operators.documents.sources import DataConfig
+from operators.documents.data import DataConfig
 from operators.errors import InputError, shown
 from operators.settings import AtLeastOne, Place, Settings
 from operators.vectors.encoder import EncoderConfig

@@ -14,9 +14,10 @@ from fsspec.implementations.local import LocalFileSystem
 from operators.documents.columns import shows_its_role, taken_by
 from operators.documents.judge import judged_by_labels, with_keys
 from operators.documents.open import DAMAGE, UNPACKERS, compression_of
+from operators.documents.parse import rows_in, rows_of
 from operators.documents.quoting import LONGEST_ROW, whole_rows
 from operators.documents.read import columns_of
-from operators.documents.rows import Rows, roles_of, rows_in, rows_of
+from operators.documents.rows import Rows, roles_of
 from operators.documents.sources import SourceFile
 from operators.errors import InputError, listed
 from operators.storage import open_uri

@@ -7,7 +7,8 @@ import pyarrow as pa
 from operators.documents.columns import column_of
 from operators.documents.given_vectors import vectors_of
 from operators.documents.metadata import metadata_of
-from operators.documents.rows import Rows, rows_of
+from operators.documents.parse import rows_of
+from operators.documents.rows import Rows
 from operators.documents.sources import SourceFile, check_unchanged
 from operators.errors import InputError
 

@@ -2,11 +2,9 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, TemporaryDirectory
@@ -27,17 +25,10 @@ from pipelines.storage.local_files import (
     unfinished_file,
     written_to,
 )
+from pipelines.storage.object_store import ONE_REQUEST, create_there, send, written_at
 from pipelines.storage.records import DamagedError, Record, difference, record_of, sealed, unsealed
 
 ARROW = ".arrow"
-
-# What is sent to an object store in one request, and kept in memory until then; longer files go in parts.
-ONE_REQUEST = 16 << 20
-
-# Under which key each of fsspec's file systems tells when a file was written.
-_WRITTEN = ("mtime", "LastModified", "last_modified", "updated", "created")
-# What S3 says where a file is there already, or is being written by another.
-_CONFLICTS = {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
 def absolute(uri: str) -> str:
@@ -189,18 +180,7 @@ class Folder:
     def _send(self, content: IO[bytes], name: str) -> dict[str, Any]:
         record = record_of(name, content)
         content.seek(0)
-        if record["bytes"] <= ONE_REQUEST:
-            self.fs.pipe_file(self.path(name), content.read())
-            return record
-        stream = self.fs.open(self.path(name), "wb", block_size=ONE_REQUEST)
-        try:
-            shutil.copyfileobj(content, stream, ONE_REQUEST)
-            stream.close()
-        except BaseException:
-            with suppress(Exception):  # the error that led here is the one to tell
-                stream.discard()
-            stream.closed = True  # so that its end does not complete what was sent
-            raise
+        send(self.fs, self.path(name), content, record["bytes"])
         return record
 
     def write_bytes(self, name: str, content: bytes) -> dict[str, Any]:
@@ -215,16 +195,7 @@ class Folder:
         """Write a file unless there is one of that name; tell whether this call wrote it. One of many callers does."""
         if self.is_local:
             return create_here(self.path(name), content)
-        try:
-            self.fs.pipe_file(self.path(name), content, mode="create")
-        except FileExistsError:
-            return False
-        except OSError as error:
-            response = getattr(error.__cause__, "response", {})
-            if response.get("Error", {}).get("Code") in _CONFLICTS:
-                return False
-            raise
-        return True
+        return create_there(self.fs, self.path(name), content)
 
     def write_json(self, name: str, value: object) -> dict[str, Any]:
         """Write a value as JSON; returns the record of the file."""
@@ -374,9 +345,3 @@ class Folder:
 
 def _arrow_table(content: pa.Buffer) -> pa.Table:
     return pa.ipc.open_file(pa.BufferReader(content)).read_all()
-
-
-def written_at(info: Mapping[str, Any]) -> float:
-    """Return when a file was written, in seconds, from what its file system knows of it."""
-    written = next(info[key] for key in _WRITTEN if info.get(key) is not None)
-    return float(written.timestamp() if isinstance(written, datetime) else written)

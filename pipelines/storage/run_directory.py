@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from operators.storage import open_uri
-from pipelines.storage.folder import Folder, written_at
+from pipelines.storage.folder import Folder
+from pipelines.storage.object_store import written_at
 from pipelines.storage.records import UNITS, files_in
 
 PLAN = "_plan.json"

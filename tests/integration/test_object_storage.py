@@ -18,7 +18,8 @@ from infra.local.object_store import ObjectStore, temporary_object_store
 from operators.errors import InputError
 from pipelines.config import load
 from pipelines.run import run
-from pipelines.storage.folder import ONE_REQUEST, Folder
+from pipelines.storage.folder import Folder
+from pipelines.storage.object_store import ONE_REQUEST
 from pipelines.storage.records import DamagedError
 from pipelines.storage.run_directory import StageFolder
 from tests.integration.conftest import Collection, configuration, dataset, stored_dataset

@@ -19,8 +19,8 @@ import pytest
 from operators.documents import check as checking
 from operators.documents.check import check
 from operators.documents.columns import shows_its_role
+from operators.documents.parse import rows_of
 from operators.documents.read import columns_of, read
-from operators.documents.rows import rows_of
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from tests.unit.operators.documents.files import Row, as_jsonl, as_parquet, file_of

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.documents.parse import ROWS_AT_ONCE
 from operators.documents.read import read
-from operators.documents.rows import ROWS_AT_ONCE
 from tests.unit.operators.documents.files import (
     DOCUMENTS,
     WRITERS,

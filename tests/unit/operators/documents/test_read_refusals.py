@@ -14,7 +14,7 @@ import pytest
 
 from operators.documents import rows as reading
 from operators.documents.check import check
-from operators.documents.rows import ROWS_AT_ONCE
+from operators.documents.parse import ROWS_AT_ONCE
 from operators.errors import InputError
 from tests.unit.operators.documents.files import (
     DOCUMENTS,

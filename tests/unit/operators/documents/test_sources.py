@@ -13,8 +13,9 @@ import fsspec
 import pytest
 from pydantic import ValidationError
 
+from operators.documents.data import DataConfig
 from operators.documents.read import read
-from operators.documents.sources import CONVENTIONS, DataConfig, SourceConfig, list_files
+from operators.documents.sources import CONVENTIONS, SourceConfig, list_files
 from operators.errors import InputError, TransientError
 
 SECRET = {"secret": "do not tell"}

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.storage.folder import ONE_REQUEST, Folder
+from pipelines.storage.folder import Folder
+from pipelines.storage.object_store import ONE_REQUEST
 from pipelines.storage.records import DamagedError, files_in, sealed, unsealed
 
 values = st.recursive(
