@@ -19,7 +19,7 @@ import zstandard
 from fsspec.implementations.local import LocalFileSystem
 
 from operators.documents import open as opening
-from operators.documents import rows
+from operators.documents import parse
 from operators.documents.open import UNPACKERS
 from operators.documents.read import read
 from operators.errors import InputError
@@ -173,7 +173,7 @@ def test_plain_text_that_was_cut_short_loses_rows_at_its_end_only(tmp_path: Path
 def test_a_changed_page_of_a_parquet_file_with_checksums_is_refused_by_its_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 20)
+    monkeypatch.setattr(parse, "ROWS_AT_ONCE", 20)
     whole = _parquet(ROWS)
     groups = pq.ParquetFile(io.BytesIO(whole)).metadata
     for group in range(groups.num_row_groups):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.documents import rows as reading
+from operators.documents import parse as reading
 from operators.documents.check import check
 from operators.documents.parse import ROWS_AT_ONCE
 from operators.errors import InputError
