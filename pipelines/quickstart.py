@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from operators.datasets.card import filled
@@ -68,11 +68,14 @@ def show(home: Path) -> None:
     """Print the counts of every stage, what the margin left, three triplets, and where the files are."""
     console = Console(width=110, highlight=False)
     report = json.loads((home / "run" / "report" / "report.json").read_text(encoding="utf-8"))
-    table = Table("stage", "rows in", "rows out", "seconds", box=None, pad_edge=False)
+    table = _table("stage", "rows in", "rows out", "seconds")
     for name, one in lines_of(report["stages"]):
         table.add_row(name, f"{one['rows_in']:,}", f"{one['rows_out']:,}", f"{one['seconds']:.1f}")
     console.print(table)
-    console.print("\ndropped: " + ", ".join(f"{reason} {count:,}" for reason, count in report["dropped"].items()))
+    table = _table("dropped", "rows")
+    for reason, count in report["dropped"].items():
+        table.add_row(reason, f"{count:,}")
+    console.print("\n", table, "\n", sep="")
     pairs = report["pairs"]
     console.print(filled(pairs["pairs"], pairs["short_rows"], pairs["empty_rows"]))
     files = sorted((home / "run" / "dataset" / "triplet").glob("*.parquet"))
@@ -85,6 +88,10 @@ def show(home: Path) -> None:
             console.print(Text(f"{marked:>14}  {text[:90]}{'...' if len(text) > 90 else ''}"))
     console.print(f"\n{len(rows):,} triplets: {home / 'run' / 'dataset' / 'triplet'}")
     console.print(f"the report: {home / 'run' / 'report' / 'report.html'}")
+
+
+def _table(name: str, *numbers: str) -> Table:
+    return Table(name, *(Column(number, justify="right") for number in numbers), box=None, pad_edge=False)
 
 
 def main() -> None:
