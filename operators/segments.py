@@ -32,14 +32,14 @@ def count_before(flags: Mask, segment: npt.NDArray[np.integer]) -> Ints:
     return before - np.repeat(before[starts], lengths)
 
 
-def row_of(keys: Ints, wanted: Ints, order: Ints | None = None) -> Ints:
+def row_of(keys: Ints, wanted: Ints) -> Ints:
     """Return the row of each wanted key in `keys`, or -1 where it is not there: int64 of shape (wanted,).
 
-    Of equal keys the first row counts. `order` sorts the keys, where that is known already.
+    Of equal keys the first row counts.
     """
     if not len(keys):
         return np.full(len(wanted), -1, dtype=np.int64)
-    order = np.argsort(keys, kind="stable") if order is None else order
+    order = np.argsort(keys, kind="stable")
     place = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
     rows = order[place]
     return np.where(keys[rows] == wanted, rows, -1)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.schemas import Vectors
-from operators.segments import row_of
+from operators.segments import in_sorted
 
 Ints = npt.NDArray[np.int64]
 
@@ -41,15 +41,11 @@ class Shard:
 
     def holds(self, doc_keys: Ints) -> npt.NDArray[np.bool_]:
         """Tell which of some documents are in this shard: bool of shape (n,)."""
-        return self.row_of(doc_keys) >= 0
-
-    def row_of(self, doc_keys: Ints) -> Ints:
-        """Return the rows of some documents, or -1 where one is not in this shard: int64 of shape (n,)."""
-        return row_of(self.doc_key, doc_keys, self._order)
+        return in_sorted(doc_keys, self._ascending)
 
     @cached_property
-    def _order(self) -> Ints:
-        return np.argsort(self.doc_key, kind="stable")
+    def _ascending(self) -> Ints:
+        return np.sort(self.doc_key)
 
     @property
     def inverted(self) -> Any | None:  # noqa: ANN401 - faiss is untyped

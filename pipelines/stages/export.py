@@ -2,12 +2,9 @@
 
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -18,20 +15,14 @@ from operators.datasets.formats import JSONL_ONLY, LAYOUTS, ExportConfig, Mined
 from operators.datasets.order import spread
 from operators.keys import Keys
 from operators.schemas import TEXTS, numbers
-from operators.segments import groups_of, product_within
 from pipelines.engines import Stats, Unit
-from pipelines.execution import Completed, Execution
+from pipelines.execution import Execution
 from pipelines.shuffle import Shuffle
 from pipelines.stages import Stage, Summary
+from pipelines.stages.wanted import WANTED, OpenWanted, wanted_by
 from pipelines.storage.cache import Cache
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
-
-# Which partition of negatives names which document.
-WANTED = "wanted"
-WANTED_KEYS = pa.schema({"doc_key": pa.int64(), "part": pa.int32()})
-# 12 bytes each.
-KEYS_PER_BUCKET = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -53,7 +44,8 @@ class ExportDataset(Stage):
         """Bring the texts to the query partitions and write every format."""
         corpus, queries, selected = (execution.inputs[name] for name in self.inputs)
         negatives = selected.parts("negatives")
-        wanted = self._wanted(execution, selected)
+        most = selected.manifest["rows_out"] + selected.manifest["pairs"]
+        wanted = wanted_by(execution, "write", negatives, partial(documents_in, selected.folder), most)
         units = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
         buckets = [
             Unit(f"{i:05d}", {"negatives": one, "queries": of_queries, "parts": len(negatives)})
@@ -74,69 +66,24 @@ class ExportDataset(Stage):
             },
         }
 
-    def _wanted(self, execution: Execution, selected: Completed) -> list[Record]:
-        """List which partitions want which documents, sorted by document: a file for each bucket of keys."""
-        negatives = selected.parts("negatives")
-        units = [Unit(f"{i:05d}", {"negatives": one, "part": i}) for i, one in enumerate(negatives)]
-        keys = selected.manifest["rows_out"] + selected.manifest["pairs"]
-        buckets = [Unit(f"{i:05d}", {}) for i in range(math.ceil(max(keys, 1) / KEYS_PER_BUCKET))]
-        route = partial(RouteWanted, selected.folder, len(buckets))
-        gather = partial(WriteWanted, execution.folder)
-        stats = execution.shuffle("wanted", Shuffle(route, units, gather, buckets, WANTED_KEYS))
-        return [one["file"] for one in stats]
 
-
-class RouteWanted:
-    """One partition of negatives -> the documents that it names, to the bucket of their key."""
-
-    def __init__(self, selected: StageFolder, buckets: int) -> None:
-        self.selected, self.buckets = selected, buckets
-
-    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
-        """Route one partition."""
-        table = self.selected.read_table(unit.args["negatives"], ["positive_key", "doc_key"])
-        keys = np.union1d(numbers(table, "positive_key"), numbers(table, "doc_key"))
-        part = np.full(len(keys), unit.args["part"], np.int32)
-        yield keys % self.buckets, pa.table({"doc_key": keys, "part": part}, schema=WANTED_KEYS)
-
-
-class WriteWanted:
-    """All wanted documents of a bucket -> the same, sorted."""
-
-    def __init__(self, folder: StageFolder) -> None:
-        self.folder = folder
-
-    def __call__(self, bucket: Unit, wanted: pa.Table) -> Stats:
-        """Write one bucket."""
-        wanted = wanted.sort_by([("doc_key", "ascending"), ("part", "ascending")])
-        file = self.folder.write_table(f"{WANTED}/part-{bucket.name}.arrow", wanted)
-        return {"file": file, "rows_out": wanted.num_rows}
+def documents_in(selected: StageFolder, negatives: Record) -> Keys:
+    """Return the keys of the documents that a partition of negatives names: positives and negatives."""
+    table = selected.read_table(negatives, ["positive_key", "doc_key"])
+    return np.union1d(numbers(table, "positive_key"), numbers(table, "doc_key"))
 
 
 class RouteTexts:
-    """One partition of documents -> those that a partition of negatives names, to that partition.
-
-    What is wanted is a memory map on the worker's disk: the pages that are probed are in memory, as long as there is
-    room for them.
-    """
+    """One partition of documents -> those that a partition of negatives names, to that partition."""
 
     def __init__(self, corpus: StageFolder, folder: StageFolder, wanted: Sequence[Record], cache: Cache) -> None:
-        self.corpus, self.files = corpus, ExitStack()
-        place = self.files.enter_context(cache.holding(folder, WANTED, wanted))
-        self.wanted = [_mapped(place / PurePath(file["path"]).name) for file in wanted]
+        self.corpus, self.wanted = corpus, OpenWanted(folder, wanted, cache)
 
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Route one partition."""
         documents = self.corpus.read_table(unit.args, TEXTS.names)
-        keys = numbers(documents, "doc_key")
-        for bucket, rows in groups_of(keys % len(self.wanted)):
-            wanted = self.wanted[bucket]
-            row, at = product_within(keys[rows], numbers(wanted, "doc_key"))
-            yield numbers(wanted, "part")[at].astype(np.int64), documents.take(pa.array(rows[row]))
-
-
-def _mapped(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        for part, row in self.wanted.among(numbers(documents, "doc_key")):
+            yield part, documents.take(pa.array(row))
 
 
 class WriteFormats:

@@ -16,6 +16,8 @@ from pipelines.pipeline import build
 from pipelines.progress import Progress
 from pipelines.run import run
 from pipelines.stages.search import rounds
+from pipelines.storage.folder import Folder
+from pipelines.storage.records import Record
 from tests.integration.vector_sources import QUERIES, vector_config, vector_sources
 
 DOCUMENTS, K = 640, 40
@@ -76,6 +78,27 @@ def test_forty_shards_give_what_one_gives(
     assert rows(tmp_path / "forty") <= QUERIES * (4 * K + 5 * 40 + (K / 8 * K if kind == CLUSTERED else 0))
     left = {path.name for path in (tmp_path / "forty").glob("search/*/*/*")}
     assert not {name for name in left if name.startswith(("found", "first", "missing", "again"))}
+
+
+def test_judgements_are_not_read_for_every_shard(
+    sources: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[str]()
+    does = Folder.content
+
+    def content(folder: Folder, record: Record) -> pa.Buffer:
+        read.append(record["path"])
+        return does(folder, record)
+
+    monkeypatch.setattr(Folder, "content", content)
+    reads = []
+    for shards in (2, 10, 40):
+        config = vector_config(tmp_path / str(shards), sources["random"], **settings(shards))
+        run("index", config)
+        read.clear()
+        run("search", config)
+        reads.append(sum(path.startswith("judgements/") for path in read))
+    assert reads == [4, 4, 4]  # two partitions: who wants what, and what was judged
 
 
 @pytest.mark.parametrize("factory", ["IVF4,PQ4x4", "HNSW8"])

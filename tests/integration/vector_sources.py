@@ -12,10 +12,12 @@ from pipelines.config import Config
 DOCUMENTS, QUERIES, DIMENSION = 120, 24, 8
 
 
-def vector_sources(folder: Path, seed: int = 0, documents: int = DOCUMENTS, groups: int = 0) -> dict[str, Any]:
+def vector_sources(
+    folder: Path, seed: int = 0, documents: int = DOCUMENTS, groups: int = 0, queries: int = QUERIES
+) -> dict[str, Any]:
     """Write a corpus, queries and judgements with vectors, and return the `data` section for them.
 
-    With groups, alike documents stand side by side.
+    With groups, alike documents stand side by side. There are twice as many documents as queries, or more.
     """
     generator = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -28,13 +30,13 @@ def vector_sources(folder: Path, seed: int = 0, documents: int = DOCUMENTS, grou
         "text": [f"document {n // 2 if n % 10 == 1 else n}" for n in range(documents)],
         "vector": list(vectors),
     }
-    queries = {
-        "query_id": [f"q{n}" for n in range(QUERIES)],
-        "text": [f"question {n}" for n in range(QUERIES)],
-        "vector": list(generator.standard_normal((QUERIES, DIMENSION)).astype(np.float32)),
+    asked = {
+        "query_id": [f"q{n}" for n in range(queries)],
+        "text": [f"question {n}" for n in range(queries)],
+        "vector": list(generator.standard_normal((queries, DIMENSION)).astype(np.float32)),
     }
-    judged = {"query_id": [f"q{n}" for n in range(QUERIES)], "doc_id": [f"d{2 * n}" for n in range(QUERIES)]}
-    for name, table in (("corpus", corpus), ("queries", queries), ("judgements", judged)):
+    judged = {"query_id": [f"q{n}" for n in range(queries)], "doc_id": [f"d{2 * n}" for n in range(queries)]}
+    for name, table in (("corpus", corpus), ("queries", asked), ("judgements", judged)):
         pq.write_table(pa.table(table), folder / f"{name}.parquet")
     columns = {"columns": {"vector": "vector"}}
     return {

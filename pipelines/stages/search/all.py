@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import POSITIVES, matrix_of, numbers, positive_vectors_schema, vectors_column
+from operators.keys import Keys
+from operators.schemas import concat, matrix_of, numbers, positive_vectors_schema, vectors_column
 from operators.segments import row_of
 from operators.vectors.nearest import Effort
 from operators.vectors.precision import multiplies_bfloat16
@@ -22,13 +22,14 @@ from pipelines.stages import Stage, Summary
 from pipelines.stages.search.effort import line_of, tuned_effort
 from pipelines.stages.search.rounds import Searching, search_round
 from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.stages.wanted import WANTED, OpenWanted, wanted_by
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
-Ints = npt.NDArray[np.int64]
-
 # Loading torch takes seconds, as this many floating-point operations in float32 do on two cores.
 MUCH_WORK = 1e12
+# Vectors of positives that are taken from a shard at a time.
+PIECE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class SearchAll(Stage):
         )
         found = search_round(execution, searching, self.config.k, queries)
         return {
-            "temporary": [f"sample-{self.config.k}", f"tried-{self.config.k}"],
+            "temporary": [WANTED, f"sample-{self.config.k}", f"tried-{self.config.k}"],
             "rows_in": sum(part["rows"] for part in queries),
             "rows_out": sum(part["rows"] for part in found.parts),
             "bare_seconds": found.bare_seconds,
@@ -91,66 +92,65 @@ class SearchAll(Stage):
     def _carry(self, execution: Execution, queries: Sequence[Mapping[str, Any]]) -> list[Stats]:
         prepared, encoded, index = (execution.inputs[name] for name in self.inputs)
         schema = positive_vectors_schema(encoded.manifest["dimension"], encoded.manifest["vector_dtype"])
-        units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(index.parts("shards"))]
         judgements = prepared.parts("judgements")
+        most = sum(part["rows"] for part in judgements)
+        wanted = wanted_by(execution, "positives", judgements, partial(positives_in, prepared.folder), most)
+        units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(index.parts("shards"))]
         buckets = [
             Unit(f"{i:05d}", {"queries": part, "judgements": judged})
             for i, (part, judged) in enumerate(zip(queries, judgements, strict=True))
         ]
         shards = OpenShards(index.folder, self.searchers.cache)
-        route = partial(RoutePositives, shards, prepared.folder, judgements)
-        gather = partial(WritePositives, execution.folder, prepared.folder, encoded.folder)
+        route = partial(RoutePositives, shards, execution.folder, wanted)
+        gather = partial(WritePositives, (execution.folder, prepared.folder, encoded.folder), schema)
         resources = self.searchers.pool.resources
         pool = Pool(resources=resources) if resources else None
-        return execution.shuffle("positives", Shuffle(route, units, gather, buckets, schema, pool))
+        routed = pa.schema([schema.field("doc_key"), schema.field("vector")])
+        return execution.shuffle("positives", Shuffle(route, units, gather, buckets, routed, pool))
+
+
+def positives_in(prepared: StageFolder, judgements: Record) -> Keys:
+    """Return the keys of the documents that a partition judges positive, each once."""
+    return np.unique(numbers(_positive(prepared.read_table(judgements, ["doc_key", "judged"])), "doc_key"))
 
 
 class RoutePositives:
-    """One shard -> the vectors in it that are positives, to the partition of their query."""
+    """One shard -> the vectors in it that are positives, once for each partition of queries that wants them."""
 
-    def __init__(self, shards: OpenShards, prepared: StageFolder, judgements: Sequence[Record]) -> None:
-        self.shards, self.prepared, self.judgements = shards, prepared, judgements
+    def __init__(self, shards: OpenShards, folder: StageFolder, wanted: Sequence[Record]) -> None:
+        self.shards, self.wanted = shards, OpenWanted(folder, wanted, shards.cache)
 
-    def __call__(self, unit: Unit) -> Iterator[tuple[Ints, pa.Table]]:
-        """Route one shard; one partition of judgements at a time is held against it."""
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
+        """Route one shard."""
         shard = self.shards.open(unit.args)
-        for part, judgements in enumerate(self.judgements):
-            positives = _positive(self.prepared.read_table(judgements))
-            row = shard.row_of(numbers(positives, "doc_key"))
-            here = np.flatnonzero(row >= 0)
-            score = pa.nulls(len(here), pa.float32())  # known where the query's vector is
-            carried = positives.take(pa.array(here)).append_column("score", score)
-            vectors = vectors_column(shard.vectors[row[here]])
-            yield np.full(len(here), part), carried.append_column("vector", vectors)
+        size = max(PIECE_BYTES // shard.flat.code_size, 1)
+        for part, row in self.wanted.among(shard.doc_key):
+            for first in range(0, len(row), size):
+                piece = row[first : first + size]
+                vectors = vectors_column(shard.vectors[piece])
+                yield part[first : first + size], pa.table({"doc_key": shard.doc_key[piece], "vector": vectors})
 
 
 class WritePositives:
-    """All positives of one partition of queries -> the same in order, with their exact scores."""
+    """All vectors that a partition of queries wants -> its positives as judged, with them and their exact scores."""
 
-    def __init__(self, folder: StageFolder, prepared: StageFolder, encoded: StageFolder) -> None:
-        self.folder, self.prepared, self.encoded = folder, prepared, encoded
+    def __init__(self, folders: tuple[StageFolder, StageFolder, StageFolder], schema: pa.Schema) -> None:
+        (self.folder, self.prepared, self.encoded), self.schema = folders, schema
 
-    def __call__(self, bucket: Unit, positives: pa.Table) -> Stats:
+    def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
         """Write one partition."""
-        judgements = self.prepared.read_table(bucket.args["judgements"])
+        positives = _positive(self.prepared.read_table(bucket.args["judgements"]))
         queries = self.encoded.read_table(bucket.args["queries"])
-        # As judged: the order in which positives arrive is the shuffle's.
-        judged = _by_pair(_positive(judgements))
-        order = np.empty_like(judged)
-        order[judged] = _by_pair(positives)
-        positives = positives.take(pa.array(order))
+        at = row_of(numbers(arrived, "doc_key"), numbers(positives, "doc_key"))
+        if (at < 0).any():
+            raise LookupError("A judgement names a document whose vector did not arrive.")
         query = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
-        vectors = matrix_of(positives.column("vector"))
+        vectors = matrix_of(arrived.column("vector"))[at]
         score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
-        index = positives.schema.get_field_index("score")
-        scored = positives.set_column(index, POSITIVES.field("score"), pa.array(score))
-        file = self.folder.write_table(f"positives/part-{bucket.name}.arrow", scored)
-        return {"file": file, "rows_out": positives.num_rows}
+        scored = positives.append_column("score", pa.array(score)).append_column("vector", vectors_column(vectors))
+        file = self.folder.write_table(f"positives/part-{bucket.name}.arrow", concat([scored], self.schema))
+        return {"file": file, "rows_out": scored.num_rows}
 
 
 def _positive(judgements: pa.Table) -> pa.Table:
     return judgements.filter(pa.array(numbers(judgements, "judged") > 0))
-
-
-def _by_pair(judgements: pa.Table) -> npt.NDArray[np.int64]:
-    return np.lexsort((numbers(judgements, "doc_key"), numbers(judgements, "query_key")))

@@ -200,9 +200,9 @@ class MergeShards:
         merge, found = Merge(self.k), unit.args["found"]
         merged, missing = CANDIDATES.empty_table(), MISSING.empty_table()
         for shards in portions([one["rows_out"] for one in found], self.k * len(keys)):
-            tables = {shard: self.folder.read_table(found[shard]["file"]) for shard in shards}
-            merged = merge(keys, [merged, *tables.values()])
-            cut = [cut_lists(table, shard, *self.lists[shard]) for shard, table in tables.items()]
+            tables = self.folder.read_tables([found[shard]["file"] for shard in shards])
+            merged = merge(keys, [merged, *tables])
+            cut = [cut_lists(table, shard, *self.lists[shard]) for shard, table in zip(shards, tables, strict=True)]
             missing = still_missing(concat([missing, *cut], MISSING), merged, self.k)
         part = f"part-{unit.args['part']:05d}"
         stats = {"rows_out": merged.num_rows, "bare_seconds": sum(one["bare_seconds"] for one in found)}
@@ -229,7 +229,7 @@ class MergeAgain:
         merge, first, found = Merge(self.k), unit.args["first"], unit.args["found"]
         merged = self.folder.read_table(first["file"])
         for shards in portions([one["rows_out"] for one in found], self.k * len(keys)):
-            merged = merge(keys, [merged, *(self.folder.read_table(found[shard]["file"]) for shard in shards)])
+            merged = merge(keys, [merged, *self.folder.read_tables([found[shard]["file"] for shard in shards])])
         file = self.folder.write_table(f"merged-{self.k}/part-{unit.args['part']:05d}.parquet", merged)
         seconds = sum(one["bare_seconds"] for one in [first, *found])
         return {"file": file, "rows_out": merged.num_rows, "bare_seconds": seconds, "missing": None}

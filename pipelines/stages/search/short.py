@@ -15,7 +15,7 @@ from operators.vectors.nearest import Effort
 from operators.vectors.search import SearchConfig
 from operators.vectors.tune import SAMPLE
 from pipelines.engines import Stats, Unit
-from pipelines.execution import Completed, Execution
+from pipelines.execution import Execution
 from pipelines.stages import Stage, Summary
 from pipelines.stages.search.effort import line_of, tuned_effort
 from pipelines.stages.search.rounds import Searching, positives_of, search_round
@@ -108,8 +108,13 @@ class SearchShort(Stage):
 
     def _short(self, execution: Execution, found: tuple[StageFolder, list[dict[str, Any]]], k: int) -> list[Stats]:
         folder, parts = found
-        units = [Unit(f"{part['part']:05d}", part) for part in parts]
-        finding = partial(FindShort, execution.folder, folder, execution.inputs["search/all"], (self.select, k))
+        searched = execution.inputs["search/all"]
+        positives = searched.parts("positives")
+        files = {part["part"]: {"candidates": part, "positives": positives[part["part"]]} for part in parts}
+        units = [Unit(f"{number:05d}", {"part": number, **of_part}) for number, of_part in files.items()]
+        # Folders and no manifest, which grows with the queries: a worker gets the work anew with each batch of units.
+        folders = {"candidates": folder, "positives": searched.folder}
+        finding = partial(FindShort, execution.folder, folders, self.select, k)
         return execution.map(f"short-{k}", finding, units)
 
     def _together(self, execution: Execution, parts: int, rounds: list[list[dict[str, Any]]]) -> list[Stats]:
@@ -124,17 +129,14 @@ class SearchShort(Stage):
 class FindShort:
     """One partition of candidates -> its queries that have too few after the filters, though there are more."""
 
-    def __init__(
-        self, folder: StageFolder, found: StageFolder, searched: Completed, asked: tuple[SelectConfig, int]
-    ) -> None:
-        self.folder, self.found, self.searched = folder, found, searched
-        self.select, self.k = Select(asked[0]), asked[1]
+    def __init__(self, folder: StageFolder, folders: Mapping[str, StageFolder], select: SelectConfig, k: int) -> None:
+        self.folder, self.folders, self.select, self.k = folder, folders, Select(select), k
 
     def __call__(self, unit: Unit) -> Stats:
         """Look at one partition."""
         part = unit.args["part"]
-        candidates = self.found.read_table(unit.args)
-        positives = positives_of(self.searched.folder, self.searched.parts("positives")[part])
+        candidates = self.folders["candidates"].read_table(unit.args["candidates"])
+        positives = positives_of(self.folders["positives"], unit.args["positives"])
         short = self.select.short(candidates, positives, self.k)
         file = self.folder.write_table(f"short-{self.k}/part-{unit.name}.parquet", pa.table({"query_key": short}))
         return {"file": file, "rows_out": len(short), "part": part}
