@@ -4,12 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.pipeline import build
+from pipelines.progress import Progress
 from pipelines.run import run
 from tests.integration.conftest import dataset
-from tests.integration.vector_sources import DOCUMENTS, vector_config, vector_sources
+from tests.integration.stopping import StoppedError, Stopping
+from tests.integration.vector_sources import DOCUMENTS, QUERIES, vector_config, vector_sources
 
 BASE, PIECE, SHARD_ROWS = 50, 10, 48
 
@@ -48,3 +53,33 @@ def shards_of_runs(run_directory: Path, rows: int) -> list[list[dict[str, Any]]]
     """The shards of the runs that indexed so many documents."""
     manifests = (json.loads(path.read_text()) for path in run_directory.glob("index/*/_manifest-*.json"))
     return [manifest["parts"]["shards"] for manifest in manifests if manifest["rows_out"] == rows]
+
+
+def test_shards_that_are_built_in_another_way_between_two_attempts_are_searched_again(tmp_path: Path) -> None:
+    """A shard of all is searched; then some of its documents get a shard of their own, and that of all is damaged."""
+    data = vector_sources(tmp_path / "sources")
+    corpus = pq.read_table(data["corpus"]["path"])
+    corpus = corpus.set_column(1, "text", corpus.column("doc_id"))  # none is dropped for another
+    judged = {"query_id": [f"q{n}" for n in range(QUERIES)], "doc_id": [f"d{100 + n % 9}" for n in range(QUERIES)]}
+    pq.write_table(pa.table(judged), data["judgements"])
+    pieces = [str(tmp_path / f"{number}.parquet") for number in range(2)]
+    for path, rows in zip(pieces, (corpus.slice(0, 96), corpus.slice(96)), strict=True):
+        pq.write_table(rows, path)
+    config = [
+        vector_config(
+            tmp_path / name, {**data, "corpus": {**data["corpus"], "path": paths}}, index={"shard_rows": 1000}
+        )
+        for name, paths in (("run", pieces), ("run", pieces[1:]), ("fresh", pieces))
+    ]
+    engine = Stopping("merge-20")
+    with pytest.raises(StoppedError):
+        build(config[0]).run("search/all", engine, Progress())
+    run("index", config[1])
+    (large,) = (
+        file for file in (tmp_path / "run").glob("index/*/shards/*/keys.npy") if len(np.load(file)[0]) > len(corpus) / 2
+    )
+    large.unlink()
+    run("mine", config[0])
+    run("mine", config[2])
+    assert len(list((tmp_path / "run").glob("index/*/shards/*"))) == 3
+    assert dataset(tmp_path / "run").equals(dataset(tmp_path / "fresh"))

@@ -21,7 +21,7 @@ from pipelines.shuffle import Shuffle
 from pipelines.stages import Stage, Summary
 from pipelines.stages.search.effort import line_of, tuned_effort
 from pipelines.stages.search.rounds import Searching, search_round
-from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.stages.search.shards import OpenShards, Searchers, name_of
 from pipelines.stages.wanted import WANTED, OpenWanted, wanted_by
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
@@ -95,7 +95,7 @@ class SearchAll(Stage):
         judgements = prepared.parts("judgements")
         most = sum(part["rows"] for part in judgements)
         wanted = wanted_by(execution, "positives", judgements, partial(positives_in, prepared.folder), most)
-        units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(index.parts("shards"))]
+        units = [Unit(name_of(shard), shard) for shard in index.parts("shards")]
         buckets = [
             Unit(f"{i:05d}", {"queries": part, "judgements": judged})
             for i, (part, judged) in enumerate(zip(queries, judgements, strict=True))

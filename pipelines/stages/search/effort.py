@@ -16,7 +16,7 @@ from operators.vectors.tune import SAMPLE, Space, Tuned, nprobes_to_try, refine_
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Execution
 from pipelines.hardware import share_of_cores
-from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.stages.search.shards import OpenShards, Searchers, name_of
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
@@ -44,7 +44,7 @@ def tuned_effort(
     everything = Unit("all", {"queries": encoded.parts("queries"), "only": list(only)})
     (sample,) = execution.map(f"sample-{config.k}", sampling, [everything])
     shards = index.parts("shards")
-    units = [Unit(f"{i:05d}", shard) for i, shard in enumerate(shards)]
+    units = [Unit(name_of(shard), shard) for shard in shards]
     opened = OpenShards(index.folder, searchers.cache)
     trying = partial(TryShard, execution.folder, opened, config, sample["file"])
     # Where search runs, there is room for it.

@@ -22,7 +22,7 @@ from operators.vectors.search import Search
 from pipelines.engines import Stats, Unit
 from pipelines.execution import Completed, Execution, Work, timed
 from pipelines.hardware import share_of_cores
-from pipelines.stages.search.shards import OpenShards, Searchers
+from pipelines.stages.search.shards import OpenShards, Searchers, layout_of, name_of
 from pipelines.storage.records import Record
 from pipelines.storage.run_directory import StageFolder
 
@@ -90,9 +90,14 @@ class Round:
     queries: Sequence[Record]
     only: Sequence[Record | None]
 
+    @property
+    def layout(self) -> str:
+        """The name of the shards: what merging says of them holds for these alone."""
+        return layout_of(self.searching.index.parts("shards"))
+
     def merged_before(self, parts: Sequence[int]) -> dict[int, Stats]:
         """Return the partitions of which nothing is missing since an earlier run, and what their merge said."""
-        names = {f"{q:05d}": q for q in parts}
+        names = {f"{q:05d}-{self.layout}": q for q in parts}
         first, again = (self.execution.done(f"{step}-{self.k}", list(names)) for step in ("merge", "merge-again"))
         whole = {name: one for name, one in first.items() if one["missing"] is None}
         return {names[name]: one for name, one in {**whole, **again}.items()}
@@ -129,7 +134,7 @@ class Round:
         for s, q, more in units:
             only = self.only[q] if self.only else None
             args = {"shard": shards[s], "number": s, "queries": self.queries[q], "positives": positives[q]["file"]}
-            todo.append(Unit(f"{s:05d}-{q:05d}", {**args, "only": only, **more}))
+            todo.append(Unit(f"{name_of(shards[s])}-{q:05d}", {**args, "only": only, **more}))
         pool = searching.searchers.pool
         if not pool.stateful:
             pool = replace(pool, cpus=share_of_cores(len(units)))
@@ -143,7 +148,8 @@ class Round:
         return found
 
     def _merged(self, step: str, merge: Callable[[], Work], parts: Mapping[int, Mapping[str, Any]]) -> dict[int, Stats]:
-        units = [Unit(f"{q:05d}", {"part": q, "queries": self.queries[q], **args}) for q, args in parts.items()]
+        names = {q: f"{q:05d}-{self.layout}" for q in parts}
+        units = [Unit(names[q], {"part": q, "queries": self.queries[q], **args}) for q, args in parts.items()]
         return dict(zip(parts, self.execution.map(step, merge, units), strict=True))
 
 

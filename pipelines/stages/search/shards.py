@@ -1,14 +1,29 @@
 """Open the shards of an index where they lie, or from the local cache of those that lie elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
+
+import xxhash
 
 from operators.vectors.shard import Shard, open_shard
 from pipelines.engines import Pool
 from pipelines.storage.cache import Cache
 from pipelines.storage.run_directory import StageFolder
+
+
+def name_of(shard: Mapping[str, Any]) -> str:
+    """Return the name of a shard, 32 hexadecimal digits: another for every content.
+
+    Units are named by it and not by its number: an index that grew may have other shards where these are built again.
+    """
+    return str(shard["folder"]).rpartition("/")[2]
+
+
+def layout_of(shards: Sequence[Mapping[str, Any]]) -> str:
+    """Return a name for shards in their order, 16 hexadecimal digits."""
+    return xxhash.xxh3_64_hexdigest("\n".join(map(name_of, shards)).encode())
 
 
 @dataclass(frozen=True)
