@@ -31,8 +31,8 @@ class Together:
     def _do(self, unit: Unit) -> Stats:
         (self.working / unit.name).touch()
         limit = time.monotonic() + 30
-        while not self.enough.exists() and time.monotonic() < limit:
-            if self._count() >= self.expected:
+        while not self.enough.exists():
+            if self._count() >= self.expected or time.monotonic() > limit:
                 self.enough.touch()
             time.sleep(0.01)
         time.sleep(SECONDS)

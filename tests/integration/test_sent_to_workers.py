@@ -1,11 +1,15 @@
 """What a worker is sent beside its units does not grow with the corpus: it is sent again with each batch of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from ray import cloudpickle
 
+from pipelines import shuffle
 from pipelines.engines import Pool, Unit, Work
 from pipelines.engines.local import LocalEngine
 from pipelines.run import run
@@ -14,28 +18,88 @@ from tests.integration.vector_sources import vector_config, vector_sources
 FEW, MANY = 1_024, 2_048  # documents, in four times fewer partitions: a shuffle has 256 groups at most
 SHARDS = 4
 DIGITS = 1_000  # bytes: the ends of 256 ranges, counts and names are longer numbers; 256 partitions are 33 KB
+SOURCE_FILE = 300  # bytes of a source file beside its path, which whoever reads is sent of each
+ROUTED_FILE = 200  # bytes of a file of routed rows beside where its groups begin, of each to whoever gathers
+START = 4  # bytes of where a group begins, on average
+GROUPS = 128
+TO_READERS = {"prepare/corpus/read"}
+TO_GATHERERS = {"identify", "write", "join", "positives", "wanted"}
+
+
+@dataclass
+class Sent:
+    """What the workers of each step of a run were sent, in bytes, and how many files of routed rows there were then."""
+
+    bytes: dict[str, int] = field(default_factory=dict)
+    routed: dict[str, int] = field(default_factory=dict)
+
+
+def sent(place: Path, data: dict[str, Any], documents: int, factory: str = "exact") -> Sent:
+    """Mine in a folder and look at all that an engine is given."""
+    seen, does, folder = Sent(), LocalEngine.map, place / "run"
+
+    def sized(engine: LocalEngine, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
+        seen.bytes[step] = len(cloudpickle.dumps(make))
+        seen.routed[step] = len(list(folder.glob(f"{step.rpartition('/')[0]}/*/routed/*/*.arrow")))
+        does(engine, step, make, units, pool)
+
+    index = {"factory": factory, "shard_rows": documents // SHARDS}
+    search = {"k": 20, "max_k": 80}
+    select = {"num_negatives": 20}  # some are short, and searched deeper
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalEngine, "map", sized)
+        run("mine", vector_config(folder, data, index=index, search=search, select=select))
+    assert {"search/all/search-20", "search/short/search-80"} <= seen.bytes.keys()
+    return seen
+
+
+def more(few: Sent, many: Sent) -> dict[str, int]:
+    """Return by how many bytes more the workers of each step were sent; steps with a few digits more are left out."""
+    assert few.bytes.keys() == many.bytes.keys()
+    grown = {step: size - few.bytes[step] for step, size in many.bytes.items()}
+    return {step: size for step, size in grown.items() if size > DIGITS}
 
 
 @pytest.mark.parametrize("factory", ["exact", "IVF4,SQ8"])
-def test_more_partitions_of_documents_send_a_worker_no_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str
-) -> None:
-    sizes: dict[int, dict[str, int]] = {}
-    does = LocalEngine.map
-
-    def sized(engine: LocalEngine, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
-        sizes[documents][step] = len(cloudpickle.dumps(make))
-        does(engine, step, make, units, pool)
-
-    monkeypatch.setattr(LocalEngine, "map", sized)
+def test_more_partitions_of_documents_send_a_worker_no_more(tmp_path: Path, factory: str) -> None:
+    seen = []
     for documents in (FEW, MANY):
-        sizes[documents] = {}
         data = {**vector_sources(tmp_path / f"sources-{documents}", documents=documents), "partition_rows": 4}
-        index = {"factory": factory, "shard_rows": documents // SHARDS}
-        search = {"k": 20, "max_k": 80}
-        select = {"num_negatives": 20}  # some are short, and searched deeper
-        run("mine", vector_config(tmp_path / f"run-{documents}", data, index=index, search=search, select=select))
-    assert sizes[FEW].keys() == sizes[MANY].keys()
-    assert {"search/all/search-20", "search/short/search-80"} <= sizes[FEW].keys()
-    more = {step: size - sizes[FEW][step] for step, size in sizes[MANY].items()}
-    assert {step: size for step, size in more.items() if size > DIGITS} == {}
+        seen.append(sent(tmp_path / f"mined-{documents}", data, documents, factory))
+    assert more(*seen) == {}
+
+
+def test_more_source_files_send_more_to_their_readers_alone(tmp_path: Path) -> None:
+    seen, files = [], (4, 64)
+    for count in files:
+        data = vector_sources(tmp_path / f"{count}", documents=FEW)
+        corpus, folder = pq.read_table(data["corpus"]["path"]), tmp_path / f"{count}" / "corpus"
+        folder.mkdir()
+        for number in range(count):
+            rows = FEW // count
+            pq.write_table(corpus.slice(number * rows, rows), folder / f"{number:03d}.parquet")
+        data["corpus"]["path"] = str(folder / "*.parquet")
+        seen.append(sent(tmp_path / f"mined-{count}", data, FEW))
+    of_file = SOURCE_FILE + len(str(tmp_path / "64" / "corpus" / "000.parquet"))
+    grown = more(*seen)
+    assert grown.keys() <= TO_READERS
+    assert all(size <= (files[1] - files[0]) * of_file for size in grown.values())
+
+
+def test_more_files_of_routed_rows_send_more_to_whoever_gathers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one for each 32 MiB of rows, whatever the number of units (docs/adr/0008)."""
+    seen = []
+    for size in (32 << 20, 1_000):
+        monkeypatch.setattr(shuffle, "ROUTED_BYTES", size)
+        monkeypatch.setattr("pipelines.stages.prepare_corpus.DOCUMENTS_PER_BUCKET", FEW // GROUPS)
+        data = {**vector_sources(tmp_path / f"sources-{size}", documents=FEW), "partition_rows": 4}
+        seen.append(sent(tmp_path / f"mined-{size}", data, FEW))
+    few, many = seen
+    routed = {step: count - few.routed[step] for step, count in many.routed.items()}
+    assert routed["prepare/corpus/identify"] > 30
+    grown = more(few, many)
+    assert {step.rpartition("/")[2] for step in grown} <= TO_GATHERERS
+    for step, size in grown.items():
+        assert size <= routed[step] * (ROUTED_FILE + START * (GROUPS + 1))
