@@ -72,5 +72,5 @@ def killed(command: Sequence[str], run: Path, environment: Mapping[str, str], st
 
 
 def _records(run: Path, step: str = "*") -> list[Path]:
-    """Return the files that commit units of a step, or of all: NUMBER.UNITS.json."""
+    """Return the files that commit units of a step, or of all: DIGEST.UNITS.json."""
     return [path for stage in ("*", "*/*") for path in run.glob(f"{stage}/*/{UNITS}/{step}/*/*.json")]

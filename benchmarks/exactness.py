@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from benchmarks import pages
 from operators.vectors.best import Best
-from operators.vectors.index import store
+from operators.vectors.index import add, empty_flat
 from operators.vectors.multiply import Multiply, MultiplyOn
 from operators.vectors.nearest import ROWS_AT_ONCE, nearest_exact
 from operators.vectors.rounding import BFLOAT16_ROUNDOFF, lengths_of
@@ -77,7 +77,9 @@ def main() -> None:
 def measure(name: str, queries: Matrix, vectors: Matrix, depth: int) -> Kept:
     """Search one set of vectors in both ways."""
     held, keys = vectors.astype(np.float16), np.arange(len(vectors))
-    shard = Shard(store([held], DIMENSION, "float16"), keys, keys, lengths_of(held))
+    flat = empty_flat(DIMENSION, "float16")
+    add(flat, held)
+    shard = Shard(flat, keys, keys, lengths_of(held))
     wanted = np.full(len(queries), depth)
     rows, seconds, off = {}, {}, 0.0
     scores = queries.astype(np.float64) @ held.astype(np.float64).T

@@ -12,7 +12,7 @@ from pipelines.engines import Engine, Pool, Stats, Unit
 from pipelines.engines import Work as BatchWork
 from pipelines.progress import Progress
 from pipelines.rows_so_far import forget_notes, rows_noted
-from pipelines.shuffle import GatherGroups, Groups, RouteUnits, Shuffle, routed_folder, routed_in
+from pipelines.shuffle import GatherGroups, Groups, Routed, RouteUnits, Shuffle, routed_folder, routed_in
 from pipelines.steps import Step, StepProgress
 from pipelines.storage.records import UNITS
 from pipelines.storage.run_directory import StageFolder
@@ -73,17 +73,25 @@ class Execution:
         groups = Groups(len(shuffle.buckets))
         missing = _missing(shuffle.buckets, groups, gathered.done)
         if missing:
-            routed = self._following(f"{step}-route", shuffle.units)
-            todo = [unit for unit in shuffle.units if unit.name not in routed.done]
-            if todo:
-                routing = partial(RouteUnits, shuffle.make_route, shuffle.schema, groups, routed.step)
-                self._do(routed, routing, todo, shuffle.pool)
-            files = routed_in(routed.done)
+            files = self._routed(f"{step}-route", shuffle, groups)
             gathering = partial(GatherGroups, shuffle.make_gather, shuffle.schema, files, gathered.step)
-            reads = sum(file.starts[-1] for file in files) + _bytes_in([unit.args for unit in missing])
+            reads = files.size + _bytes_in([unit.args for unit in missing])
             self._do(gathered, gathering, missing, Pool(reads=reads))
-            self.folder.clear(routed_folder(routed.step.name))
+        self.folder.clear(routed_folder(f"{step}-route"))
         return [gathered.done[bucket.name] for bucket in shuffle.buckets]
+
+    def _routed(self, step: str, shuffle: Shuffle, groups: Groups) -> Routed:
+        """Route the units that are not routed yet; return the files of all."""
+        following = self._following(step, shuffle.units)
+        routing = partial(RouteUnits, shuffle.make_route, shuffle.schema, groups, following.step)
+        while True:
+            todo = [unit for unit in shuffle.units if unit.name not in following.done]
+            if todo:
+                self._do(following, routing, todo, shuffle.pool)
+            files, left = routed_in(following.done, groups)
+            if not left:
+                return files
+            following.forget(left)
 
     def _following(self, step: str, units: Sequence[Unit]) -> StepProgress:
         return StepProgress(Step(self.folder, step), frozenset(unit.name for unit in units))

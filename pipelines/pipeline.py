@@ -137,6 +137,8 @@ class Pipeline:
                         progress.say(f"warning: {line}. It is written again.")
                     progress.say(f"{stage.name}: {'going on' if planned.started else 'starting'}")
                     manifest = self._run_stage(planned, completed, engine, progress)
+                else:
+                    manifest = _without_left(planned.folder, manifest)
                 completed[stage.name] = Completed(planned.folder, manifest)
                 if stage.name == LAST_OF_PREPARE:
                     self._check_prepared(completed)
@@ -195,7 +197,7 @@ class Pipeline:
         began = time.perf_counter()
         inputs = {name: completed[name] for name in stage.inputs}
         summary = stage.run(Execution(stage.name, folder, inputs, engine, progress))
-        temporary, replaced = summary.pop("temporary", []), summary.pop("replaced", [])
+        left = {name: summary.pop(name, []) for name in ("temporary", "replaced")}
         manifest = {
             "stage": stage.name,
             "fingerprint": planned.mark,
@@ -208,11 +210,10 @@ class Pipeline:
             "resumed": planned.started,  # some of it had been done before these seconds
             **summary,
         }
+        if any(left.values()):
+            manifest["left"] = left
         folder.commit(manifest)
-        for name in temporary:
-            folder.clear(name)
-        folder.remove_all(replaced)
-        return manifest
+        return _without_left(folder, manifest)
 
     def _clear(self, folders: Sequence[StageFolder]) -> None:
         """Remove what was written for input that was refused, and the folders above it that are empty then."""
@@ -230,6 +231,18 @@ class Outcome:
 
     completed: Mapping[str, Completed]
     reused: Mapping[str, bool]
+
+
+def _without_left(folder: StageFolder, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Remove what a complete stage needs no more; a run that was killed meanwhile leaves that to the next."""
+    if "left" not in manifest:
+        return manifest
+    for name in manifest["left"]["temporary"]:
+        folder.clear(name)
+    folder.remove_all(manifest["left"]["replaced"])
+    cleared = {name: value for name, value in manifest.items() if name != "left"}
+    folder.commit(cleared)
+    return cleared
 
 
 def _up_to(until: str, planned: Sequence[Planned]) -> Sequence[Planned]:

@@ -1,10 +1,13 @@
 """Bring the rows of many units together by bucket, in two steps over files: route, then gather.
 
-A worker that routes holds the rows of many units, sorts them by group of buckets, and writes them as one file. A worker
-that gathers reads the range of its group from every such file, and takes it apart into buckets. So files grow with the
-bytes of the rows, and requests with files times groups; neither grows with units times buckets (docs/adr/0008).
+A worker that routes holds the rows of many units, sorts them by group of buckets, and writes them as one file; a unit
+with many rows has files of its own. A worker that gathers reads the range of its group from every such file, and takes
+it apart into buckets. So files grow with the bytes of the rows, and requests with files times groups; neither grows
+with units times buckets (docs/adr/0008).
 """
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,11 +23,13 @@ import xxhash
 from operators.schemas import concat, numbers
 from operators.segments import groups_of
 from pipelines.engines import Pool, Stats, Unit
-from pipelines.steps import Step
+from pipelines.steps import Commits, Step
 from pipelines.storage.records import DamagedError
 
-# Rows that a worker routes and holds; twice as much while it sorts them.
+# Rows that a worker routes and holds, beside one table more of a unit; twice as much while it sorts them.
 ROUTED_BYTES = 32 << 20
+# Where fewer rows come in that time, they are written all the same: a killed worker loses no more.
+ROUTED_SECONDS = 30.0
 # Rows of a group that are taken apart in memory; more go through files on the worker's disk.
 GATHERED_BYTES = 128 << 20
 # Buckets are gathered in so many groups: the workers share the groups, and a worker's disk holds one at a time.
@@ -38,6 +43,7 @@ _DIGEST_BYTES = 8
 Ints = npt.NDArray[np.int64]
 Route = Callable[[Unit], Iterable[tuple[Ints, pa.Table]]]
 Gather = Callable[[Unit, pa.Table], Stats]
+_Range = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -81,21 +87,59 @@ class Groups:
 
 @dataclass(frozen=True)
 class Routed:
-    """A file of routed rows.
+    """The files of routed rows.
 
     Attributes:
-        path: in the stage's folder.
-        starts: where the range of each group begins, and where the last one ends, in bytes: groups + 1 values.
+        paths: in the stage's folder.
+        starts: where the range of each group begins in each file, and where the last one ends, in bytes: int64 of shape
+            (files, groups + 1).
     """
 
-    path: str
-    starts: Sequence[int]
+    paths: Sequence[str]
+    starts: Ints
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return int(self.starts[:, -1].sum())
+
+    def of(self, group: int) -> list[tuple[str, int, int]]:
+        """Return the ranges of a group: path, first byte, byte after the last."""
+        starts, ends = self.starts[:, group], self.starts[:, group + 1]
+        return [(self.paths[i], int(starts[i]), int(ends[i])) for i in np.flatnonzero(ends > starts).tolist()]
 
 
-def routed_in(done: Mapping[str, Stats]) -> list[Routed]:
-    """Return the files of the units that were routed, by the statistics of these."""
-    files = {stats["file"]["path"]: stats["starts"] for stats in done.values() if "starts" in stats}
-    return [Routed(path, files[path]) for path in sorted(files)]
+def routed_in(done: Mapping[str, Stats], groups: Groups) -> tuple[Routed, set[str]]:
+    """Return the files of the units that were routed, by the statistics of these, and which units are in none of them.
+
+    A file counts with all its units, or not at all: where two workers routed a unit, of which one had been given up, it
+    is in a file of each, beside others.
+    """
+    named = Counter(file["path"] for stats in done.values() for file in stats["files"])
+    begun = {one["path"]: one for stats in done.values() for one in stats.get("routed", [])}
+    whole = {path for path, count in named.items() if path in begun and begun[path]["units"] == count}
+    left = {unit for unit, stats in done.items() if not whole.issuperset(file["path"] for file in stats["files"])}
+    # Other units of a file that is left out are left, too; their own files then are not whole.
+    while apart := {file["path"] for unit in left for file in done[unit]["files"]} & whole:
+        whole -= apart
+        left |= {unit for unit, stats in done.items() if not whole.issuperset(file["path"] for file in stats["files"])}
+    paths = sorted(whole)
+    starts = np.array([begun[path]["starts"] for path in paths], np.int64).reshape(len(paths), groups.count + 1)
+    return Routed(paths, starts), left
+
+
+class _Held:
+    """Rows that a worker has routed and not written, and the units that they are of."""
+
+    def __init__(self) -> None:
+        self.empty()
+
+    def empty(self) -> None:
+        self.units, self.rows, self.size, self.began = dict[str, Stats](), list[pa.Table](), 0, time.monotonic()
+
+    def add(self, table: pa.Table) -> None:
+        self.rows.append(table)
+        self.size += table.nbytes
 
 
 class RouteUnits:
@@ -107,42 +151,72 @@ class RouteUnits:
             self.route = make()
 
     def __call__(self, batch: Sequence[Unit]) -> list[Stats]:
-        """Route a batch."""
+        """Route a batch; what was routed before an error is committed, too."""
         with self.step.committing(batch[0].name) as commits:
-            held, rows, size = dict[str, int](), list[pa.Table](), 0
-            for unit in batch:
-                if unit.name in commits.done:
-                    continue
-                with self.step.failing(unit.name):
-                    routed = [table.append_column(BUCKET, pa.array(bucket)) for bucket, table in self.route(unit)]
-                held[unit.name] = sum(table.num_rows for table in routed)
-                rows += routed
-                size += sum(table.nbytes for table in routed)
-                if size >= ROUTED_BYTES:
-                    commits.add(self._written(held, rows))
-                    held, rows, size = {}, [], 0
-            if held:
-                commits.add(self._written(held, rows))
+            held = _Held()
+            try:
+                for unit in batch:
+                    if unit.name not in commits.done:
+                        with self.step.failing(unit.name):
+                            self._route(unit, held, commits)
+                        if held.size >= ROUTED_BYTES or time.monotonic() - held.began >= ROUTED_SECONDS:
+                            self._commit(held, commits)
+            finally:
+                self._commit(held, commits)
         return list(commits.done.values())
 
-    def _written(self, units: Mapping[str, int], rows: Sequence[pa.Table]) -> dict[str, Stats]:
-        """Write the rows of some units; return the statistics of each. The first says where the groups begin."""
+    def _route(self, unit: Unit, held: _Held, commits: Commits) -> None:
+        """Route a unit, and hold it. What was held before is written first where the unit has many rows."""
+        began, count, own, files = time.perf_counter(), 0, _Held(), list[dict[str, Any]]()
+        for bucket, table in self.route(unit):
+            own.add(table.append_column(BUCKET, pa.array(bucket)))
+            count += table.num_rows
+            if held.units and held.size + own.size >= ROUTED_BYTES:
+                self._commit(held, commits)
+            if own.size >= ROUTED_BYTES:
+                files.append(self._written(own.rows, [unit.name, str(len(files))]))
+                own.empty()
+        held.units[unit.name] = {"files": [], "rows_out": count, "seconds": round(time.perf_counter() - began, 4)}
+        for file in files:
+            _place(file, {unit.name: held.units[unit.name]})
+        for table in own.rows:
+            held.add(table)
+
+    def _commit(self, held: _Held, commits: Commits) -> None:
+        """Write what is held as one file, and commit its units."""
+        if held.size:
+            _place(self._written(held.rows, list(held.units)), held.units)
+        commits.add(held.units)
+        held.empty()
+
+    def _written(self, rows: Sequence[pa.Table], of: Sequence[str]) -> dict[str, Any]:
+        """Write rows as a file; return its record, and where each group begins in it.
+
+        It is named by its content and by what it is of: two workers that route the same batch may cut it differently.
+        """
         table = concat(rows, self.schema)
         group = self.groups.of(numbers(table, BUCKET))
         ranges = {number: _sealed(table.take(pa.array(places))) for number, places in groups_of(group)}
         starts = np.cumsum([0, *(len(ranges.get(number, b"")) for number in range(self.groups.count))])
-        first = next(iter(units))
         content = b"".join(ranges[number] for number in sorted(ranges))
-        file = self.step.folder.write_bytes(f"{routed_folder(self.step.name)}/{first}.arrow", content)
-        stats: dict[str, Stats] = {unit: {"file": file, "rows_out": count} for unit, count in units.items()}
-        stats[first]["starts"] = starts.tolist()
-        return stats
+        name = xxhash.xxh3_128_hexdigest("\n".join(of).encode() + b"\0" + content)
+        file = self.step.folder.write_bytes(f"{routed_folder(self.step.name)}/{name}.arrow", content)
+        return {"file": file, "starts": starts.tolist()}
+
+
+def _place(written: Mapping[str, Any], units: Mapping[str, Stats]) -> None:
+    """Note a file with its units; the first of them says how many these are, and where the groups begin."""
+    for stats in units.values():
+        stats["files"].append(written["file"])
+    first = next(iter(units.values()))
+    begun = {"path": written["file"]["path"], "starts": written["starts"], "units": len(units)}
+    first.setdefault("routed", []).append(begun)
 
 
 class GatherGroups:
     """Gathers groups of buckets; each bucket is committed by itself."""
 
-    def __init__(self, make: Callable[[], Gather], schema: pa.Schema, files: Sequence[Routed], step: Step) -> None:
+    def __init__(self, make: Callable[[], Gather], schema: pa.Schema, files: Routed, step: Step) -> None:
         self.schema, self.files, self.step, self.folder = schema, files, step, step.folder
         with step.failing("making"):
             self.gather = make()
@@ -153,21 +227,24 @@ class GatherGroups:
             for group in batch:
                 buckets = {int(number): Unit(*bucket) for number, bucket in group.args["buckets"].items()}
                 missing = {number: unit for number, unit in buckets.items() if unit.name not in commits.done}
-                with self.step.failing(group.name):
-                    files = [file for file in self.files if _size(file, group.args["group"])]
-                for number, rows in self._apart(files, group.args["group"], sorted(missing)):
-                    unit = missing[number]
-                    commits.once(unit.name, partial(self.gather, unit, rows))
+                if missing:
+                    self._gather(group, missing, commits)
         return list(commits.done.values())
 
-    def _apart(self, files: Sequence[Routed], group: int, wanted: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
+    def _gather(self, group: Unit, missing: Mapping[int, Unit], commits: Commits) -> None:
+        with self.step.failing(group.name):
+            for number, rows in self._apart(self.files.of(group.args["group"]), sorted(missing)):
+                unit = missing[number]
+                commits.once(unit.name, partial(self.gather, unit, rows))
+
+    def _apart(self, ranges: Sequence[_Range], wanted: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
         """Yield the rows of each wanted bucket of a group."""
-        if sum(_size(file, group) for file in files) <= GATHERED_BYTES:
-            rows = concat(list(self._read(files, group)), _with_bucket(self.schema))
+        if sum(end - start for _, start, end in ranges) <= GATHERED_BYTES:
+            rows = concat(list(self._read(ranges)), _with_bucket(self.schema))
             yield from self._each(wanted, dict(_by_bucket(rows)).get)
             return
         with TemporaryDirectory() as place:
-            for table in self._read(files, group):
+            for table in self._read(ranges):
                 for number, rows in _by_bucket(table):
                     _append(Path(place) / str(number), rows)
             yield from self._each(wanted, lambda number: _appended(Path(place) / str(number)))
@@ -177,16 +254,13 @@ class GatherGroups:
             rows = rows_of(number)
             yield number, self.schema.empty_table() if rows is None else rows.drop_columns(BUCKET)
 
-    def _read(self, files: Sequence[Routed], group: int) -> Iterator[pa.Table]:
-        for first in range(0, len(files), RANGES):
-            some = files[first : first + RANGES]
-            ranges = [(file.path, file.starts[group], file.starts[group + 1]) for file in some]
-            for file, content in zip(some, self.folder.read_ranges(ranges), strict=True):
-                if content is None:
-                    raise DamagedError(self.folder.uri, file.path, "the file is missing")
+    def _read(self, ranges: Sequence[_Range]) -> Iterator[pa.Table]:
+        for first in range(0, len(ranges), RANGES):
+            some = ranges[first : first + RANGES]
+            for (path, _, _), content in zip(some, self.folder.read_ranges(some), strict=True):
                 table = _unsealed(content)
                 if table is None:
-                    raise DamagedError(self.folder.uri, file.path, "the content is not what was written")
+                    raise DamagedError(self.folder.uri, path, "the content is not what was written")
                 yield table
 
 
@@ -197,10 +271,6 @@ def routed_folder(step: str) -> str:
 
 def _with_bucket(schema: pa.Schema) -> pa.Schema:
     return schema.append(pa.field(BUCKET, pa.int64()))
-
-
-def _size(file: Routed, group: int) -> int:
-    return file.starts[group + 1] - file.starts[group]
 
 
 def _by_bucket(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +15,12 @@ from pipelines.storage.records import UNITS, DamagedError
 from pipelines.storage.run_directory import StageFolder, in_records
 
 FAILED = ".failed"
-# Units shorter than that share the record that commits them. A killed worker loses at most so much beside its unit.
+# Units shorter than that share the record that commits them.
 SECONDS_BETWEEN_COMMITS = 0.5
 # A commit waits until at least this many times its own seconds have passed since the one before: under 5 % of the work.
 COMMITS_APART = 20
+# But no longer than that, however slow the storage was: a killed worker loses no more, beside the unit in work.
+SECONDS_AT_MOST = 10.0
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,7 @@ class Commits:
 
     def __init__(self, step: Step, batch: str) -> None:
         self.step, self.batch = step, batch
-        records = step.folder.unit_records(step.name, batch)
-        self.done = in_records(records.values())
-        self.next = max((int(path.rpartition("/")[2].partition(".")[0]) + 1 for path in records), default=0)
+        self.done = in_records(step.folder.unit_records(step.name, batch).values())
         self.waiting: dict[str, Stats] = {}
         self.pause, self.flushed_at = SECONDS_BETWEEN_COMMITS, time.monotonic()
 
@@ -100,7 +100,7 @@ class Commits:
             began = time.perf_counter()
             with self.step.failing(unit):
                 stats = {**work(), "seconds": round(time.perf_counter() - began, 4)}
-            self.done[unit] = self.waiting[unit] = {**stats, "worker": f"{socket.gethostname()}/{os.getpid()}"}
+            self.done[unit] = self.waiting[unit] = {**stats, "worker": _worker()}
             if time.monotonic() - self.flushed_at >= self.pause:
                 self.flush()
         return self.done[unit]
@@ -108,18 +108,22 @@ class Commits:
     def add(self, units: Mapping[str, Stats]) -> None:
         """Commit units that were done together, with one record."""
         self.flush()
-        self.done.update(units)
-        self.waiting.update(units)
+        self.waiting.update({unit: {**stats, "worker": _worker()} for unit, stats in units.items()})
+        self.done.update(self.waiting)
         self.flush()
 
     def flush(self) -> None:
         """Commit what is done."""
         began = time.monotonic()
         if self.waiting:
-            self.step.folder.commit_units(self.step.name, self.batch, self.next, self.waiting)
-            self.next, self.waiting = self.next + 1, {}
+            self.step.folder.commit_units(self.step.name, self.batch, self.waiting)
+            self.waiting = {}
         self.flushed_at = time.monotonic()
-        self.pause = max(SECONDS_BETWEEN_COMMITS, COMMITS_APART * (self.flushed_at - began))
+        self.pause = min(max(SECONDS_BETWEEN_COMMITS, COMMITS_APART * (self.flushed_at - began)), SECONDS_AT_MOST)
+
+
+def _worker() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}"
 
 
 @dataclass
@@ -142,15 +146,24 @@ class StepProgress:
 
     def __post_init__(self) -> None:
         """Look which units are done; one whose files are damaged is not, and is taken out of its record."""
-        folder, name = self.step.folder, self.step.name
-        records = folder.unit_records(name)
+        records = self._records()
         committed = {unit: stats for unit, stats in in_records(records.values()).items() if unit in self.names}
-        whole = folder.whole_units(committed)
-        damaged = committed.keys() - whole.keys()
-        folder.forget_units(name, records, damaged)
+        whole = self.step.folder.whole_units(committed)
+        self._forget(records, committed.keys() - whole.keys())
         self.done = {unit: {**stats, "found": True} for unit, stats in whole.items()}
+
+    def forget(self, units: Collection[str]) -> None:
+        """Take units that are to be done again out of their records."""
+        self._forget(self._records(), units)
+        self.done = {unit: stats for unit, stats in self.done.items() if unit not in units}
+
+    def _records(self) -> dict[str, dict[str, Stats] | None]:
+        return self.step.folder.unit_records(self.step.name)
+
+    def _forget(self, records: Mapping[str, Mapping[str, Stats] | None], units: Collection[str]) -> None:
+        self.step.folder.forget_units(self.step.name, records, units)
         # A record that goes may come again under its name.
-        self.known = {path for path, units in records.items() if units is not None and damaged.isdisjoint(units)}
+        self.known = {path for path, found in records.items() if found is not None and not found.keys() & set(units)}
 
     def look(self) -> None:
         """See which units have been done since the last look."""

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -148,32 +147,34 @@ def train(choice: IndexChoice, sample: Vectors) -> bytes:
     return bytes(faiss.serialize_index(index).tobytes())
 
 
-def build_codes(trained: bytes, blocks: Iterable[Vectors]) -> Any:  # noqa: ANN401 - faiss is untyped
-    """Add blocks of vectors to a copy of the trained index; FAISS ids are the rows of the shard."""
-    index = faiss.deserialize_index(np.frombuffer(trained, dtype=np.uint8))
-    for block in blocks:
-        index.add(in_float32(block))
-    return index
+def codes_from(trained: bytes) -> Any:  # noqa: ANN401 - faiss is untyped
+    """Return a copy of the trained index, to which vectors can be added; FAISS ids are the rows of the shard."""
+    return faiss.deserialize_index(np.frombuffer(trained, dtype=np.uint8))
 
 
-def store(blocks: Iterable[Vectors], dimension: int, dtype: VectorDType, rows: int = 0) -> Any:  # noqa: ANN401 - faiss is untyped
-    """Put blocks of vectors into a flat FAISS index of that precision, which loses nothing of them.
+def add(index: Any, block: Vectors) -> None:  # noqa: ANN401 - faiss is untyped
+    """Add vectors of shape (n, dimension) to an index."""
+    index.add(in_float32(block))
 
-    Args:
-        blocks: shape (n, dimension) each.
-        dimension: of the vectors.
-        dtype: in which they are kept.
-        rows: how many there will be, so that memory for them is taken once; else FAISS takes twice as much on the way.
+
+def begin_flat(dimension: int, dtype: VectorDType, rows: int) -> bytes:
+    """Return the beginning of the file of a flat FAISS index of that precision: its `rows` vectors come behind it.
+
+    So a shard is written without being held. FAISS ends the description of such an index with how many values follow,
+    and the values are the vectors as they are.
     """
-    index: Any
+    index = empty_flat(dimension, dtype)
+    index.ntotal = rows
+    described = bytes(faiss.serialize_index(index).tobytes())
+    values = rows * int(index.code_size) // (1 if dtype == "float16" else 4)  # of float16, FAISS counts bytes
+    return described[:-8] + values.to_bytes(8, "little")
+
+
+def empty_flat(dimension: int, dtype: VectorDType) -> Any:  # noqa: ANN401 - faiss is untyped
+    """Return a flat FAISS index of that precision, which loses nothing of vectors."""
     if dtype == "float16":
-        index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    else:
-        index = faiss.IndexFlatIP(dimension)
-    index.codes.resize(rows * index.code_size)  # adding to an index without vectors makes it smaller, and keeps this
-    for block in blocks:
-        index.add(in_float32(block))
-    return index
+        return faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    return faiss.IndexFlatIP(dimension)
 
 
 def save(index: Any, file: Path) -> None:  # noqa: ANN401 - faiss is untyped

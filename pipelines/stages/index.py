@@ -5,19 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, groupby
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from operators.schemas import Vectors, matrix_of, numbers
+from operators.schemas import matrix_of, numbers
 from operators.vectors.encoder import Device
 from operators.vectors.factory import EXACT
-from operators.vectors.index import IndexChoice, IndexConfig, Task, build_codes, choose, save, store, train
+from operators.vectors.index import IndexChoice, IndexConfig, Task, add, begin_flat, choose, codes_from, save, train
 from operators.vectors.rounding import lengths_of
-from operators.vectors.shard import vectors_of
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.execution import Completed, Execution, timed
 from pipelines.hardware import give_back_memory, share_of_cores
@@ -25,8 +23,6 @@ from pipelines.stages import Stage, Summary
 from pipelines.stages.index_layout import Part, shards_of
 from pipelines.stages.index_sample import Encoded, read_sample
 from pipelines.storage.run_directory import StageFolder
-
-Keys = npt.NDArray[np.int64]
 
 KEY_BYTES = 16 + 8  # of a document and its text, and two lengths
 # FAISS adds many vectors at a time faster than few, and many files are read at a time: 25 MB of 384 values in float32.
@@ -171,23 +167,40 @@ class BuildShard:
         self.trained = None if trained["file"] is None else folder.content(trained["file"]).to_pybytes()
 
     def __call__(self, unit: Unit) -> Stats:
-        """Build one shard: every file is read once, and the codes are made of the vectors in memory."""
-        parts, path, seconds = unit.args["parts"], f"shards/{unit.name}", 0.0
-        keys = np.empty((2, sum(part["rows"] for part in parts)), np.int64)
-        flat = store(self._read(parts, keys), self.encoded.dimension, self.encoded.dtype, keys.shape[1])
-        files = [
-            self.folder.write_bytes(f"{path}/keys.npy", _npy(keys)),
-            self.folder.write_path(f"{path}/vectors.faiss", partial(save, flat)),
-            self.folder.write_bytes(f"{path}/lengths.npy", _npy(lengths_of(vectors_of(flat)))),
-        ]
-        if self.trained is not None:
-            vectors = vectors_of(flat)
-            blocks = (vectors[at : at + ROWS_AT_ONCE] for at in range(0, len(vectors), ROWS_AT_ONCE))
-            codes, seconds = timed(build_codes, self.trained, blocks)
-            files.append(self.folder.write_path(f"{path}/codes.faiss", partial(save, codes)))
-            del codes, vectors
-        del flat
+        """Build one shard."""
+        stats = self._built(unit)
         give_back_memory()
+        return stats
+
+    def _built(self, unit: Unit) -> Stats:
+        """Read every file once; no more of its vectors are in memory than one block."""
+        parts, path = unit.args["parts"], f"shards/{unit.name}"
+        rows = sum(part["rows"] for part in parts)
+        keys, lengths = np.empty((2, rows), np.int64), np.empty((2, rows), np.float32)
+        codes = None if self.trained is None else codes_from(self.trained)
+        seconds = 0.0
+
+        def write(stream: IO[bytes]) -> None:
+            nonlocal seconds
+            stream.write(begin_flat(self.encoded.dimension, self.encoded.dtype, rows))
+            at = 0
+            for table in self._read(parts):
+                block = slice(at, at + table.num_rows)
+                keys[0, block], keys[1, block] = numbers(table, "key"), numbers(table, "text_key")
+                vectors = matrix_of(table.column("vector"))
+                lengths[:, block] = lengths_of(vectors)
+                stream.write(np.ascontiguousarray(vectors).data)
+                if codes is not None:
+                    seconds += timed(add, codes, vectors)[1]
+                at = block.stop
+
+        files = [
+            self.folder.write(f"{path}/vectors.faiss", write),
+            self.folder.write_bytes(f"{path}/keys.npy", _npy(keys)),
+            self.folder.write_bytes(f"{path}/lengths.npy", _npy(lengths)),
+        ]
+        if codes is not None:
+            files.append(self.folder.write_path(f"{path}/codes.faiss", partial(save, codes)))
         return {
             "folder": path,
             "files": files,
@@ -197,16 +210,11 @@ class BuildShard:
             "bare_seconds": seconds,
         }
 
-    def _read(self, parts: Sequence[Part], keys: Keys) -> Iterator[Vectors]:
-        """Yield the vectors of partitions in blocks; fills the two rows of `keys` on the way."""
-        first = 0
+    def _read(self, parts: Sequence[Part]) -> Iterator[pa.Table]:
+        """Yield the tables of partitions in blocks."""
         ends = accumulate(part["rows"] for part in parts)
         for _, several in groupby(zip(parts, ends, strict=True), lambda one: one[1] // ROWS_AT_ONCE):
-            table = pa.concat_tables(self.encoded.folder.read_tables([part for part, _ in several]))
-            block = slice(first, first + table.num_rows)
-            keys[0, block], keys[1, block] = numbers(table, "key"), numbers(table, "text_key")
-            first = block.stop
-            yield matrix_of(table.column("vector"))
+            yield pa.concat_tables(self.encoded.folder.read_tables([part for part, _ in several]))
 
 
 def _npy(array: Any) -> bytes:  # noqa: ANN401 - any numpy array

@@ -92,10 +92,5 @@ def _read(encoded: Encoded, files: Sequence[Part], first: Ints, stop: Ints) -> V
     at = np.array([file["vectors_at"] for file in files])
     starts, stops = (at + first * width).tolist(), (at + stop * width).tolist()
     ranges = list(zip((file["path"] for file in files), starts, stops, strict=True))
-    contents: list[bytes] = []
-    for (path, start, end), content in zip(ranges, encoded.folder.read_ranges(ranges), strict=True):
-        if content is None or len(content) < end - start:
-            what = "the file is missing" if content is None else f"the file ends before byte {end:,}"
-            raise DamagedError(encoded.folder.uri, path, what)
-        contents.append(content)
+    contents = encoded.folder.read_ranges(ranges)
     return np.frombuffer(b"".join(contents), encoded.dtype).reshape(-1, encoded.dimension)

@@ -1,8 +1,9 @@
 """A folder at an fsspec URI: files that appear whole or not at all, on a disk or in an object store."""
 
+import errno
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -237,38 +238,52 @@ class Folder:
 
     def read_many_sealed(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Read many sealed records, of an object store many at the same time; those that are damaged are left out."""
-        found = self._fetched([(name, None, None) for name in names], _NO_FILE)
         records: dict[str, dict[str, Any]] = {}
-        for name, content in zip(names, found, strict=True):
-            if content is None:
+        for name, content in zip(names, self._found([(name, None, None) for name in names]), strict=True):
+            if isinstance(content, _NO_FILE):
                 continue
+            if isinstance(content, Exception):
+                raise content
             record = unsealed(name, content)
             if record is not None:
                 records[name] = record
         return records
 
-    def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | None]:
+    def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """Read ranges of files, (name, first byte, byte after the last), of an object store many at the same time.
 
-        None stands for a file that is missing.
+        Raises:
+            DamagedError: a file is missing, or ends within a range.
         """
-        return self._fetched(ranges)
-
-    def _fetched(
-        self,
-        ranges: Sequence[tuple[str, int | None, int | None]],
-        missing: tuple[type[Exception], ...] = (FileNotFoundError,),
-    ) -> list[bytes | None]:
-        """Fetch ranges of files, None being the beginning or the end; None stands for a file that is `missing`."""
-        if not ranges:
-            return []
-        names, starts, ends = zip(*ranges, strict=True)
-        contents: list[bytes | None] = []
-        for content in self.fs.cat_ranges(self.paths(names), list(starts), list(ends), on_error="return"):
-            if isinstance(content, Exception) and not isinstance(content, missing):
-                raise content
-            contents.append(None if isinstance(content, Exception) else bytes(content))
+        contents = self._fetched(ranges)
+        for (name, start, end), content in zip(ranges, contents, strict=True):
+            if len(content) < end - start:
+                raise DamagedError(self.uri, name, f"the file ends before byte {end:,}")
         return contents
+
+    def _fetched(self, ranges: Sequence[tuple[str, int | None, int | None]]) -> list[bytes]:
+        """Fetch ranges of files, None being the beginning or the end."""
+        contents: list[bytes] = []
+        for (name, _, _), content in zip(ranges, self._found(ranges), strict=True):
+            if isinstance(content, FileNotFoundError):
+                raise DamagedError(self.uri, name, "the file is missing") from content
+            if isinstance(content, Exception):
+                raise content
+            contents.append(content)
+        return contents
+
+    def _found(self, ranges: Sequence[tuple[str, int | None, int | None]]) -> Iterator[bytes | Exception]:
+        """Yield the content of each range, or why there is none. One that begins behind the end of a file is empty."""
+        if not ranges:
+            return
+        names, starts, ends = zip(*ranges, strict=True)
+        for start, content in zip(
+            starts, self.fs.cat_ranges(self.paths(names), list(starts), list(ends), on_error="return"), strict=True
+        ):
+            if start and isinstance(content, OSError) and content.errno == errno.EINVAL:  # of S3, InvalidRange
+                yield b""
+            else:
+                yield content if isinstance(content, Exception) else bytes(content)
 
     def content(self, record: Record) -> pa.Buffer:
         """Return the content of a file after a comparison with its record. A local file is mapped, not read.
@@ -307,8 +322,6 @@ class Folder:
         contents: list[pa.Buffer] = []
         found = self._fetched([(record["path"], None, None) for record in records])
         for record, content in zip(records, found, strict=True):
-            if content is None:
-                raise DamagedError(self.uri, record["path"], "the file is missing")
             self._compare(record, len(content), xxhash.xxh3_64_hexdigest(content))
             contents.append(pa.py_buffer(content))
         return contents

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import xxhash
+
 from operators.storage import open_uri
 from pipelines.storage.folder import Folder
 from pipelines.storage.object_store import written_at
@@ -30,7 +32,7 @@ _WRITTEN = re.compile(
 )
 
 
-_UNIT_RECORD = re.compile(r".*/\d{5}\.(\d+)\.json")
+_UNIT_RECORD = re.compile(r".*/[0-9a-f]{16}\.(\d+)\.json")
 
 
 def fingerprint(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
@@ -78,16 +80,16 @@ class StageFolder(Folder):
         done = [written_at(info) for path, info in found for _ in range(_units_in(path))]
         return self.read_sealed(f"{UNITS}/{step}.json"), done
 
-    def commit_units(self, step: str, batch: str, number: int, units: Mapping[str, Mapping[str, Any]]) -> None:
-        """Commit units of work: one record for all. Written after all that the units wrote.
+    def commit_units(self, step: str, batch: str, units: Mapping[str, Mapping[str, Any]]) -> None:
+        """Commit units of work: one record for all, under a name that no other units have. Written after their files.
 
         Args:
             step: of the stage.
             batch: the name of the batch that they are of.
-            number: of the record in its batch.
             units: name -> statistics.
         """
-        self.write_sealed(f"{UNITS}/{step}/{batch}/{number:05d}.{len(units)}.json", {"units": units})
+        name = xxhash.xxh3_64_hexdigest("\n".join(sorted(units)).encode())
+        self.write_sealed(f"{UNITS}/{step}/{batch}/{name}.{len(units)}.json", {"units": units})
 
     def unit_records(
         self, step: str, batch: str = "", known: Collection[str] = ()
@@ -117,8 +119,7 @@ class StageFolder(Folder):
             if committed is not None and len(kept) == len(committed):
                 continue
             if kept:
-                batch, file = path.split("/")[-2:]
-                self.commit_units(step, batch, int(file.partition(".")[0]), kept)
+                self.commit_units(step, path.split("/")[-2], kept)
             self.remove_all([path])
 
     def done_units(self, step: str) -> dict[str, dict[str, Any]]:

@@ -58,7 +58,7 @@ def test_what_is_written_is_read_back_and_listed(folder: StageFolder) -> None:
     assert folder.read_bytes("deep/another") == b""
     assert folder.differing(records) == []
     for unit in range(30):
-        folder.commit_units("step", "batch", unit, {f"{unit:05d}": {"rows_out": unit}})
+        folder.commit_units("step", "batch", {f"{unit:05d}": {"rows_out": unit}})
     assert folder.done_units("step") == {f"{unit:05d}": {"rows_out": unit} for unit in range(30)}
     assert folder.done_units("other") == {}
     folder.write_bytes("deep/part-0.arrow", folder.read_bytes("deep/part-0.arrow")[:-1] + b"x")
@@ -71,6 +71,14 @@ def test_what_is_written_is_read_back_and_listed(folder: StageFolder) -> None:
     folder.remove("deep/another")
     folder.remove("deep/another")
     assert folder.names("deep") == []
+
+
+def test_a_range_of_a_file_that_is_missing_or_too_short_is_damage(folder: StageFolder) -> None:
+    folder.write_bytes("whole", b"0123456789")
+    assert folder.read_ranges([("whole", 0, 4), ("whole", 8, 10)]) == [b"0123", b"89"]
+    for name, start, end in (("whole", 8, 11), ("whole", 12, 14), ("whole", 10, 11), ("none", 0, 1)):
+        with pytest.raises(DamagedError, match=name):
+            folder.read_ranges([("whole", 0, 4), (name, start, end)])
 
 
 def test_a_large_file_goes_in_parts_and_one_that_fails_leaves_nothing(folder: StageFolder) -> None:

@@ -1,6 +1,6 @@
 """Small tables of the operators' schemas, for the tests of search, merge, select and the formats."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,12 @@ import pyarrow as pa
 from operators.schemas import (
     CANDIDATES,
     POSITIVES,
-    VectorDType,
     Vectors,
     positive_vectors_schema,
     vectors_column,
     vectors_schema,
 )
-from operators.vectors.index import store
+from operators.vectors.index import add, codes_from, empty_flat
 from operators.vectors.rounding import lengths_of
 from operators.vectors.shard import Shard
 
@@ -41,8 +40,22 @@ def positive_vectors(rows: Sequence[Mapping[str, Any]], matrix: Matrix) -> pa.Ta
 
 def shard_of(vectors: Vectors, doc_key: Ints, text_key: Ints, codes: Any | None = None) -> Shard:  # noqa: ANN401
     """A shard in memory."""
-    dtype: VectorDType = "float16" if vectors.dtype == np.float16 else "float32"
-    return Shard(store([vectors], vectors.shape[1], dtype), doc_key, text_key, lengths_of(vectors), codes)
+    return Shard(flat_of(vectors), doc_key, text_key, lengths_of(vectors), codes)
+
+
+def flat_of(vectors: Vectors) -> Any:  # noqa: ANN401
+    """The vectors in a flat index, in memory."""
+    flat = empty_flat(vectors.shape[1], "float16" if vectors.dtype == np.float16 else "float32")
+    add(flat, vectors)
+    return flat
+
+
+def codes_of(trained: bytes, blocks: Iterable[Vectors]) -> Any:  # noqa: ANN401
+    """A copy of the trained index with vectors added."""
+    codes = codes_from(trained)
+    for block in blocks:
+        add(codes, block)
+    return codes
 
 
 def candidates(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

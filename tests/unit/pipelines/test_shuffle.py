@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines import shuffle as module
-from pipelines.engines import Stats, Unit
+from pipelines.engines import Engine, Pool, Stats, Unit, Work
 from pipelines.engines.local import LocalEngine
 from pipelines.execution import Execution
 from pipelines.progress import Progress
 from pipelines.shuffle import Groups, Shuffle
+from pipelines.steps import Commits, Step
 from pipelines.storage.records import DamagedError
 from pipelines.storage.run_directory import StageFolder
 
@@ -61,8 +62,10 @@ class Gathered:
         return {"rows_out": rows.num_rows}
 
 
-def shuffled(folder: StageFolder, units: Sequence[Rows], buckets: int, gathered: Gathered) -> list[Stats]:
-    execution = Execution("stage", folder, {}, LocalEngine(), Progress())
+def shuffled(
+    folder: StageFolder, units: Sequence[Rows], buckets: int, gathered: Gathered, engine: Engine | None = None
+) -> list[Stats]:
+    execution = Execution("stage", folder, {}, engine or LocalEngine(), Progress())
     of_units = [Unit(f"{n:05d}", {"n": n}) for n in range(len(units))]
     wanted = [Unit(f"{n:05d}", {}) for n in range(buckets)]
     return execution.shuffle("step", Shuffle(partial(rows_of, units), of_units, lambda: gathered, wanted, SCHEMA))
@@ -120,7 +123,7 @@ def test_damaged_rows_are_named_and_routed_again(tmp_path: Path, monkeypatch: py
     with pytest.raises(Interrupted):
         shuffled(folder, units, 1, gathered)
     gathered.left = 1
-    path = "routed/step-route/00002.arrow"
+    path = folder.done_units("step-route")["00002"]["files"][0]["path"]
     content = bytearray(folder.read_bytes(path))
     content[len(content) // 2] ^= 1
     folder.write_bytes(path, bytes(content))
@@ -129,6 +132,121 @@ def test_damaged_rows_are_named_and_routed_again(tmp_path: Path, monkeypatch: py
     folder.remove(path)
     shuffled(folder, units, 1, gathered)
     assert gathered.found == expected(units, 1)
+
+
+class Wrapping(LocalEngine):
+    """Raises another error than the work did, as engines with workers do."""
+
+    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
+        try:
+            super().map(step, make, units, pool)
+        except DamagedError:
+            raise RuntimeError("a worker failed") from None
+
+
+def test_damage_that_a_worker_finds_is_known_to_the_command(tmp_path: Path) -> None:
+    units = [[(0, f"{unit}{row}") for row in range(20)] for unit in range(4)]
+    folder, gathered = StageFolder(str(tmp_path / "stage")), Gathered()
+    gathered.left = 0
+    with pytest.raises(Interrupted):
+        shuffled(folder, units, 1, gathered)
+    (path,) = folder.found("routed")
+    content = bytearray(folder.read_bytes(path))
+    content[len(content) // 2] ^= 1
+    folder.write_bytes(path, bytes(content))
+    with pytest.raises(DamagedError, match=re.escape(path)):
+        shuffled(folder, units, 1, gathered, Wrapping())
+
+
+class Overlapping(LocalEngine):
+    """A late worker, which had been given up, does some of the units beside the one that took its place."""
+
+    def __init__(self, late: slice, first: bool) -> None:
+        self.late, self.first = late, first
+
+    def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
+        del pool
+        late = units[self.late] if step.endswith("-route") else []
+        for batch in (late, units) if self.first else (units, late):
+            if batch:
+                make()(batch)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("late", [slice(2, None), slice(1, 3), slice(0, 1), slice(0, 4)])
+@pytest.mark.parametrize("routed_bytes", [1, 200, 10**9])
+def test_rows_that_two_workers_routed_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: slice, first: bool, routed_bytes: int
+) -> None:
+    monkeypatch.setattr(module, "ROUTED_BYTES", routed_bytes)
+    units = [[(row % 3, f"{unit}-{row}") for row in range(5)] for unit in range(4)]
+    gathered = Gathered()
+    shuffled(StageFolder(str(tmp_path / "stage")), units, 3, gathered, Overlapping(late, first))
+    assert gathered.found == expected(units, 3)
+
+
+def test_two_workers_that_hold_the_same_batch_lose_none_of_its_units(tmp_path: Path) -> None:
+    step = Step(StageFolder(str(tmp_path / "stage")), "step")
+    one, other = Commits(step, "0"), Commits(step, "0")
+    for commits, units in ((other, "abc"), (other, "d"), (one, "a"), (one, "b")):
+        commits.add({unit: {"rows_out": 1} for unit in units})
+    assert step.folder.done_units("step").keys() == set("abcd")
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3600.0])
+def test_what_was_routed_before_an_error_is_not_routed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(module, "ROUTED_SECONDS", seconds)
+    folder, routed, stops = StageFolder(str(tmp_path / "stage")), list[int](), [3]
+
+    def route(unit: Unit) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
+        if unit.args["n"] in stops:
+            if not seconds:  # as a kill would find it
+                assert len(folder.done_units("step-route")) == unit.args["n"]
+            raise Interrupted
+        routed.append(unit.args["n"])
+        yield np.zeros(0, np.int64), SCHEMA.empty_table()
+
+    execution = Execution("stage", folder, {}, LocalEngine(), Progress())
+    units = [Unit(f"{n:05d}", {"n": n}) for n in range(5)]
+    work = Shuffle(lambda: route, units, Gathered, [Unit("0", {})], SCHEMA)
+    with pytest.raises(Interrupted):
+        execution.shuffle("step", work)
+    stops.clear()
+    execution.shuffle("step", work)
+    assert routed == [0, 1, 2, 3, 4]
+
+
+def test_a_unit_with_many_rows_is_not_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROUTED_BYTES", 1000)
+    units: list[Rows] = [[(0, "few")], [(row % 2, "many" * 10) for row in range(100)], [(1, "few")]]
+    folder, gathered = StageFolder(str(tmp_path / "stage")), Gathered()
+
+    def route(unit: Unit) -> Iterator[tuple[npt.NDArray[np.int64], pa.Table]]:
+        for row in units[unit.args["n"]]:
+            yield from rows_of([[row]])(Unit("", {"n": 0}))
+
+    wanted = [Unit(f"{n:05d}", {}) for n in range(2)]
+    work = Shuffle(lambda: route, [Unit(f"{n:05d}", {"n": n}) for n in range(3)], lambda: gathered, wanted, SCHEMA)
+    execution = Execution("stage", folder, {}, LocalEngine(), Progress())
+    gathered.left = 0
+    with pytest.raises(Interrupted):
+        execution.shuffle("step", work)
+    routed = folder.done_units("step-route")
+    assert [len(routed[unit]["files"]) > 3 for unit in sorted(routed)] == [False, True, False]
+    gathered.left = 2
+    execution.shuffle("step", work)
+    assert gathered.found == expected(units, 2)
+
+
+def test_what_was_routed_is_removed_by_the_next_run_if_the_one_before_was_killed(tmp_path: Path) -> None:
+    folder, gathered, units = StageFolder(str(tmp_path / "stage")), Gathered(), [[(0, "a")], [(1, "b")]]
+    shuffled(folder, units, 2, gathered)
+    folder.write_bytes(f"routed/step-route/{'0' * 32}.arrow", b"left")
+    shuffled(folder, units, 2, gathered)
+    assert not folder.exists("routed")
+    assert len(gathered.found) == 2
 
 
 @pytest.mark.parametrize("buckets", [1, 2, 255, 256, 257, 10_000, 1_000_000])

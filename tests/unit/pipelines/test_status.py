@@ -19,8 +19,9 @@ def begun(folder: StageFolder, units: int, done_before: int, done_at: list[float
     folder.begin_step("step", units, done_before)
     os.utime(folder.path("_units/step.json"), (BEGAN, BEGAN))
     for number, at in enumerate([-5.0] * done_before + done_at):
-        folder.commit_units("step", "batch", number, {str(number): {"rows_out": 1}})
-        os.utime(folder.path(f"_units/step/batch/{number:05d}.1.json"), (BEGAN + at, BEGAN + at))
+        folder.commit_units("step", f"{number}", {str(number): {"rows_out": 1}})
+        (record,) = folder.unit_records("step", f"{number}")
+        os.utime(folder.path(record), (BEGAN + at, BEGAN + at))
 
 
 @pytest.fixture

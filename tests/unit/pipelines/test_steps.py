@@ -1,5 +1,7 @@
 """Why a worker failed, as it is carried to the command: its kind and its text, of this attempt alone."""
 
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 from operators.errors import InputError, TransientError
-from pipelines.steps import Step, StepProgress
+from pipelines.steps import Commits, Step, StepProgress
 from pipelines.storage.records import DamagedError
 from pipelines.storage.run_directory import StageFolder
 
@@ -100,6 +102,24 @@ def test_long_units_are_committed_one_by_one_and_short_ones_together(
             for unit in range(6):
                 commits.once(str(unit), dict)
     assert [len(folder.unit_records(name)) for name in ("long", "short")] == [6, 1]
+
+
+@pytest.mark.parametrize(("commit", "least", "most"), [(0.002, 0.04, 5), (0.3, 5, 5)])
+def test_the_next_commit_waits_for_twenty_times_the_seconds_of_the_last_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commit: float, least: float, most: float
+) -> None:
+    class Slow(StageFolder):
+        def commit_units(self, step: str, batch: str, units: Mapping[str, Mapping[str, Any]]) -> None:
+            time.sleep(commit)
+            super().commit_units(step, batch, units)
+
+    monkeypatch.setattr("pipelines.steps.SECONDS_BETWEEN_COMMITS", 0.0)
+    monkeypatch.setattr("pipelines.steps.SECONDS_AT_MOST", 5)
+    commits = Commits(Step(Slow(str(tmp_path / "stage")), "step"), "0")
+    commits.once("0", dict)
+    assert least <= commits.pause <= most
+    commits.once("1", dict)
+    assert commits.waiting.keys() == {"1"}
 
 
 def test_a_damaged_record_costs_its_units_alone(folder: StageFolder) -> None:

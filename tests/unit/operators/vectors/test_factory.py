@@ -55,7 +55,7 @@ TRY = """
 import sys, json, faiss, numpy as np, tempfile, pathlib
 from operators.errors import InputError
 from operators.vectors.factory import check_factory
-from operators.vectors.index import IndexConfig, Task, build_codes, choose, save, store, train
+from operators.vectors.index import IndexConfig, Task, add, choose, codes_from, empty_flat, save, train
 from operators.vectors.nearest import Effort, nearest
 from operators.vectors.rounding import lengths_of
 from operators.vectors.shard import Shard, _mapped
@@ -71,8 +71,10 @@ for factory, dimension in json.loads(sys.argv[1]):
     except InputError as error:
         print("refused", flush=True)
         continue
-    codes = build_codes(trained, np.array_split(drawn, 3))
-    flat = store([drawn], dimension, "float32")
+    codes, flat = codes_from(trained), empty_flat(dimension, "float32")
+    for part in np.array_split(drawn, 3):
+        add(codes, part)
+    add(flat, drawn)
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "codes.faiss"
         save(codes, file)

@@ -1,6 +1,7 @@
 """The choice of an index holds what FAISS needs, and what is built can be searched by row."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 
 from operators.errors import InputError
+from operators.schemas import VectorDType
 from operators.vectors.factory import EXACT, check_factory
-from operators.vectors.index import IndexChoice, IndexConfig, Task, build_codes, choose, train
+from operators.vectors.index import IndexChoice, IndexConfig, Task, add, begin_flat, choose, empty_flat, save, train
+from tests.unit.operators.tables import codes_of
 
 DIMENSION = 16
 
@@ -104,8 +107,20 @@ def test_ids_are_rows_and_building_a_shard_leaves_the_trained_index_empty() -> N
     trained = train(IndexChoice(factory="IVF4,Flat", train_rows=0, why=""), vectors(200))
     for rows in (50, 30):
         shard = vectors(rows)
-        index = build_codes(trained, np.array_split(shard, 3))
+        index = codes_of(trained, np.array_split(shard, 3))
         index.nprobe = 4
         assert index.ntotal == rows
         nearest = index.search(shard / np.linalg.norm(shard, axis=1, keepdims=True), rows)[1]
         assert np.array_equal(nearest, np.argsort(-(shard / np.linalg.norm(shard, axis=1)[:, None]) @ shard.T, axis=1))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("rows", [0, 1, 1000])
+def test_a_flat_index_written_in_pieces_is_the_file_that_faiss_writes(
+    tmp_path: Path, dtype: VectorDType, rows: int
+) -> None:
+    values = vectors(rows).astype(dtype)
+    index = empty_flat(values.shape[1], dtype)
+    add(index, values)
+    save(index, tmp_path / "whole.faiss")
+    assert begin_flat(values.shape[1], dtype, rows) + values.tobytes() == (tmp_path / "whole.faiss").read_bytes()

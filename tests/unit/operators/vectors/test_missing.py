@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.schemas import CANDIDATES, POSITIVE_DOCUMENT, concat, numbers
-from operators.vectors.index import IndexChoice, build_codes, train
+from operators.vectors.index import IndexChoice, train
 from operators.vectors.merge import Merge
 from operators.vectors.missing import MISSING, asked_of, cut_lists, missing_rows, still_missing
 from operators.vectors.nearest import Effort
 from operators.vectors.search import Search
 from operators.vectors.shard import Shard
-from tests.unit.operators.tables import candidates, shard_of
+from tests.unit.operators.tables import candidates, codes_of, shard_of
 from tests.unit.operators.vectors.test_search import EXACTLY, Collection, collection, without_nan
 
 Ints = npt.NDArray[np.int64]
@@ -172,7 +172,7 @@ def test_codes_give_the_first_rows_of_what_they_give_for_k(factory: str, effort:
     order = np.argsort(-(made.documents @ made.queries[0]))
     made = replace(made, documents=made.documents[order])
     trained = train(IndexChoice(factory=factory, train_rows=0, why=""), made.documents)
-    shards = [replace(shard, codes=build_codes(trained, [shard.vectors])) for shard in made.shards(8)]
+    shards = [replace(shard, codes=codes_of(trained, [shard.vectors])) for shard in made.shards(8)]
     every = made.found(60, shards, effort)
     asked = Asked(made, 60, shards, effort)
     assert max(asked.asked) < 60

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from operators.schemas import Vectors
 from operators.vectors import best as best_module
 from operators.vectors import multiply as multiply_module
-from operators.vectors.index import IndexChoice, build_codes, train
+from operators.vectors.index import IndexChoice, train
 from operators.vectors.nearest import Effort, nearest, nearest_exact
 from operators.vectors.shard import Shard
 from operators.vectors.similarity import score_pairs
-from tests.unit.operators.tables import shard_of
+from tests.unit.operators.tables import codes_of, shard_of
 
 Ints = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float32]
@@ -108,7 +108,7 @@ def test_of_what_codes_propose_the_score_and_then_the_key_decide(factory: str, r
     """Hundreds of copies: more equal scores at the cut than FAISS is asked to spare."""
     rng = np.random.default_rng(0)
     held = rng.integers(-3, 4, (12, 16)).astype(np.float32)[rng.integers(0, 12, 900)]
-    codes = build_codes(train(IndexChoice(factory=factory, train_rows=0, why=""), held), [held])
+    codes = codes_of(train(IndexChoice(factory=factory, train_rows=0, why=""), held), [held])
     shard, queries = keyed(held, 1, codes), rng.integers(-3, 4, (20, 16)).astype(np.float32)
     wanted = rng.integers(1, 60, 20)
     query, row = nearest(shard, queries, wanted, Effort(nprobe=4, refine_factor=refine_factor))

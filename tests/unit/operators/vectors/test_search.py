@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.schemas import NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, VectorDType, numbers
+from operators.schemas import NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, numbers
 from operators.vectors import search as search_module
-from operators.vectors.index import IndexChoice, build_codes, save, store, train
+from operators.vectors.index import IndexChoice, save, train
 from operators.vectors.merge import Merge
 from operators.vectors.nearest import Effort, nearest
 from operators.vectors.rounding import lengths_of
 from operators.vectors.search import Search, SearchConfig
 from operators.vectors.shard import Shard, open_shard
-from tests.unit.operators.tables import Row, positive_vectors, query_vectors, shard_of
+from tests.unit.operators.tables import Row, codes_of, flat_of, positive_vectors, query_vectors, shard_of
 
 Ints = npt.NDArray[np.int64]
 EXACTLY = Effort(exact=True)
@@ -202,7 +202,7 @@ def test_a_query_with_many_positives_does_not_deepen_the_search_of_the_others(mo
 
 
 def trained(factory: str, vectors: npt.NDArray[np.float32]) -> Any:  # noqa: ANN401 - faiss is untyped
-    return build_codes(train(IndexChoice(factory=factory, train_rows=0, why=""), vectors), [vectors])
+    return codes_of(train(IndexChoice(factory=factory, train_rows=0, why=""), vectors), [vectors])
 
 
 def test_what_faiss_pads_with_never_becomes_a_document() -> None:
@@ -256,8 +256,7 @@ def sum_of(found: list[Row], query_key: int) -> int:
 
 
 def saved(given_collection: Collection, folder: Path, precision: type, factory: str | None) -> Shard:
-    dtype: VectorDType = "float16" if precision is np.float16 else "float32"
-    save(store([given_collection.documents], given_collection.documents.shape[1], dtype), folder / "vectors.faiss")
+    save(flat_of(given_collection.documents.astype(precision)), folder / "vectors.faiss")
     np.save(folder / "keys.npy", np.stack([given_collection.doc_key, given_collection.text_key]))
     np.save(folder / "lengths.npy", lengths_of(given_collection.documents))
     if factory is not None:

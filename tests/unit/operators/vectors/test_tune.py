@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from operators.vectors import tune as tune_module
-from operators.vectors.index import IndexChoice, build_codes, train
+from operators.vectors.index import IndexChoice, train
 from operators.vectors.nearest import Effort, depth_for, nearest
 from operators.vectors.search import SearchConfig
 from operators.vectors.shard import Shard
@@ -22,7 +22,7 @@ from operators.vectors.tune import (
     trial,
     tune,
 )
-from tests.unit.operators.tables import shard_of
+from tests.unit.operators.tables import codes_of, shard_of
 
 Matrix = npt.NDArray[np.float32]
 DIMENSION = 32
@@ -42,7 +42,7 @@ def shards(request: pytest.FixtureRequest) -> list[Shard]:
     trained = train(IndexChoice(factory=request.param, train_rows=0, why=""), vectors)
     keys = np.arange(ROWS)
     return [
-        shard_of(vectors[rows], keys[rows], keys[rows], build_codes(trained, [vectors[rows]]))
+        shard_of(vectors[rows], keys[rows], keys[rows], codes_of(trained, [vectors[rows]]))
         for rows in np.array_split(keys, 2)
     ]
 

@@ -31,7 +31,7 @@ def test_what_is_written_is_read_back(uri: str, tmp_path: Path) -> None:
     assert folder.read_table(record).equals(table)
     assert folder.read_table(record, ["b"]).column_names == ["b"]
     assert folder.manifest() is None
-    folder.commit_units("step", "00001", 0, {"00001": {"rows_out": 2}})
+    folder.commit_units("step", "00001", {"00001": {"rows_out": 2}})
     folder.commit({"rows_out": 2})
     assert folder.manifest() == {"rows_out": 2}
     assert folder.done_units("step") == {"00001": {"rows_out": 2}}
