@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.stages import prepare_corpus
@@ -15,6 +15,7 @@ from pipelines.stages.prepare_queries import rows_of_partition
 MIB = 1 << 20
 
 
+@settings(deadline=None)  # the first example takes pyarrow a quarter of a second
 @given(sizes=st.lists(st.integers(0, 30), max_size=8), rows=st.integers(1, 20))
 def test_partitions_hold_all_rows_in_order_and_are_full_but_for_the_last(sizes: list[int], rows: int) -> None:
     numbers = iter(range(1000))
