@@ -13,7 +13,7 @@ from rich.progress import track
 from operators.errors import InputError
 from operators.storage import refusing
 from pipelines.publish import DATASET, RECORD
-from pipelines.storage.records import UNITS, Record, difference, files_in, is_unsealed, record_of, unsealed
+from pipelines.storage.records import UNITS, Record, difference, files_in, is_unsealed, record_of
 from pipelines.storage.run_directory import PLAN, STAGE_FOLDER, RunDirectory
 
 AT_A_TIME = 8
@@ -79,13 +79,15 @@ def verify(run: RunDirectory) -> dict[str, Any]:
 
 def _records(run: RunDirectory, paths: Sequence[str]) -> tuple[dict[str, dict[str, Any] | None], list[str]]:
     """Read the records: those of this version, None where one is damaged; and the folders of an older version."""
+    records = run.read_many_sealed(paths)
+    others = [path for path in paths if path not in records]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        contents = dict(zip(paths, pool.map(run.read_bytes, paths), strict=True))
+        contents = dict(zip(others, pool.map(run.read_bytes, others), strict=True))
     unknown = {path for path, content in contents.items() if is_unsealed(content)}
     older = {_stage_of(path) for path in paths} - {_stage_of(path) for path in paths if path not in unknown} - {""}
     if len(unknown) < len(paths):  # else the plan is of the older version too
         unknown = {path for path in unknown if _stage_of(path) in older}
-    return {path: unsealed(path, content) for path, content in contents.items() if path not in unknown}, sorted(older)
+    return {path: records.get(path) for path in paths if path not in unknown}, sorted(older)
 
 
 def _stage_of(path: str) -> str:

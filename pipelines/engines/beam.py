@@ -19,7 +19,7 @@ from pipelines.engines import Pool, Stats, Unit, Work, batches, from_json, to_js
 
 # In this process: Beam's own choice would download another runner first.
 HERE = "--runner=FnApiRunner"
-# Of a step: enough for any number of workers of a service to share them evenly.
+# Of a step: at most so many workers of a service share it, a few dozen of them evenly.
 BATCHES = 256
 QUIET_WORKERS = "--default_sdk_harness_log_level=ERROR"
 

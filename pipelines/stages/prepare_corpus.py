@@ -23,7 +23,7 @@ from pipelines.shuffle import Shuffle
 from pipelines.stages import Stage, Summary, part_name
 from pipelines.storage.run_directory import StageFolder
 
-# Two identities of about 80 bytes for each document: a bucket stays near 40 MB.
+# Two identities of about 49 bytes for each document: a bucket stays near 24 MB.
 DOCUMENTS_PER_BUCKET = 250_000
 LARGE_FILE = 1 << 30
 # Which row of which partition repeats another.

@@ -253,7 +253,7 @@ class JoinJudgements:
         return judgements.filter(pa.array(~missing)), {reason: count for reason, count in counts.items() if count}
 
     def _write(self, led: Resolved) -> dict[str, list[dict[str, Any]]]:
-        size = _rows_of_partition(self.stage.partition_rows, led.queries.num_rows)
+        size = rows_of_partition(self.stage.partition_rows, led.queries.num_rows)
         owner = row_of(numbers(led.queries, "query_key"), numbers(led.judgements, "query_key")) // size
         parts: dict[str, list[dict[str, Any]]] = {"queries": [], "judgements": []}
         for number in range(math.ceil(led.queries.num_rows / size)):
@@ -268,6 +268,6 @@ class JoinJudgements:
         return parts
 
 
-def _rows_of_partition(rows: int | Literal["auto"], queries: int) -> int:
+def rows_of_partition(rows: int | Literal["auto"], queries: int) -> int:
     """Return how many queries a partition holds: enough of them for many workers, and not too few for FAISS."""
     return min(max(math.ceil(queries / AUTO_PARTITIONS), 1024), AUTO_ROWS) if rows == "auto" else rows
