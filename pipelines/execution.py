@@ -74,7 +74,8 @@ class Execution:
         missing = _missing(shuffle.buckets, groups, gathered.done)
         if missing:
             files = self._routed(f"{step}-route", shuffle, groups)
-            gathering = partial(GatherGroups, shuffle.make_gather, shuffle.schema, files, gathered.step)
+            ranges = files.written(self.folder, f"{step}-route")
+            gathering = partial(GatherGroups, shuffle.make_gather, shuffle.schema, ranges, gathered.step)
             reads = files.size + _bytes_in([unit.args for unit in missing])
             self._do(gathered, gathering, missing, Pool(reads=reads))
         self.folder.clear(routed_folder(f"{step}-route"))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,8 @@ from operators.schemas import concat, numbers
 from operators.segments import groups_of
 from pipelines.engines import Pool, Stats, Unit
 from pipelines.steps import Commits, Step
-from pipelines.storage.records import DamagedError
+from pipelines.storage.records import DamagedError, Record
+from pipelines.storage.run_directory import StageFolder
 
 # Rows that a worker routes and holds, beside one table more of a unit; twice as much while it sorts them.
 ROUTED_BYTES = 32 << 20
@@ -85,6 +86,10 @@ class Groups:
         return bucket * self.count // max(self.buckets, 1)
 
 
+# Where the ranges of each group lie: as a file, since workers are sent what they need anew with each batch.
+_RANGES = pa.schema({"path": pa.string(), "starts": pa.list_(pa.int64())})
+
+
 @dataclass(frozen=True)
 class Routed:
     """The files of routed rows.
@@ -107,6 +112,20 @@ class Routed:
         """Return the ranges of a group: path, first byte, byte after the last."""
         starts, ends = self.starts[:, group], self.starts[:, group + 1]
         return [(self.paths[i], int(starts[i]), int(ends[i])) for i in np.flatnonzero(ends > starts).tolist()]
+
+    def written(self, folder: StageFolder, step: str) -> Record:
+        """Write down where the ranges are, beside the files of a step."""
+        table = pa.table({"path": list(self.paths), "starts": list(self.starts)}, schema=_RANGES)
+        return folder.write_table(f"{routed_folder(step)}/all.arrow", table)
+
+    @classmethod
+    def read(cls, folder: StageFolder, record: Record) -> Self:
+        """Read what `written` wrote."""
+        table = folder.read_table(record)
+        if not table.num_rows:
+            return cls([], np.zeros((0, GROUPS + 1), np.int64))
+        starts = table.column("starts").combine_chunks().values.to_numpy()
+        return cls(table.column("path").to_pylist(), starts.reshape(table.num_rows, -1))
 
 
 def routed_in(done: Mapping[str, Stats], groups: Groups) -> tuple[Routed, set[str]]:
@@ -216,9 +235,10 @@ def _place(written: Mapping[str, Any], units: Mapping[str, Stats]) -> None:
 class GatherGroups:
     """Gathers groups of buckets; each bucket is committed by itself."""
 
-    def __init__(self, make: Callable[[], Gather], schema: pa.Schema, files: Routed, step: Step) -> None:
-        self.schema, self.files, self.step, self.folder = schema, files, step, step.folder
+    def __init__(self, make: Callable[[], Gather], schema: pa.Schema, routed: Record, step: Step) -> None:
+        self.schema, self.step, self.folder = schema, step, step.folder
         with step.failing("making"):
+            self.files = Routed.read(step.folder, routed)
             self.gather = make()
 
     def __call__(self, batch: Sequence[Unit]) -> list[Stats]:

@@ -150,7 +150,7 @@ def test_damage_that_a_worker_finds_is_known_to_the_command(tmp_path: Path) -> N
     gathered.left = 0
     with pytest.raises(Interrupted):
         shuffled(folder, units, 1, gathered)
-    (path,) = folder.found("routed")
+    (path,) = set(folder.found("routed")) - {"routed/step-route/all.arrow"}
     content = bytearray(folder.read_bytes(path))
     content[len(content) // 2] ^= 1
     folder.write_bytes(path, bytes(content))
