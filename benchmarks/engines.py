@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import charts, pages
 from benchmarks.growth import STAGES, spread_from
-from benchmarks.mining import Mined, given_vectors, mine
+from benchmarks.mining import Mined, budget_of, given_vectors, mine
 from benchmarks.real_vectors import real_vectors
 from benchmarks.sources import written
 
@@ -52,9 +52,9 @@ def main() -> None:
     shutil.rmtree(scratch / "sources-text")
     about = (
         f"The `text` set of [vectors](vectors.md), {args.documents:,} documents and {args.queries:,} queries with "
-        f"vectors of 384 dimensions, `engine.memory_budget: {args.memory_budget}`, all else by default. Whole "
-        f"processes; memory is the peak of the sum of the proportional set sizes of all processes; `own` is without "
-        f"the pages of mapped files, which the system takes back when it needs them. {pages.rounds_of(args.rounds)}"
+        f"vectors of 384 dimensions, {budget_of(args.memory_budget)}. Whole processes; memory is "
+        f"the peak of the sum of the proportional set sizes of all processes; `own` is without the pages of mapped "
+        f"files, which the system takes back when it needs them. {pages.rounds_of(args.rounds)}"
     )
     pages.write("engines", _page(runs, prepared, about, failed))
 

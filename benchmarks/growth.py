@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ByteSize, TypeAdapter
 
 from benchmarks import charts, pages
-from benchmarks.mining import Mined, given_vectors, mine
+from benchmarks.mining import Mined, budget_of, given_vectors, mine
 from benchmarks.real_vectors import real_vectors
 from benchmarks.sources import written
 
@@ -80,7 +80,7 @@ def main() -> None:
         raise SystemExit("\n".join(left_out))
     about = (
         f"The `text` set of [vectors](vectors.md), 384 dimensions, {args.queries:,} queries, "
-        f"`engine.memory_budget: {args.memory_budget}`, all else by default. Whole processes; memory is the peak of "
+        f"{budget_of(args.memory_budget)}. Whole processes; memory is the peak of "
         f"the sum of the proportional set sizes of all processes; `own` is without the pages of mapped files, which "
         f"the system takes back when it needs them. {pages.rounds_of(args.rounds)}"
     )

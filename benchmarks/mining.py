@@ -87,3 +87,9 @@ def given_vectors(sources: Path, memory_budget: str) -> dict[str, Any]:
     if memory_budget != "auto":  # the default; a version without the key has no other
         settings["engine"] = {"memory_budget": memory_budget}
     return settings
+
+
+def budget_of(memory_budget: str) -> str:
+    """Say under which memory budget runs with these settings were made."""
+    given = "" if memory_budget == "auto" else f"`engine.memory_budget: {memory_budget}`, "
+    return f"{given}all else by default"

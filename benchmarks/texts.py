@@ -88,7 +88,7 @@ def main() -> None:
     """Run all contests and write the page."""
     parser = pages.parser(__doc__)
     parser.add_argument("--sets", nargs="+", default=["scifact", "insuranceqa-en"], help="folders of ../shared/data")
-    parser.add_argument("--exact", nargs="*", default=["scifact"], help="sets on which to do just as the peer, too")
+    parser.add_argument("--exact", nargs="+", default=["scifact"], help="sets on which to do just as the peer, too")
     args = parser.parse_args()
     contests = []
     for name in args.sets:

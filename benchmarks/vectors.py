@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import charts, pages
 from benchmarks.exact_search import QUERIES_AT_ONCE
-from benchmarks.mining import given_vectors, mine
+from benchmarks.mining import budget_of, given_vectors, mine
 from benchmarks.processes import measure
 from benchmarks.real_vectors import real_vectors
 from benchmarks.recall import recall
@@ -128,7 +128,7 @@ def main() -> None:
         shutil.rmtree(sources)
     about = (
         f"{args.documents:,} documents and {args.queries:,} queries of 384 dimensions, one positive each, "
-        f"`engine.memory_budget: {args.memory_budget}`, all else by default. {pages.rounds_of(args.rounds)}"
+        f"{budget_of(args.memory_budget)}. {pages.rounds_of(args.rounds)}"
     )
     matrix = min(args.queries, QUERIES_AT_ONCE) * args.documents * 4 / 2**30
     pages.write("vectors", _page(contests, spreads, about, matrix))

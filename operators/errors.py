@@ -10,6 +10,7 @@ LONGEST_NAME = 40
 # Of a message that is too long the middle goes: the place stands at its beginning, the remedy at its end.
 _KEPT_AT_END = 150
 _CUT = " ... "
+_PART_OF_A_WORD = 20
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\ud7ff\uf900-\ufffc\U00010000-\U0010ffff]")
 
 
@@ -37,7 +38,14 @@ def one_line(text: str, longest: int = LONGEST_MESSAGE) -> str:
     if len(line) <= longest:
         return line
     end = min(_KEPT_AT_END, longest // 3)
-    return line[: longest - end - len(_CUT)] + _CUT + line[-end:]
+    before, behind = line[: longest - end - len(_CUT)], line[-end:]
+    return _without_last_part(before) + _CUT + _without_last_part(behind[::-1])[::-1]
+
+
+def _without_last_part(text: str) -> str:
+    """Cut a text at its last space, if that is near its end: a path has none for long."""
+    kept = text.rpartition(" ")[0]
+    return kept if len(text) - len(kept) <= min(_PART_OF_A_WORD, len(text) // 4) else text
 
 
 def shown(value: object, longest: int = LONGEST_VALUE) -> str:

@@ -249,7 +249,8 @@ def _run_directory(run: str) -> "RunDirectory":
 def _print_summary(result: dict[str, Any]) -> None:
     for name, uri in result["outputs"].items():
         typer.echo(f"{name:16} {uri}")
-    typer.echo(f"{result['seconds']:.1f} s, {result['peak_rss_mib']:,} MiB at the most in all processes")
+    peak = f"{result['peak_rss_mib']:,} MiB at the most in this command and what it started"
+    typer.echo(f"{result['seconds']:.1f} s, {peak}")
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Say in one line what is wrong with a configuration: the key, what was found, and what would be right."""
 
 import difflib
+import re
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
@@ -17,6 +18,18 @@ _LONGEST_KEY = 80
 _LONGEST_PATH = 120
 _LONGEST_OF_ONE = 300
 _WANTED = "Input should be "
+# What pydantic says behind that.
+_OUR_WORDS = {
+    "^greater than or equal to ": "a number of at least ",
+    "^less than or equal to ": "a number of at most ",
+    "^greater than ": "a number above ",
+    "^less than ": "a number below ",
+    "^a valid integer.*": "an integer",
+    "^a valid number.*": "a number",
+    "^a valid string.*": "a text",
+    "^a valid (list|tuple).*": "a list",
+    "^a valid dictionary.*": "a mapping",
+}
 
 
 def explained(error: ValidationError, model: type[BaseModel], path: str, settings: Sequence[str]) -> str:
@@ -88,8 +101,17 @@ def _message(found: Sequence[ErrorDetails], key: tuple[str, ...], model: type[Ba
     error = found[0]
     if error["type"] in {"model_type", "model_attributes_type"}:
         return f"a mapping of keys is wanted: {', '.join(_keys_beside((*key, ''), model))}"
-    first, *others = dict.fromkeys(one["msg"].removeprefix("Value error, ") for one in found)
-    return " or ".join([first, *(one.removeprefix(_WANTED) for one in others)])
+    said = [one["msg"].removeprefix("Value error, ") for one in found]
+    wanted = [one.removeprefix(_WANTED) for one in said if one.startswith(_WANTED)]
+    if len(wanted) < len(said):
+        return " or ".join(dict.fromkeys(said))
+    return f"{' or '.join(dict.fromkeys(map(_in_our_words, wanted)))} is wanted"
+
+
+def _in_our_words(wanted: str) -> str:
+    for theirs, ours in _OUR_WORDS.items():
+        wanted = re.sub(theirs, ours, wanted)
+    return wanted
 
 
 def _keys_beside(key: Sequence[str], model: type[BaseModel]) -> list[str]:

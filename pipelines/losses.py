@@ -5,8 +5,10 @@ from typing import Any
 
 from operators.candidates.filters import NOT_DRAWN
 from operators.datasets.card import filled
+from operators.errors import one_line
 
 MOST = 0.5
+LONGEST_PLACE = 200
 EXPECTED = {"positive", NOT_DRAWN, "range_max", "query_not_judged"}
 
 
@@ -20,9 +22,14 @@ def losses(stage: str, manifest: Mapping[str, Any]) -> list[str]:
         missed = [recall for recall in recalls if recall is not None and not recall["reached"]]
         return [f"{stage}: recall@{one['k']} {one['recall']:.3f}; {one['why']}" for one in missed]
     empty = manifest.get("empty_files", 0)
-    said = [f"{stage}: {empty:,} source {'file has' if empty == 1 else 'files have'} no rows"] if empty else []
+    said = [f"{stage}: {_without_rows(empty, manifest.get('first_empty'))}"] if empty else []
     lost = [(reason, count) for reason, count in dropped.items() if count > MOST * manifest["rows_in"]]
     return said + [f"{stage}: {reason} dropped {count:,} of {manifest['rows_in']:,} rows" for reason, count in lost]
+
+
+def _without_rows(files: int, first: str | None) -> str:
+    named = "" if first is None else f" ({one_line(first, LONGEST_PLACE)}{', ...' if files > 1 else ''})"
+    return f"{files:,} source {'file has' if files == 1 else 'files have'} no rows{named}"
 
 
 def _short(manifest: Mapping[str, Any], dropped: Mapping[str, int]) -> list[str]:

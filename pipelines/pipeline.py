@@ -33,6 +33,7 @@ from pipelines.stages.search.all import SearchAll
 from pipelines.stages.search.shards import Searchers
 from pipelines.stages.search.short import SearchShort
 from pipelines.stages.select import SelectNegatives
+from pipelines.status import rows_found
 from pipelines.storage.cache import Cache
 from pipelines.storage.folder import Folder, absolute
 from pipelines.storage.records import files_in
@@ -40,7 +41,9 @@ from pipelines.storage.run_directory import PLAN, RunDirectory, StageFolder, fin
 
 # Behind this stage begins the work that takes hours.
 LAST_OF_PREPARE = "prepare/queries"
-# While a shard is built, its vectors and its codes are in memory, and blocks of both on their way.
+# This stage often has nothing to do: it says itself what it begins.
+MAYBE_NOTHING = "search/short"
+# A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it.
 SHARDS_OF_BUDGET = 5
 SHOWN_DAMAGES = 5
 
@@ -135,7 +138,8 @@ class Pipeline:
                     progress.stage = stage.name
                     for line in planned.damaged[:SHOWN_DAMAGES]:
                         progress.say(f"warning: {line}. It is written again.")
-                    progress.say(f"{stage.name}: {'going on' if planned.started else 'starting'}")
+                    if planned.started or stage.name != MAYBE_NOTHING:
+                        progress.say(f"{stage.name}: {'going on' if planned.started else 'starting'}")
                     manifest = self._run_stage(planned, completed, engine, progress)
                 else:
                     manifest = _without_left(planned.folder, manifest)
@@ -149,7 +153,7 @@ class Pipeline:
                 if first:
                     self.run_directory.remove(PLAN)
                 raise
-            progress.say(_line(stage.name, manifest, reused[stage.name]))
+            progress.say(line_of(stage.name, manifest, reused[stage.name]))
             for loss in losses(stage.name, manifest):
                 progress.say(f"warning: {loss}")
         return Outcome(completed, reused)
@@ -250,12 +254,15 @@ def _up_to(until: str, planned: Sequence[Planned]) -> Sequence[Planned]:
     return planned[: last + 1]
 
 
-def _line(name: str, manifest: Mapping[str, Any], reused: bool) -> str:
+def line_of(name: str, manifest: Mapping[str, Any], reused: bool) -> str:
+    """Say in one line what a stage did, or had done before."""
+    took = "reused" if reused else f"{manifest['seconds']:.1f} s"
     if "says" in manifest:
-        return f"{name}: {manifest['says']}, " + ("reused" if reused else f"{manifest['seconds']:.1f} s")
-    dropped = sum(manifest["dropped"].values())
-    counts = f"{manifest['rows_in']:,} in, {manifest['rows_out']:,} out" + (f", {dropped:,} dropped" if dropped else "")
-    return f"{name}: {counts}, " + ("reused" if reused else f"{manifest['seconds']:.1f} s")
+        return f"{name}: {manifest['says']}, {took}"
+    dropped, found = sum(manifest["dropped"].values()), 0 if reused else rows_found(manifest)
+    counts = [f"{manifest['rows_in']:,} in", f"{manifest['rows_out']:,} out"]
+    counts += [f"{count:,} {what}" for count, what in ((found, "found"), (dropped, "dropped")) if count]
+    return f"{name}: {', '.join([*counts, took])}"
 
 
 def build(config: Config, cluster: RayCluster | None = None) -> Pipeline:

@@ -57,7 +57,7 @@ def _needs(planned: Planned) -> str:
     if isinstance(stage, TryModel):
         return stage.describe()
     if isinstance(stage, PrepareQueries):
-        return _sources((*stage.queries, *stage.judgements))
+        return f"{_sources((*stage.queries, *stage.judgements))}, judgements included"
     if isinstance(stage, EncodeTexts):
         vectors = _vectors_size(planned, stage.config.vector_dtype)
         return (f"{stage.device} x {stage.pool.workers}, {stage.config.dtype}, " if stage.weights else "") + vectors

@@ -67,7 +67,16 @@ class Progress:
 
     @contextmanager
     def _lines(self, name: str, total: int) -> Iterator[Show]:
-        yield lambda done, rate: self.say(f"  {name}: {done:,} of {total:,} parts, {rate}")
+        said = ""
+
+        def show(done: int, rate: str) -> None:
+            nonlocal said
+            line = f"  {name}: {done:,} of {total:,} parts, {rate}"
+            if total > 1 or line != said:  # of a single part there is often nothing new until it is done
+                self.say(line)
+            said = line
+
+        yield show
 
 
 def _watch(look: Look, show: Show, ended: threading.Event, seconds: float) -> None:

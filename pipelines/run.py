@@ -31,7 +31,7 @@ def run(command: str | Span, config: Config) -> dict[str, Any]:
     """Run the stages that a command needs, or those of a span; `mine` and `report` run all and write the report.
 
     Returns:
-        `run`, `engine`, `seconds`, `peak_rss_mib` (summed over the processes of this machine), `stages` (name ->
+        `run`, `engine`, `seconds`, `peak_rss_mib` (of this process and those it started, summed), `stages` (name ->
         {rows_in, rows_out, seconds, reused}), `dropped` (reason -> count) and `outputs` (name -> URI).
 
     Raises:

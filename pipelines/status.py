@@ -90,13 +90,18 @@ def _stage(run: RunDirectory, stage: Mapping[str, Any]) -> dict[str, Any]:
 
 def rows_per_second(manifest: Mapping[str, Any]) -> float | None:
     """Return the rate of what a complete stage did in the seconds it took; None where that is not known, or nothing."""
-    sides = manifest.get("rows", {}).values()
-    found = [manifest["rows_found"]] if "rows_found" in manifest else []
-    found += [side["rows_found"] for side in sides if isinstance(side, Mapping) and "rows_found" in side]
-    if manifest.get("resumed", False) and not found:
+    found = rows_found(manifest)
+    if manifest.get("resumed", False) and found is None:
         return None
-    rows = manifest["rows_out"] - sum(found)
+    rows = manifest["rows_out"] - (found or 0)
     return round(rows / manifest["seconds"], 1) if rows > 0 and manifest["seconds"] > 0 else None
+
+
+def rows_found(manifest: Mapping[str, Any]) -> int | None:
+    """Return how many rows a stage found done, by a run on other data or a killed one; None where it does not tell."""
+    sides = [side for side in manifest.get("rows", {}).values() if isinstance(side, Mapping)]
+    found = [one["rows_found"] for one in (manifest, *sides) if "rows_found" in one]
+    return sum(found) if found else None
 
 
 def _step(folder: StageFolder, step: str, began: float) -> StepStatus:

@@ -59,7 +59,7 @@ def _json_rows(file: SourceFile, stream: IO[bytes]) -> Iterator[Rows]:
 
 def _object(place: str, line: bytes) -> dict[str, Any]:
     try:
-        row = _DECODER.decode(line.decode())
+        row = _DECODER.decode(line.decode().rstrip("\r\n"))
         if b"\\ud" in line or b"\\uD" in line:  # a surrogate that has no partner is no character
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
@@ -70,6 +70,8 @@ def _object(place: str, line: bytes) -> dict[str, Any]:
         raise InputError(f"{place}: the escape {shown(error.object[error.start])} is half a character.") from error
     except RecursionError as error:
         raise InputError(f"{place}: lists or objects are nested too deeply. Make it flat.") from error
+    except json.JSONDecodeError as error:  # it knows of one line only
+        raise InputError(f"{place}: not valid JSON ({error.msg}: column {error.colno}).") from error
     except ValueError as error:
         raise InputError(f"{place}: not valid JSON ({error}).") from error
     if not isinstance(row, dict):

@@ -36,7 +36,8 @@ SEED = 7  # of the random order in which the queries of a sample are looked at
 PROPOSED_AT_ONCE = 2**21
 NPROBES = (1, 4, 8, 16, 32, 64, 128, 256)
 REFINE_FACTORS = (1, 2, 4, 8, 16)
-# What a step costs, in nanoseconds on two cores for 384 dimensions (benchmarks/vectors.md); the ratios count.
+# What a step costs, in nanoseconds on two cores for 384 dimensions; the ratios count. Comparing takes 4.3 in
+# benchmarks/vectors.md; another list of 488 codes takes 1,100 in docs/adr/0005-codes.md, and 1,232 here.
 COMPARE, VISIT_LIST, SCAN_CODE, REFINE = 4.0, 500.0, 1.5, 60.0
 # Exact search as the way out of a missed target may take so many times the work of the best effort.
 EXACT_AT_MOST = 100

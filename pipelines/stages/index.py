@@ -42,8 +42,7 @@ class BuildIndex(Stage):
         config: which index.
         shard_bytes: what a shard may take, where its rows are left to `auto`.
         device: on which exact search would run.
-        resources: custom resources that a worker needs: those of the search, as a shard takes most memory when it is
-            built.
+        resources: custom resources that a worker needs: those of the search, as both hold the codes of a shard.
     """
 
     config: IndexConfig

@@ -75,12 +75,14 @@ class PrepareCorpus(Stage):
         units = [Unit(f"{i:05d}", {"read": part, "part": i}) for i, part in enumerate(parts)]
         found = self._found(execution, units)
         written = self._written(execution, units, found)
-        of_files = zip(self.files, read_stats, strict=True)
+        of_files = list(zip(self.files, read_stats, strict=True))
+        empty = [file.uri for file, stats in of_files if not stats["rows_in"]]
         return {
             "replaced": [one["replaced"] for one in written if "replaced" in one],
             "rows_in": sum(stats["rows_in"] for stats in read_stats),
             "rows_out": sum(stats["rows_out"] for stats in written),
-            "empty_files": sum(not stats["rows_in"] for stats in read_stats),
+            "empty_files": len(empty),
+            "first_empty": next(iter(empty), None),
             "dropped": added([*read_stats, *found], "dropped"),
             "dimension": one_dimension(
                 "corpus", {one: file.uri for file, stats in of_files for one in stats["dimensions"]}

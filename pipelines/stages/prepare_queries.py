@@ -89,6 +89,7 @@ class PrepareQueries(Stage):
             "rows_out": joined["rows_out"],
             "judgements": joined["judgements"],
             "empty_files": read_stats["empty_files"],
+            "first_empty": read_stats.get("first_empty"),
             "dropped": added([read_stats, joined], "dropped"),
             "dimension": next(iter(read_stats["dimensions"]), None),
             "parts": {kind: joined[kind] for kind in ("queries", "judgements", "dropped_queries")},
@@ -125,12 +126,14 @@ class ReadQueries:
         dropped = {f"query_{reason}": count for reason, count in counts_of(judged.dropped.column("reason")).items()}
         if unknown.any():
             dropped["judgement_of_unknown_query"] = int(unknown.sum())
+        empty = self._uris() - {file.uri for file, _ in [*asked, *judged_by]}
         return {
             "rows_in": queries.num_rows,
             "rows_out": judged.queries.num_rows,
             "dropped": dropped,
             "dimensions": dimensions_in(queries),
-            "empty_files": len(self._uris() - {file.uri for file, _ in [*asked, *judged_by]}),
+            "empty_files": len(empty),
+            "first_empty": min(empty, default=None),
             "files": files,
         }
 
@@ -174,9 +177,11 @@ class ReadQueries:
 
 def _refuse_dangling(stage: PrepareQueries, what: str, ids: pa.ChunkedArray, count: int) -> None:
     names = ids.unique().to_pylist()
+    name = "judgement names" if count == 1 else "judgements name"
+    which = "id" if len(names) == 1 else f"{len(names):,} ids:"
     raise InputError(
-        f"{stage.judgements[0].uri}: {count} judgements name an unknown {what} ({len(names)} ids: {listed(names)}). "
-        f"Correct the ids, or set data.on_dangling to drop to leave these judgements out."
+        f"{stage.judgements[0].uri}: {count:,} {name} an unknown {what} ({which} {listed(names)}). "
+        f"Correct the ids, or set data.on_dangling to drop to leave such judgements out."
     )
 
 

@@ -35,7 +35,11 @@ def test_files_without_rows_are_counted(
     assert mined[0].equals(mined[1])
     warned = [line for line in capsys.readouterr().err.splitlines() if "no rows" in line]
     report = json.loads((tmp_path / "run-with" / "report" / "report.json").read_text())["warnings"]
-    for counted in ("prepare/corpus: 2 source files have no rows", "prepare/queries: 1 source file has no rows"):
+    of_corpus, of_judgements = (f"file://{tmp_path}/with/{name}" for name in ("corpus-0.jsonl", "judged-0.tsv"))
+    for counted in (
+        f"prepare/corpus: 2 source files have no rows ({of_corpus}, ...)",
+        f"prepare/queries: 1 source file has no rows ({of_judgements})",
+    ):
         assert [line for line in warned if line.endswith(f"warning: {counted}")]
         assert counted in report
     assert len(warned) == 2

@@ -67,6 +67,8 @@ class SearchShort(Stage):
                 only[one["part"]] = one["file"] if one["rows_out"] else None
             if not any(only):
                 break
+            asked = sum(one["rows_out"] for one in short)
+            execution.progress.say(f"search/short: {asked:,} {'query' if asked == 1 else 'queries'}, {depth:,} deep")
             deeper.append(self._tuned(execution, depth, short, only))
             searching = replace(searching, effort=Effort(**deeper[-1]["effort"]))
             found = search_round(execution, searching, depth, queries, only)
@@ -83,6 +85,7 @@ class SearchShort(Stage):
             "dropped": {},
             "depth": k,
             "rounds": deeper,
+            **({} if deeper else {"says": "nothing to search deeper"}),
             "parts": {"candidates": [{**one["file"], "rows": one["rows_out"]} for one in together]},
         }
 

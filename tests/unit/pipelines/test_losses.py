@@ -32,3 +32,7 @@ def test_source_files_without_rows_are_counted() -> None:
     assert losses("prepare/corpus", manifest) == ["prepare/corpus: 2 source files have no rows"]
     assert losses("prepare/queries", {**manifest, "empty_files": 1}) == ["prepare/queries: 1 source file has no rows"]
     assert not losses("prepare/corpus", {**manifest, "empty_files": 0})
+    named = {**manifest, "first_empty": "/data/a.jsonl"}
+    assert losses("prepare/corpus", named) == ["prepare/corpus: 2 source files have no rows (/data/a.jsonl, ...)"]
+    (alone,) = losses("prepare/corpus", {**named, "empty_files": 1})
+    assert alone == "prepare/corpus: 1 source file has no rows (/data/a.jsonl)"

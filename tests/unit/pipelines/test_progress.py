@@ -78,3 +78,27 @@ def test_a_step_ends_at_once_while_a_look_is_far_off() -> None:
         ended = time.perf_counter()
     assert time.perf_counter() - ended < 5  # the next look is 10 s off
     assert len(looks.times) == 1
+
+
+@pytest.mark.parametrize(("parts", "lines"), [(1, 1), (2, 5)])
+def test_a_single_part_of_which_there_is_nothing_new_is_told_once(
+    parts: int, lines: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = threading.Event()
+    looks = 0
+
+    def look() -> tuple[int, int]:
+        nonlocal looks
+        looks += 1
+        if looks > 5:
+            done.set()
+            return 0, 7
+        return 0, 0
+
+    progress = Progress()
+    progress.stage = "prepare/model"
+    with progress.step("try", parts, look):
+        assert done.wait(20)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:lines] == [f"  prepare/model: try: 0 of {parts} parts, working"] * lines
+    assert all("7 rows" in line for line in said[lines:])

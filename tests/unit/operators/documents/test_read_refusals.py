@@ -197,3 +197,20 @@ def test_a_vector_with_a_value_that_is_not_finite_is_refused_with_the_row(tmp_pa
 @pytest.mark.parametrize("vectors", [["1 2", "3 4"], [["a", "b"], ["c", "d"]], [[[1.0]], [[2.0]]], [1.0, 2.0]])
 def test_what_is_no_list_of_numbers_is_no_vector(tmp_path: Path, vectors: list[Any]) -> None:
     assert "column 'v'" in refusal_of(as_jsonl(tmp_path / "x.jsonl", _with_vectors(vectors)), **VECTOR)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"_id": "1", "text": "a"', "line 2: not valid JSON (Expecting ',' delimiter: column 25)."),
+        ('{"_id": "1", "text": "a', "line 2: not valid JSON (Unterminated string starting at: column 22)."),
+        ('{"_id": "1", "_id": "2"}', "line 2: not valid JSON (the key '_id' stands there twice)."),
+    ],
+)
+@pytest.mark.parametrize("ends", ["", "\n", "\r\n"])
+def test_json_that_does_not_parse_is_named_by_its_line_and_column(
+    tmp_path: Path, line: str, said: str, ends: str
+) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"_id": "0", "text": "b"}\n' + f"{line}{ends}".encode())
+    assert refusal_of(path, "queries").endswith(said)
