@@ -94,7 +94,12 @@ def test_a_wrong_command_is_one_line(arguments: list[str]) -> None:
 
 def test_an_interrupt_is_one_line_and_130(config: Path) -> None:
     os.mkfifo(config.with_name("slow.yaml"))  # opened and never written: the command waits
-    working = subprocess.Popen(hardneg("mine", str(config.with_name("slow.yaml"))), stderr=subprocess.PIPE, text=True)
+    working = subprocess.Popen(
+        hardneg("mine", str(config.with_name("slow.yaml"))),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - a shell's `&` ignores it
+    )
     with open(config.with_name("slow.yaml"), "w", encoding="utf-8"):  # waits until the command opens it, too
         time.sleep(0.5)
         working.send_signal(signal.SIGINT)
