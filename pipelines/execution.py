@@ -69,16 +69,16 @@ class Execution:
 
     def shuffle(self, step: str, shuffle: Shuffle) -> list[Stats]:
         """Gather the buckets that are not gathered yet; return the statistics of all, in the order of the buckets."""
-        gathered = self._following(step, shuffle.buckets)
+        gathered, route = self._following(step, shuffle.buckets), f"{step}-route"
         groups = Groups(len(shuffle.buckets))
         missing = _missing(shuffle.buckets, groups, gathered.done)
         if missing:
-            files = self._routed(f"{step}-route", shuffle, groups)
-            ranges = files.written(self.folder, f"{step}-route")
+            files = self._routed(route, shuffle, groups)
+            ranges = files.written(self.folder, route)
             gathering = partial(GatherGroups, shuffle.make_gather, shuffle.schema, ranges, gathered.step)
             reads = files.size + _bytes_in([unit.args for unit in missing])
             self._do(gathered, gathering, missing, Pool(reads=reads))
-        self.folder.clear(routed_folder(f"{step}-route"))
+        self.folder.clear(routed_folder(route))
         return [gathered.done[bucket.name] for bucket in shuffle.buckets]
 
     def _routed(self, step: str, shuffle: Shuffle, groups: Groups) -> Routed:

@@ -137,11 +137,13 @@ def routed_in(done: Mapping[str, Stats], groups: Groups) -> tuple[Routed, set[st
     named = Counter(file["path"] for stats in done.values() for file in stats["files"])
     begun = {one["path"]: one for stats in done.values() for one in stats.get("routed", [])}
     whole = {path for path, count in named.items() if path in begun and begun[path]["units"] == count}
-    left = {unit for unit, stats in done.items() if not whole.issuperset(file["path"] for file in stats["files"])}
-    # Other units of a file that is left out are left, too; their own files then are not whole.
-    while apart := {file["path"] for unit in left for file in done[unit]["files"]} & whole:
+    while True:
+        left = {unit for unit, stats in done.items() if not whole.issuperset(file["path"] for file in stats["files"])}
+        # The other files of a unit that is left do not count either, and so with their units.
+        apart = {file["path"] for unit in left for file in done[unit]["files"]} & whole
+        if not apart:
+            break
         whole -= apart
-        left |= {unit for unit, stats in done.items() if not whole.issuperset(file["path"] for file in stats["files"])}
     paths = sorted(whole)
     starts = np.array([begun[path]["starts"] for path in paths], np.int64).reshape(len(paths), groups.count + 1)
     return Routed(paths, starts), left

@@ -163,7 +163,8 @@ class StepProgress:
     def _forget(self, records: Mapping[str, Mapping[str, Stats] | None], units: Collection[str]) -> None:
         self.step.folder.forget_units(self.step.name, records, units)
         # A record that goes may come again under its name.
-        self.known = {path for path, found in records.items() if found is not None and not found.keys() & set(units)}
+        gone = set(units)
+        self.known = {path for path, found in records.items() if found is not None and gone.isdisjoint(found)}
 
     def look(self) -> None:
         """See which units have been done since the last look."""

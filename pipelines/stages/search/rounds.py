@@ -5,7 +5,7 @@ the merge shows that a shard may have more of the k best, it is asked again, for
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -90,14 +90,14 @@ class Round:
     queries: Sequence[Record]
     only: Sequence[Record | None]
 
-    @property
-    def layout(self) -> str:
-        """The name of the shards: what merging says of them holds for these alone."""
-        return layout_of(self.searching.index.parts("shards"))
+    def merges(self, parts: Iterable[int]) -> dict[int, str]:
+        """Name the units that merge partitions. What merging says of the shards holds for these shards alone."""
+        layout = layout_of(self.searching.index.parts("shards"))
+        return {q: f"{q:05d}-{layout}" for q in parts}
 
     def merged_before(self, parts: Sequence[int]) -> dict[int, Stats]:
         """Return the partitions of which nothing is missing since an earlier run, and what their merge said."""
-        names = {f"{q:05d}-{self.layout}": q for q in parts}
+        names = {name: q for q, name in self.merges(parts).items()}
         first, again = (self.execution.done(f"{step}-{self.k}", list(names)) for step in ("merge", "merge-again"))
         whole = {name: one for name, one in first.items() if one["missing"] is None}
         return {names[name]: one for name, one in {**whole, **again}.items()}
@@ -148,7 +148,7 @@ class Round:
         return found
 
     def _merged(self, step: str, merge: Callable[[], Work], parts: Mapping[int, Mapping[str, Any]]) -> dict[int, Stats]:
-        names = {q: f"{q:05d}-{self.layout}" for q in parts}
+        names = self.merges(parts)
         units = [Unit(names[q], {"part": q, "queries": self.queries[q], **args}) for q, args in parts.items()]
         return dict(zip(parts, self.execution.map(step, merge, units), strict=True))
 
