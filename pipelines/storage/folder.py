@@ -293,14 +293,10 @@ class Folder:
         Raises:
             DamagedError: the file is missing, or is not what was written.
         """
+        return self.contents([record])[0]
+
+    def _mapped(self, record: Record) -> pa.Buffer:
         path = self.path(record["path"])
-        if not self.is_local:
-            try:
-                content = pa.py_buffer(self.fs.cat_file(path))
-            except FileNotFoundError as error:
-                raise DamagedError(self.uri, record["path"], "the file is missing") from error
-            self._compare(record, content.size, xxhash.xxh3_64_hexdigest(content))
-            return content
         self._compare(record, size_of(path))
         if not record["bytes"]:
             return pa.py_buffer(b"")
@@ -317,8 +313,8 @@ class Folder:
 
     def contents(self, records: Sequence[Record]) -> list[pa.Buffer]:
         """Return the content of many files as `content` does, of an object store many at the same time."""
-        if self.is_local or not records:
-            return [self.content(record) for record in records]
+        if self.is_local:
+            return list(map(self._mapped, records))
         contents: list[pa.Buffer] = []
         found = self._fetched([(record["path"], None, None) for record in records])
         for record, content in zip(records, found, strict=True):
