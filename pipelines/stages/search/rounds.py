@@ -175,7 +175,7 @@ class SearchShard:
             asked = numbers(wanted, "query_key")
             queries = queries.filter(pa.array(np.isin(numbers(queries, "key"), asked)))
             judged = judged.filter(pa.array(np.isin(numbers(judged, "query_key"), asked)))
-        shard = self.shards.open(args["shard"])
+        shard = self.shards.open(args["shard"], whole=wanted is None)
         search = Search(self.k, shard, self.effort, self.device, args["asked"])
         candidates, seconds = timed(search, queries, judged)
         if args["missing"] is not None:

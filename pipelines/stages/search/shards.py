@@ -7,7 +7,7 @@ from typing import Any
 
 import xxhash
 
-from operators.vectors.shard import Shard, open_shard
+from operators.vectors.shard import Shard, open_shard, read_ahead
 from pipelines.engines import Pool
 from pipelines.storage.cache import Cache
 from pipelines.storage.run_directory import StageFolder
@@ -50,11 +50,12 @@ class OpenShards:
     _opened: tuple[str, Shard] | None = None
     _files: ExitStack = field(default_factory=ExitStack)
 
-    def open(self, shard: Mapping[str, Any]) -> Shard:
+    def open(self, shard: Mapping[str, Any], whole: bool = False) -> Shard:
         """Open a shard, and close the one before.
 
         Args:
             shard: its `folder`, and the records of its `files`.
+            whole: most of it will be read.
 
         Raises:
             DamagedError: one of the files is missing, or is not what was written.
@@ -63,5 +64,7 @@ class OpenShards:
             self._opened = None
             self._files.close()
             held = self._files.enter_context(self.cache.holding(self.folder, shard["folder"], shard["files"]))
+            if whole:
+                read_ahead(held)
             self._opened = (shard["folder"], open_shard(held))
         return self._opened[1]
