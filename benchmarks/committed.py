@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.processes import ROOT, with_packages
-from pipelines.storage.records import UNITS
-from pipelines.storage.run_directory import StageFolder, in_records
+from pipelines.runtime.storage.records import UNITS
+from pipelines.runtime.storage.run_directory import StageFolder, in_records
 
 SECONDS_BETWEEN_LOOKS = 0.1
 

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from pipelines.engines import Pool, Unit
-from pipelines.engines.ray_data import RayEngine
+from pipelines.runtime.engines import Pool, Unit
+from pipelines.runtime.engines.ray_data import RayEngine
 
 ROW = pa.schema({"bucket": pa.int64(), "unit": pa.int64()})
 
@@ -36,7 +36,7 @@ def main() -> None:
 def _engine(side: str) -> Any:  # noqa: ANN401 - an engine, as its revision makes it
     if side == "before":
         return cast("Any", RayEngine)()
-    from pipelines.engines.ray_cluster import RayCluster
+    from pipelines.runtime.engines.ray_cluster import RayCluster
 
     cluster = RayCluster()
     cluster.join()
@@ -50,21 +50,21 @@ def _peak_mib() -> float:
 
 def before(engine: Any, size: int) -> None:  # noqa: ANN401 - of an earlier revision
     """Shuffle with the shuffle that engines of earlier revisions had; a route yields (bucket, rows) one by one."""
-    import pipelines.engines
+    import pipelines.runtime.engines
 
     def gather(bucket: int, rows: pa.Table) -> dict[str, Any]:
         return _checked(bucket, rows, size)
 
-    shuffle: Any = vars(pipelines.engines)["Shuffle"]  # not there any more
+    shuffle: Any = vars(pipelines.runtime.engines)["Shuffle"]  # not there any more
     engine.shuffle("shuffle", shuffle(_route_each(size), units(size), gather, range(size), ROW, Pool()))
 
 
 def now(engine: Any, size: int) -> None:  # noqa: ANN401 - any engine
     """Shuffle as a stage does, with what it commits."""
-    from pipelines.execution import Execution
-    from pipelines.progress import Progress
-    from pipelines.shuffle import Shuffle
-    from pipelines.storage.run_directory import StageFolder
+    from pipelines.runtime.execution import Execution
+    from pipelines.runtime.progress import Progress
+    from pipelines.runtime.shuffle import Shuffle
+    from pipelines.runtime.storage.run_directory import StageFolder
 
     def make_gather() -> Callable[[Unit, pa.Table], dict[str, Any]]:
         return lambda bucket, rows: _checked(bucket.args["number"], rows, size)

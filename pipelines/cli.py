@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operators.errors import InputError, one_line
-from pipelines.endings import FAILED, INTERRUPTED, end_of
-from pipelines.span import FIRST, LAST, Span
+from pipelines.runtime.exit_status import FAILED, INTERRUPTED, end_of
+from pipelines.text import COMMANDS
 
 if TYPE_CHECKING:
-    from pipelines.config import Config
-    from pipelines.storage.run_directory import RunDirectory
+    from pipelines.runtime.config import RunConfig
+    from pipelines.runtime.storage.run_directory import RunDirectory
 
 app = typer.Typer(
     name="hardneg",
@@ -66,16 +66,16 @@ def _command(stage: str, does: str) -> None:
         engine: EngineName = None,
         as_json: AsJson = False,
     ) -> None:
-        _run(Span(last=stage), _load(config, settings, engine, beam_options), as_json)
+        _run(_load(config, settings, engine, beam_options), as_json, until=stage)
 
     app.command(stage, help=does)(run)
 
 
-def _run(span: Span, config: "Config", as_json: bool) -> None:
+def _run(config: "RunConfig", as_json: bool, first: str | None = None, until: str | None = None) -> None:
     from pipelines.run import run
 
     with redirect_stdout(sys.stderr):  # where a worker dies, Ray prints that; standard output is the result's alone
-        result = run(span, config)
+        result = run(config, first, until)
     if as_json:
         _print_json(result)
     else:
@@ -92,34 +92,29 @@ def mine(  # noqa: PLR0913, PLR0917 - the options of a command
     engine: EngineName = None,
     as_json: AsJson = False,
     first: Annotated[
-        str,
+        str | None,
         typer.Option("--from", metavar="STAGE", help="Run nothing before this stage; what comes before must be there."),
-    ] = FIRST,
-    last: Annotated[str, typer.Option("--until", metavar="STAGE", help="Run nothing after this stage.")] = LAST,
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Run nothing after this stage.")] = None,
 ) -> None:
     """Mine, or do some of the stages of it."""
-    _run(Span(first, last), _load(config, settings, engine, beam_options), as_json)
+    _run(_load(config, settings, engine, beam_options), as_json, first, until)
 
 
-_command("prepare", "Read, check and clean corpus, queries and judgements.")
-_command("encode", "Encode the texts into vectors, after preparing them.")
-_command("index", "Build the index, after encoding.")
-_command("search", "Search the corpus for every query, after indexing.")
-_command("select", "Choose the negatives among the candidates. Needs no model: try thresholds in seconds.")
-_command("export", "Write the training data with its texts, after selecting.")
+for _name, _does in COMMANDS.items():
+    _command(_name, _does)
 _command("report", "Write the report: what every stage did, dropped and found. Runs what is missing before it.")
 
 
 @app.command("plan", help="Show what `mine` would run, what it would reuse and what it needs. Runs and writes nothing.")
 def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None, as_json: AsJson = False) -> None:
     """Show the plan."""
-    from pipelines.pipeline import build
-    from pipelines.plan import describe, show
-    from pipelines.run import cluster_of
+    from pipelines.run import plan as describe
+    from pipelines.runtime.plan import show
 
     loaded = _load(config, settings, engine)
-    with redirect_stdout(sys.stderr), cluster_of(loaded) as cluster:
-        described = describe(build(loaded, cluster))
+    with redirect_stdout(sys.stderr):
+        described = describe(loaded)
     if as_json:
         _print_json(described)
     else:
@@ -129,8 +124,8 @@ def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None
 @app.command("status", help="Show how far a run is: stages, parts, rates, time left. Reads the run directory alone.")
 def status(run: RunPath, as_json: AsJson = False) -> None:
     """Show the status."""
-    from pipelines.status import show
-    from pipelines.status import status as look
+    from pipelines.runtime.status import show
+    from pipelines.runtime.status import status as look
 
     found = look(_run_directory(run))
     if as_json:
@@ -145,8 +140,8 @@ def status(run: RunPath, as_json: AsJson = False) -> None:
 )
 def verify(run: RunPath, as_json: AsJson = False) -> None:
     """Verify a run directory."""
-    from pipelines.verify import show
-    from pipelines.verify import verify as compare
+    from pipelines.runtime.verify import show
+    from pipelines.runtime.verify import verify as compare
 
     result = compare(_run_directory(run))
     if as_json:
@@ -169,10 +164,14 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate on one split; the corpus' vectors and index are those of the run."""
-    from pipelines.run import evaluate as run_evaluation
+    from pipelines.text.config import Config
+    from pipelines.text.evaluation import evaluate as run_evaluation
 
+    loaded = _load(config, settings, engine)
+    if not isinstance(loaded, Config):
+        raise InputError(f"{config}: only the text pipeline can be evaluated.")
     with redirect_stdout(sys.stderr):
-        result = run_evaluation(_load(config, settings, engine), split)
+        result = run_evaluation(loaded, split)
     if as_json:
         _print_json(result)
         return
@@ -224,7 +223,7 @@ def _end(message: str, status: int) -> None:
 
 def _load(
     config: str, settings: list[str] | None, engine: str | None, beam_options: list[str] | None = None
-) -> "Config":
+) -> "RunConfig":
     from pipelines.config import load
 
     loaded = load(config, settings or [], engine)
@@ -237,8 +236,8 @@ def _load(
 
 
 def _run_directory(run: str) -> "RunDirectory":
-    from pipelines.storage.folder import absolute
-    from pipelines.storage.run_directory import RunDirectory
+    from pipelines.runtime.storage.folder import absolute
+    from pipelines.runtime.storage.run_directory import RunDirectory
 
     if run.endswith((".yaml", ".yml")):
         config = _load(run, None, None)

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from operators.datasets.card import filled
-from pipelines.report import lines_of
+from pipelines.reports.report import lines_of
 
 HOME = Path("runs/quickstart")
 LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__"}

@@ -49,7 +49,7 @@ PATCHES: Sequence[Patch] = (
     ),
     Patch(
         "keys that stand twice",
-        "pipelines/yaml_file.py",
+        "pipelines/runtime/yaml_file.py",
         "        if key.value in lines:",
         "        if not key.value:",
         ("config",),
@@ -62,21 +62,21 @@ PATCHES: Sequence[Patch] = (
     ),
     Patch(
         "sizes on reuse",
-        "pipelines/storage/folder.py",
+        "pipelines/runtime/storage/folder.py",
         "        if not records:\n            return []\n        if self.is_local:",
         "        if records or not records:\n            return []\n        if self.is_local:",
         ("run",),
     ),
     Patch(
         "checksums on reading",
-        "pipelines/storage/folder.py",
+        "pipelines/runtime/storage/folder.py",
         "if not is_remembered(path, record):",
         "if False:",
         ("run",),
     ),
     Patch(
         "checksums of records",
-        "pipelines/storage/records.py",
+        "pipelines/runtime/storage/records.py",
         "value if sealed(name, value) == content else None",
         "value",
         ("run",),
@@ -109,7 +109,7 @@ PATCHES: Sequence[Patch] = (
     ),
     Patch(
         "partitions without documents",
-        "pipelines/stages/index_layout.py",
+        "pipelines/text/stages/index_layout.py",
         'parts = [part for part in parts if part["rows"]]',
         "parts = list(parts)",
     ),

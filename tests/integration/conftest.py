@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from infra.local.object_store import ObjectStore, temporary_object_store
-from pipelines.config import Config
 from pipelines.quickstart import docstring_pairs
+from pipelines.text.config import Config
 
 ENGINES = ["local", "ray", "beam"]
 

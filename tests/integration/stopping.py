@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from pipelines.engines import Pool, Unit, Work
-from pipelines.engines.local import LocalEngine
+from pipelines.runtime.engines import Pool, Unit, Work
+from pipelines.runtime.engines.local import LocalEngine
 
 
 class StoppedError(Exception):

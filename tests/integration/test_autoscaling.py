@@ -74,7 +74,7 @@ def growing() -> Iterator[Cluster]:
 def test_a_cluster_without_an_encoder_gets_one(
     growing: Cluster, collection: Collection, static_model: Path, tmp_path: Path
 ) -> None:
-    run("mine", configuration(tmp_path / "local", collection, static_model, **SMALL))
+    run(configuration(tmp_path / "local", collection, static_model, **SMALL))
     engine = {"name": "ray", "address": growing.address, "encoder_resources": {"encoder": 1}, "encoder_workers": 2}
     config = configuration(tmp_path / "run", collection, static_model, engine=engine, **SMALL)
     command = [sys.executable, "-m", "pipelines.cli", "mine", str(write_configuration(tmp_path, config))]

@@ -23,7 +23,7 @@ WORKERS = ["--engine", "beam", "--set", "engine.workers=2"]
 @pytest.fixture(scope="module")
 def reference(collection: Collection, static_model: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     folder = tmp_path_factory.mktemp("reference")
-    run("mine", configuration(folder, collection, static_model, **SMALL))
+    run(configuration(folder, collection, static_model, **SMALL))
     return dataset(folder)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.run import run
-from pipelines.storage.run_directory import StageFolder
+from pipelines.runtime.storage.run_directory import StageFolder
 from tests.integration.conftest import dataset
 from tests.integration.vector_sources import vector_config, vector_sources
 
@@ -26,7 +26,7 @@ def test_what_a_stopped_run_would_have_removed_is_removed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data: dict[str, Any] = vector_sources(tmp_path / "sources")
-    run("mine", vector_config(tmp_path / "whole", data))
+    run(vector_config(tmp_path / "whole", data))
     remove_all, left = StageFolder.remove_all, [-1]
 
     def stopping(folder: StageFolder, names: Sequence[str]) -> None:
@@ -42,10 +42,10 @@ def test_what_a_stopped_run_would_have_removed_is_removed_by_the_next(
         stops, left[0] = stops + 1, stops + 1
         place = tmp_path / f"stopped-{stops}"
         try:
-            run("mine", vector_config(place, data))
+            run(vector_config(place, data))
         except Stopped:
             left[0] = -1
-            run("mine", vector_config(place, data))
+            run(vector_config(place, data))
             assert left_in(place) == left_in(tmp_path / "whole"), f"stopped at removal {stops}"
             assert dataset(place) == dataset(tmp_path / "whole")
         else:

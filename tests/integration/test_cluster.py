@@ -130,7 +130,7 @@ def finished_without_loss(mining: Mining, step: str, reference: pa.Table) -> Non
 def reference(collection: Collection, minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """The triplets of the local engine."""
     folder = tmp_path_factory.mktemp("reference")
-    run("mine", configuration(folder, collection, minilm, **SMALL))
+    run(configuration(folder, collection, minilm, **SMALL))
     return dataset(folder)
 
 

@@ -16,11 +16,12 @@ import pytest
 import yaml
 
 from operators.errors import InputError
-from pipelines.config import Config
-from pipelines.run import evaluate, run
-from pipelines.status import status
-from pipelines.storage.run_directory import RunDirectory
-from pipelines.verify import verify
+from pipelines.run import run
+from pipelines.runtime.status import status
+from pipelines.runtime.storage.run_directory import RunDirectory
+from pipelines.runtime.verify import verify
+from pipelines.text.config import Config
+from pipelines.text.evaluation import evaluate
 from tests.integration.conftest import dataset
 from tests.integration.vector_sources import vector_config, vector_sources
 
@@ -60,7 +61,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def finished(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "run"
-    run("mine", vector_config(folder, data))
+    run(vector_config(folder, data))
     return folder
 
 
@@ -70,7 +71,7 @@ def expected(data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
     tables = {}
     for name, changed in CHANGES.items():
         folder = tmp_path_factory.mktemp(name) / "run"
-        run("mine", vector_config(folder, data, **changed))
+        run(vector_config(folder, data, **changed))
         tables[name] = dataset(folder)
     return tables
 
@@ -107,7 +108,7 @@ def test_a_damaged_file_is_written_again(
     for number, name in enumerate(random.Random(f"{damage.__name__} {change}").sample(everything, 5)):
         folder = copied(finished, tmp_path / str(number))
         damage(folder / name)
-        run("mine", vector_config(folder, data, **CHANGES[change]))
+        run(vector_config(folder, data, **CHANGES[change]))
         assert dataset(folder).equals(expected[change]), name
 
 
@@ -139,7 +140,7 @@ def test_what_verify_names_is_mended_as_it_says(finished: Path, data: dict[str, 
         flip(folder / name)
     for one in verify(RunDirectory(str(folder)))["damaged"]:
         (folder / one["path"]).unlink()
-    run("mine", vector_config(folder, data))
+    run(vector_config(folder, data))
     assert verify(RunDirectory(str(folder)))["damaged"] == []
     assert dataset(folder).equals(dataset(finished))
 
@@ -153,10 +154,10 @@ def test_no_file_of_another_is_removed(finished: Path, data: dict[str, Any], tmp
             (place / name).write_text(others[place / name], encoding="utf-8")
     for name in random.Random(1).sample(files_of(finished), 20):
         (folder / name).unlink()
-    run("mine", vector_config(folder, data))
-    run("mine", vector_config(folder, data, select={"num_negatives": 2}, export={"formats": ["n-tuple"]}))
+    run(vector_config(folder, data))
+    run(vector_config(folder, data, select={"num_negatives": 2}, export={"formats": ["n-tuple"]}))
     with pytest.raises(InputError):
-        run("mine", vector_config(folder, data | {"on_dangling": "refuse", "judgements": str(folder / "notes.txt")}))
+        run(vector_config(folder, data | {"on_dangling": "refuse", "judgements": str(folder / "notes.txt")}))
     assert {path: path.read_text(encoding="utf-8") for path in others if path.exists()} == others
 
 
@@ -168,7 +169,7 @@ def test_refused_input_leaves_the_files_of_others(data: dict[str, Any], tmp_path
     (folder / "prepare" / "corpus").mkdir(parents=True)
     (folder / "prepare" / "corpus" / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="unknown"):
-        run("mine", vector_config(folder, data | {"judgements": str(judgements)}))
+        run(vector_config(folder, data | {"judgements": str(judgements)}))
     left = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
     assert left == ["prepare/corpus/notes.txt"]
 
@@ -186,7 +187,7 @@ def test_a_dataset_of_another_is_refused(data: dict[str, Any], tmp_path: Path, t
         place.symlink_to("elsewhere")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(InputError, match="dataset is not a link that hardneg made"):
-        run("mine", vector_config(tmp_path, data))
+        run(vector_config(tmp_path, data))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -195,7 +196,7 @@ def test_files_of_another_project_are_not_replaced(data: dict[str, Any], tmp_pat
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=name.partition("/")[0]):
-        run("mine", vector_config(tmp_path, data))
+        run(vector_config(tmp_path, data))
     assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [tmp_path / name]
 
@@ -221,7 +222,7 @@ def test_a_card_that_was_edited_is_kept(finished: Path, data: dict[str, Any], tm
     card = folder / "dataset" / "triplet" / "README.md"
     original = card.read_text(encoding="utf-8")
     card.write_text(f"{original}\nWith notes.\n", encoding="utf-8")
-    run("mine", vector_config(folder, data))
+    run(vector_config(folder, data))
     assert card.read_text(encoding="utf-8") == original
     assert card.with_name("README.edited.md").read_text(encoding="utf-8").endswith("With notes.\n")
 
@@ -229,15 +230,15 @@ def test_a_card_that_was_edited_is_kept(finished: Path, data: dict[str, Any], tm
 def test_every_edited_card_stays_and_no_card_of_ours_is_taken_for_one(data: dict[str, Any], tmp_path: Path) -> None:
     config = vector_config(tmp_path / "run", data)
     other = config.model_copy(update={"encoder": config.encoder.model_copy(update={"batch_tokens": 512})})
-    run("mine", config)
+    run(config)
     card = tmp_path / "run" / "dataset" / "triplet" / "README.md"
 
-    run("mine", other)
+    run(other)
     assert len(list(card.parent.glob("README*"))) == 1
 
     for text in ("first", "second", "first"):
         card.write_text(text, encoding="utf-8")
-        run("mine", config)
+        run(config)
     kept = {file.read_text(encoding="utf-8") for file in card.parent.glob("README.edited*")}
     assert kept == {"first", "second"}
 
@@ -274,7 +275,7 @@ for kill_at in range(1, 1000):
         left = kill_at
         os.replace, Path.replace, os.link = counted(replace), counted(path_replace), counted(link)
         sys.stderr = open(os.devnull, "w")
-        run("mine", load(sys.argv[1]))
+        run(load(sys.argv[1]))
         os._exit(0)
     status = os.waitpid(child, 0)[1]
     print(kill_at, status, flush=True)
@@ -344,10 +345,10 @@ def test_a_refusal_removes_nothing_that_was_there_before(finished: Path, data: d
     occupied.unlink()
     occupied.mkdir()
     with pytest.raises(InputError, match="a folder is where hardneg writes"):
-        run("mine", vector_config(folder, data))
+        run(vector_config(folder, data))
     assert dataset(folder).equals(dataset(finished))
     occupied.rmdir()
-    run("mine", vector_config(folder, data))
+    run(vector_config(folder, data))
     assert verify(RunDirectory(str(folder)))["state"] == "whole"
 
 
@@ -358,13 +359,13 @@ def test_a_run_directory_may_have_any_name(
     judgements = tmp_path / "judgements.tsv"
     judgements.write_text("query_id\tdoc_id\nq0\tunknown\n", encoding="utf-8")
     with pytest.raises(InputError, match="unknown"):
-        run("mine", vector_config(tmp_path / name, data | {"judgements": str(judgements)}))
+        run(vector_config(tmp_path / name, data | {"judgements": str(judgements)}))
     assert not (tmp_path / name).exists()
-    run("mine", vector_config(tmp_path / name, data))
+    run(vector_config(tmp_path / name, data))
     assert dataset(tmp_path / name).equals(expected["same"])
     for file in random.Random(3).sample(files_of(tmp_path / name), 20):
         (tmp_path / name / file).unlink()
-    run("mine", vector_config(tmp_path / name, data, select={"num_negatives": 2}))
+    run(vector_config(tmp_path / name, data, select={"num_negatives": 2}))
     assert dataset(tmp_path / name).equals(expected["selection"])
     assert status(RunDirectory(str(tmp_path / name)))["state"] == "complete"
     assert verify(RunDirectory(str(tmp_path / name)))["damaged"] == []
@@ -375,10 +376,10 @@ def test_what_is_in_the_place_of_the_lease_is_named_or_passed_over(
 ) -> None:
     folder = copied(finished, tmp_path / "a")
     (folder / "_lease" / "00001.json").mkdir(parents=True)
-    run("mine", vector_config(folder, data))
+    run(vector_config(folder, data))
     assert (folder / "_lease" / "00001.json").is_dir()
     folder = copied(finished, tmp_path / "b")
     (folder / "_lease").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=r"_lease: a file is where hardneg writes"):
-        run("mine", vector_config(folder, data))
+        run(vector_config(folder, data))
     assert (folder / "_lease").read_text(encoding="utf-8") == "mine"

@@ -17,9 +17,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from operators.errors import LONGEST_MESSAGE, InputError
-from pipelines.pipeline import build
-from pipelines.plan import describe
 from pipelines.run import run
+from pipelines.runtime.plan import describe
+from pipelines.runtime.session import build
 from tests.integration.conftest import Collection, configuration, write_collection
 from tests.models import DOCUMENT, QUERY, base_of, copy_adapter, name_base, save_model
 
@@ -121,7 +121,7 @@ def outcome(folder: Path, few: Collection, place: Path) -> str:
     """Mine with a model; return why it was refused, or "" where the scores are those of sentence-transformers."""
     encoder: dict[str, Any] = {"dtype": "float32", "vector_dtype": "float32"}
     try:
-        run("mine", configuration(place, few, folder, encoder=encoder, select={"range_max": 8, "num_negatives": 2}))
+        run(configuration(place, few, folder, encoder=encoder, select={"range_max": 8, "num_negatives": 2}))
     except InputError as refusal:
         message = str(refusal)
         assert not place.exists()
@@ -192,12 +192,12 @@ def test_an_adapter_whose_base_is_not_there_is_refused(adapter: Path, few: Colle
 def test_another_base_or_adapter_is_encoded_again(adapter: Path, few: Collection, tmp_path: Path) -> None:
     folder, encoder = copy_adapter(adapter, tmp_path / "model"), {"dtype": "float32", "vector_dtype": "float32"}
     config = configuration(tmp_path / "run", few, folder, encoder=encoder)
-    run("encode", config)
-    assert run("encode", config)["stages"]["encode"]["reused"]
+    run(config, until="encode")
+    assert run(config, until="encode")["stages"]["encode"]["reused"]
     for file in (base_of(folder) / "model.safetensors", folder / "adapter_model.safetensors"):
         weights = load_file(file)
         save_file({name: one * np.float32(1.5) for name, one in weights.items()}, file, {"format": "pt"})
-        assert not run("encode", config)["stages"]["encode"]["reused"]
+        assert not run(config, until="encode")["stages"]["encode"]["reused"]
     assert len(list((tmp_path / "run" / "encode").glob("*/_manifest*.json"))) == 3
     assert not outcome(folder, few, tmp_path / "again")
 
@@ -209,7 +209,7 @@ def test_a_storage_that_fails_ends_with_1_and_nothing_is_thrown_away(
         pytest.skip("needs a file that fails when it is read")
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     config = configuration(tmp_path / "run", few, folder)
-    run("prepare", config)
+    run(config, until="prepare")
     before = {path for path in (tmp_path / "run").rglob("*") if path.is_file()}
     (folder / "model.safetensors").rename(tmp_path / "weights")
     (folder / "model.safetensors").symlink_to("/proc/self/mem")  # reading its first page is an I/O error
@@ -224,4 +224,4 @@ def test_a_storage_that_fails_ends_with_1_and_nothing_is_thrown_away(
     assert before <= {path for path in (tmp_path / "run").rglob("*") if path.is_file()}
     (folder / "model.safetensors").unlink()
     (tmp_path / "weights").rename(folder / "model.safetensors")
-    assert run("mine", config)["stages"]["prepare"]["reused"]
+    assert run(config)["stages"]["prepare"]["reused"]

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from operators.candidates.filters import FILTERS
 from operators.datasets.formats import LAYOUTS
-from pipelines.config import Config
+from pipelines.text.config import Config
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent

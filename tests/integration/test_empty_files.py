@@ -30,7 +30,7 @@ def test_files_without_rows_are_counted(
     for name in ("with", "without"):
         data = _sources(tmp_path / name, collection, empty=name == "with")
         folder = tmp_path / f"run-{name}"
-        run("mine", configuration(folder, None, static_model, data=data, engine={"name": engine_in_time}))
+        run(configuration(folder, None, static_model, data=data, engine={"name": engine_in_time}))
         mined.append(dataset(folder))
     assert mined[0].equals(mined[1])
     warned = [line for line in capsys.readouterr().err.splitlines() if "no rows" in line]
@@ -51,5 +51,5 @@ def test_a_kind_without_any_row_is_refused_in_one_line(
     data = _sources(tmp_path / "sources", collection, empty=True)
     (tmp_path / "sources" / "corpus.jsonl").unlink()
     with pytest.raises(InputError, match=r"corpus-0\.jsonl: this file and 1 more have no rows"):
-        run("mine", configuration(tmp_path / "run", None, static_model, data=data))
+        run(configuration(tmp_path / "run", None, static_model, data=data))
     assert not (tmp_path / "run").exists()

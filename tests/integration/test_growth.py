@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.pipeline import build
-from pipelines.progress import Progress
 from pipelines.run import run
+from pipelines.runtime.progress import Progress
+from pipelines.runtime.session import build
 from tests.integration.conftest import dataset
 from tests.integration.stopping import StoppedError, Stopping
 from tests.integration.vector_sources import DOCUMENTS, QUERIES, vector_config, vector_sources
@@ -38,14 +38,14 @@ def test_growth_by_small_pieces_gives_the_rows_of_the_whole_in_few_shards(factor
     data = vector_sources(tmp_path / "sources")
     *sizes, last = range(BASE, DOCUMENTS + 1, PIECE)
     for documents in sizes:
-        run("index", vector_config(tmp_path / "run", in_pieces(data, tmp_path / "grown", documents), **options))
+        run(vector_config(tmp_path / "run", in_pieces(data, tmp_path / "grown", documents), **options), until="index")
     grown = in_pieces(data, tmp_path / "grown", last)
-    result = run("mine", vector_config(tmp_path / "run", grown, **options))["stages"]["index"]
+    result = run(vector_config(tmp_path / "run", grown, **options))["stages"]["index"]
     assert 0 < result["rows_found"] < result["rows_out"]
     (latest,) = shards_of_runs(tmp_path / "run", result["rows_out"])
     assert len(latest) <= 4  # two that are full, and what 24 more documents are in; 9 if none were joined
 
-    run("mine", vector_config(tmp_path / "anew", grown, index={"factory": "exact"}))
+    run(vector_config(tmp_path / "anew", grown, index={"factory": "exact"}))
     assert dataset(tmp_path / "run").equals(dataset(tmp_path / "anew"))
 
 
@@ -74,12 +74,12 @@ def test_shards_that_are_built_in_another_way_between_two_attempts_are_searched_
     engine = Stopping("merge-20")
     with pytest.raises(StoppedError):
         build(config[0]).run("search/all", engine, Progress())
-    run("index", config[1])
+    run(config[1], until="index")
     (large,) = (
         file for file in (tmp_path / "run").glob("index/*/shards/*/keys.npy") if len(np.load(file)[0]) > len(corpus) / 2
     )
     large.unlink()
-    run("mine", config[0])
-    run("mine", config[2])
+    run(config[0])
+    run(config[2])
     assert len(list((tmp_path / "run").glob("index/*/shards/*"))) == 3
     assert dataset(tmp_path / "run").equals(dataset(tmp_path / "fresh"))

@@ -40,7 +40,7 @@ def written(folder: Path, collection: Collection, model: Path, **sections: Any) 
 def test_a_job_mines_the_rows_of_local(
     cluster: Cluster, collection: Collection, static_model: Path, tmp_path: Path
 ) -> None:
-    run("mine", configuration(tmp_path / "local", collection, static_model, **SMALL))
+    run(configuration(tmp_path / "local", collection, static_model, **SMALL))
     config = written(tmp_path, collection, static_model, **SMALL)
     status, output = job(cluster, "hardneg", "mine", config, "--json")
     assert status == 0, output

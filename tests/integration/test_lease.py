@@ -15,13 +15,13 @@ import pytest
 
 from infra.local.object_store import ObjectStore
 from operators.errors import InputError
-from pipelines.engines import Pool, Unit
-from pipelines.engines.checked import CheckedEngine
-from pipelines.engines.local import LocalEngine
-from pipelines.errors import BusyError, LostLeaseError
 from pipelines.run import run
-from pipelines.storage.lease import BEATS_TO_LIVE, LEASES, Lease, holding
-from pipelines.storage.run_directory import RunDirectory
+from pipelines.runtime.engines import Pool, Unit
+from pipelines.runtime.engines.checked import CheckedEngine
+from pipelines.runtime.engines.local import LocalEngine
+from pipelines.runtime.errors import BusyError, LostLeaseError
+from pipelines.runtime.storage.lease import BEATS_TO_LIVE, LEASES, Lease, holding
+from pipelines.runtime.storage.run_directory import RunDirectory
 from tests.integration.conftest import Collection, configuration, dataset, stored_dataset
 
 BEAT = 0.2
@@ -29,9 +29,9 @@ BEAT = 0.2
 # Takes the lease of the run directory of its first argument, says so, and holds it until its input ends.
 HOLDER = """
 import sys
-from pipelines.errors import BusyError
-from pipelines.storage.lease import Lease
-from pipelines.storage.run_directory import RunDirectory
+from pipelines.runtime.errors import BusyError
+from pipelines.runtime.storage.lease import Lease
+from pipelines.runtime.storage.run_directory import RunDirectory
 lease = Lease(RunDirectory(sys.argv[1]), "local", beat=0.2)
 print("ready", flush=True)
 sys.stdin.readline()
@@ -293,6 +293,6 @@ def test_of_two_real_runs_at_once_one_mines_and_the_other_says_so(
     assert f"{bucket}/run: another run is at work on this run directory: process {winner} on " in err
 
     single = configuration(tmp_path / "single", collection, static_model, data={"partition_rows": 8})
-    run("mine", single)
+    run(single)
     mined = stored_dataset(object_store.file_system(), f"{bucket}/run", tmp_path / "copied")
     assert mined.equals(dataset(tmp_path / "single"))

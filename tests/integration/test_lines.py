@@ -14,7 +14,7 @@ def test_a_search_that_goes_no_deeper_is_one_line_and_one_that_does_says_how_dee
     data = vector_sources(tmp_path / "sources")
     said = []
     for select in ({}, {}, {"max_positive_similarity": 0.0, "num_negatives": 20}):
-        run("search", vector_config(tmp_path / "run", data, select=select))
+        run(vector_config(tmp_path / "run", data, select=select), until="search")
         lines = capsys.readouterr().err.splitlines()
         said.append([line for line in lines if line.startswith("search/short")])
     (none,), (reused,), (first, *_, last) = said

@@ -43,7 +43,7 @@ def place(request: pytest.FixtureRequest, collection: Collection, tmp_path_facto
 @pytest.fixture(scope="module")
 def reference(collection: Collection, static_model: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     folder = tmp_path_factory.mktemp("reference")
-    run("mine", configuration(folder, collection, static_model))
+    run(configuration(folder, collection, static_model))
     return dataset(folder)
 
 
@@ -55,7 +55,7 @@ def test_the_negatives_are_the_same(
     where = f"{place.root}/{engine}"
     # With a number of workers all of the work is done by them; else this process would do the little that there is.
     engines = {"name": engine, "workers": 2 if engine == "ray" else "auto"}
-    result = run("mine", configuration(where, None, static_model, **place.sections, **INDEXES[index], engine=engines))
+    result = run(configuration(where, None, static_model, **place.sections, **INDEXES[index], engine=engines))
     assert result["engine"] == engine
     fs, root = fsspec.core.url_to_fs(result["outputs"]["triplet"], **place.sections.get("storage_options", {}))
     mined = pa.concat_tables([pq.read_table(fs.open(file)) for file in sorted(fs.glob(f"{root}/*.parquet"))])

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from pipelines.run import evaluate, run
-from pipelines.stages import prepare_corpus
-from pipelines.stages.search import effort as effort_module
-from pipelines.stages.search import short as short_module
-from pipelines.stages.search.short import replaced
+from pipelines.run import run
+from pipelines.text.evaluation import evaluate
+from pipelines.text.stages import prepare_corpus
+from pipelines.text.stages.search import effort as effort_module
+from pipelines.text.stages.search import short as short_module
+from pipelines.text.stages.search.candidates import replaced
 from tests.conftest import save_static_model
 from tests.integration.conftest import Collection, configuration, dataset, write_collection
 
@@ -26,7 +27,7 @@ from tests.integration.conftest import Collection, configuration, dataset, write
 def reference(collection: Collection, static_model: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """The triplets of the local engine."""
     folder = tmp_path_factory.mktemp("reference")
-    run("mine", configuration(folder, collection, static_model))
+    run(configuration(folder, collection, static_model))
     return dataset(folder)
 
 
@@ -57,7 +58,7 @@ def test_ray_gives_the_rows_of_local_with_any_number_of_workers(
     collection: Collection, static_model: Path, reference: pa.Table, ray_session: None, tmp_path: Path, workers: int
 ) -> None:
     engine = {"name": "ray", "workers": workers, "encoder_workers": workers}
-    result = run("mine", configuration(tmp_path, collection, static_model, engine=engine))
+    result = run(configuration(tmp_path, collection, static_model, engine=engine))
     assert result["engine"] == "ray"
     assert dataset(tmp_path).equals(reference)
 
@@ -98,7 +99,7 @@ def test_buckets_and_shards_change_nothing(
     monkeypatch.setattr(prepare_corpus, "DOCUMENTS_PER_BUCKET", 100)
     index = {"factory": "exact", "shard_rows": 150}
     config = configuration(tmp_path, None, None, data=with_vectors, index=index, engine={"name": engine})
-    result = run("mine", config)
+    result = run(config)
     assert len(list(tmp_path.glob("index/*/shards/*"))) == 4
     assert result["stages"]["prepare"]["sides"]["corpus"]["rows_out"] == len(collection.documents)
     assert dataset(tmp_path).select(CHOSEN).equals(reference.select(CHOSEN))
@@ -115,7 +116,7 @@ def test_ids_scores_and_metadata_reach_the_output(collection: Collection, refere
 
 
 def test_every_candidate_is_accounted_for(collection: Collection, static_model: Path, tmp_path: Path) -> None:
-    result = run("mine", configuration(tmp_path, collection, static_model, select={"relative_margin": 0.1}))
+    result = run(configuration(tmp_path, collection, static_model, select={"relative_margin": 0.1}))
     found = [pq.read_table(f) for f in sorted(tmp_path.glob("search/all/*/merged-*/*.parquet"))]
     deeper = [pq.read_table(f) for f in sorted(tmp_path.glob("search/short/*/candidates/*.parquet"))]
     candidates = replaced(pa.concat_tables(found), pa.concat_tables(deeper))
@@ -135,9 +136,9 @@ def test_every_candidate_is_accounted_for(collection: Collection, static_model: 
 
 
 def test_a_second_run_redoes_nothing(collection: Collection, static_model: Path, tmp_path: Path) -> None:
-    first = run("mine", configuration(tmp_path, collection, static_model))
+    first = run(configuration(tmp_path, collection, static_model))
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
-    second = run("mine", configuration(tmp_path, collection, static_model))
+    second = run(configuration(tmp_path, collection, static_model))
     assert not any(stage["reused"] for stage in first["stages"].values())
     assert all(stage["reused"] for stage in second["stages"].values())
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")} == before
@@ -146,10 +147,10 @@ def test_a_second_run_redoes_nothing(collection: Collection, static_model: Path,
 def test_another_margin_redoes_only_selection_in_seconds_and_loads_no_model(
     collection: Collection, static_model: Path, tmp_path: Path
 ) -> None:
-    run("mine", configuration(tmp_path, collection, static_model))
+    run(configuration(tmp_path, collection, static_model))
     changed = configuration(tmp_path, collection, static_model, select={"relative_margin": 0.2})
     program = (
-        "import json, sys\nfrom pipelines.config import Config\nfrom pipelines.run import run\n"
+        "import json, sys\nfrom pipelines.text.config import Config\nfrom pipelines.run import run\n"
         "result = run('mine', Config.model_validate_json(sys.argv[1]))\n"
         "assert not {'torch', 'sentence_transformers', 'ray'} & set(sys.modules)\nprint(json.dumps(result))"
     )
@@ -172,7 +173,7 @@ def test_two_checkpoints_under_one_path_share_no_vectors(
     scores = []
     for seed in (1, 2):
         save_static_model(minilm, model, seed)
-        result = run("mine", configuration(tmp_path / "run", collection, model))
+        result = run(configuration(tmp_path / "run", collection, model))
         prepared = {side: one["reused"] for side, one in result["stages"]["prepare"]["sides"].items()}
         assert prepared == {"model": False, "corpus": seed == 2, "queries": seed == 2}
         assert not result["stages"]["encode"]["reused"]
@@ -193,7 +194,7 @@ def test_a_positives_text_under_another_id_is_never_a_negative(
             clean={"exact_duplicates": duplicates},
             engine={"name": engine_in_time},
         )
-        result = run("mine", config)
+        result = run(config)
         pairs = {(r["query_id"], r["negative_id"]) for r in dataset(tmp_path / duplicates).to_pylist()}
         of_copy = [query for query, negative in pairs if negative == "copy"]
         assert not [query for query in of_copy if "d5" in collection.judgements[query]]
@@ -207,7 +208,6 @@ def test_a_judgement_of_a_dropped_copy_follows_the_kept_document(
     documents = {**collection.documents, "copy": collection.documents["d5"]}
     judgements = {**collection.judgements, "q5": {"copy": 1}}
     run(
-        "mine",
         configuration(
             tmp_path / "run",
             write_collection(tmp_path / "beir", documents, collection.queries, judgements),
@@ -222,7 +222,7 @@ def test_a_query_with_400_positives_does_not_deepen_the_search_of_others(
 ) -> None:
     judgements = {**collection.judgements, "q0": {f"d{n}": 1 for n in range(400)}}
     many = write_collection(tmp_path / "beir", collection.documents, collection.queries, judgements)
-    run("mine", configuration(tmp_path / "run", many, static_model))
+    run(configuration(tmp_path / "run", many, static_model))
     tables = [pq.read_table(f) for f in sorted((tmp_path / "run").glob("search/all/*/merged-*/*.parquet"))]
     found = pa.concat_tables(tables).group_by("query_key").aggregate([("doc_key", "count")]).column("doc_key_count")
     counts = sorted(found.to_pylist())
@@ -245,7 +245,7 @@ def test_fewer_documents_than_wanted_gives_what_there_is(
         engine={"name": engine_in_time},
         export={"formats": ["triplet", "n-tuple"]},
     )
-    run("mine", config)
+    run(config)
     triplets = dataset(tmp_path / "run").to_pylist()
     assert sorted(row["negative_id"] for row in triplets) == ["d1", "d2", "d3"]
     assert dataset(tmp_path / "run", "n-tuple").num_rows == 0
@@ -263,7 +263,7 @@ def test_ivf_pq_with_every_list_probed_mines_what_exact_search_does(
         search={"nprobe": 4, "refine_factor": 8},
         engine={"name": engine},
     )
-    run("mine", config)
+    run(config)
     assert list(tmp_path.glob("index/*/shards/*/codes.faiss"))
     assert dataset(tmp_path).select(CHOSEN).equals(reference.select(CHOSEN))
 
@@ -286,7 +286,7 @@ def test_given_vectors_are_searched_as_they_are(collection: Collection, static_m
     config = configuration(
         tmp_path / "run", None, None, data=data, encoder={"similarity": "dot", "vector_dtype": "float32"}
     )
-    run("mine", config)
+    run(config)
     for row in dataset(tmp_path / "run").to_pylist():
         query = int(row["query_id"][1:])
         score = float(queries[query] @ documents[int(row["negative_id"][1:])])
@@ -303,7 +303,7 @@ def test_pairs_are_corpus_queries_and_judgements_at_once(
     rows = [{"query": pair["query"], "positive": pair["positive"], "module": pair["name"]} for pair in docstrings[:100]]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     data = {"pairs": str(tmp_path / "pairs.jsonl")}
-    run("mine", configuration(tmp_path / "run", None, static_model, data=data, engine={"name": engine_in_time}))
+    run(configuration(tmp_path / "run", None, static_model, data=data, engine={"name": engine_in_time}))
     answers = {row["query"]: row["positive"] for row in rows}
     mined = dataset(tmp_path / "run").to_pylist()
     assert len(mined) == 400
@@ -315,7 +315,7 @@ def test_pairs_are_corpus_queries_and_judgements_at_once(
 def test_the_run_directory_may_be_any_file_system(collection: Collection, static_model: Path, tmp_path: Path) -> None:
     engine = {"cache": str(tmp_path), "cache_size": "1MiB"}
     config = configuration("memory://runs/anywhere", collection, static_model, engine=engine)
-    first, second = run("mine", config), run("mine", config)
+    first, second = run(config), run(config)
     assert list(tmp_path.glob("copies/*/vectors.faiss"))
     assert re.fullmatch(r"memory://runs/anywhere/export/[0-9a-f]{16}/triplet", first["outputs"]["triplet"])
     assert all(stage["reused"] for stage in second["stages"].values())
@@ -340,7 +340,7 @@ def test_another_split_reuses_the_vectors_of_the_corpus(
     beir = write_collection(tmp_path / "beir", collection.documents, collection.queries, collection.judgements)
     (beir.folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n", encoding="utf-8")
     config = configuration(tmp_path / "run", beir, static_model)
-    run("mine", config)
+    run(config)
     before = len(list((tmp_path / "run").glob("encode/*/vectors/*")))
     evaluated = evaluate(config, "test")
     assert evaluated["queries"] == 1
@@ -360,7 +360,7 @@ def test_a_corpus_that_grew_encodes_and_indexes_only_what_is_new(
 ) -> None:
     options: dict[str, Any] = {"index": {"factory": index, "shard_rows": 128}, "engine": {"name": engine_in_time}}
     small = grown(tmp_path / "small", collection, 320)
-    run("mine", configuration(tmp_path / "run", small, static_model, **options))
+    run(configuration(tmp_path / "run", small, static_model, **options))
     before = {
         path: path.stat().st_mtime_ns
         for stage in ("encode", "index")
@@ -368,7 +368,7 @@ def test_a_corpus_that_grew_encodes_and_indexes_only_what_is_new(
         if path.is_file()
     }
     large = grown(tmp_path / "large", collection, 500)
-    result = run("mine", configuration(tmp_path / "run", large, static_model, **options))
+    result = run(configuration(tmp_path / "run", large, static_model, **options))
     encoded = result["stages"]["encode"]["rows"]
     assert encoded["queries"] == {"rows_in": 90, "rows_out": 90, "rows_found": 90}
     assert encoded["corpus"] == {"rows_in": 500, "rows_out": 500, "rows_found": 320}
@@ -376,7 +376,7 @@ def test_a_corpus_that_grew_encodes_and_indexes_only_what_is_new(
     assert not [path for path, done_at in before.items() if path.stat().st_mtime_ns != done_at]
     assert len(list((tmp_path / "run").glob("index/*/trained/*"))) == (index != "exact")
 
-    run("mine", configuration(tmp_path / "anew", large, static_model, **{**options, "index": {"factory": "exact"}}))
+    run(configuration(tmp_path / "anew", large, static_model, **{**options, "index": {"factory": "exact"}}))
     mined, anew = (dataset(tmp_path / name).select(CHOSEN).to_pylist() for name in ("run", "anew"))
     same = {tuple(row.values()) for row in mined} & {tuple(row.values()) for row in anew}
     assert len(mined) == len(anew)
@@ -396,12 +396,12 @@ def test_queries_that_a_margin_leaves_short_are_searched_deeper_and_alone(
     shallow = configuration(
         tmp_path / "a", collection, static_model, search={"k": 8, "max_k": 8}, select=select, **options
     )
-    result = run("mine", adaptive)
-    run("mine", deep)
+    result = run(adaptive)
+    run(deep)
     assert dataset(tmp_path / "a").equals(dataset(tmp_path / "d"))
     short = result["stages"]["search"]["sides"]["short"]["rows_in"]
     assert 0 < short < len(collection.queries)
-    assert run("mine", shallow)["stages"]["search"]["sides"]["all"]["reused"]
+    assert run(shallow)["stages"]["search"]["sides"]["all"]["reused"]
     assert dataset(tmp_path / "a").num_rows < dataset(tmp_path / "d").num_rows
 
 
@@ -415,7 +415,7 @@ def test_every_deeper_round_has_a_recall_of_its_own(
         monkeypatch.setattr(module, "SAMPLE", sample)
     index = {"factory": "IVF16,PQ16x4fs", "shard_rows": 200}
     search, select = {"k": 8, "max_k": 64, **effort}, {"relative_margin": 0.0, "range_max": 8, "num_negatives": 2}
-    run("mine", configuration(tmp_path, None, None, data=with_vectors, index=index, search=search, select=select))
+    run(configuration(tmp_path, None, None, data=with_vectors, index=index, search=search, select=select))
     report = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
     rounds = report["search"]["deeper"]
     assert [one["k"] for one in rounds] == [32, 64][: len(rounds)]
@@ -440,7 +440,7 @@ def test_the_recall_of_codes_is_measured_and_reported(
         config = configuration(
             tmp_path / name, None, None, data=with_vectors, index=index, search=search, engine={"name": engine_in_time}
         )
-        run("mine", config)
+        run(config)
         reports.append(json.loads((tmp_path / name / "report" / "report.json").read_text(encoding="utf-8")))
     tuned, fixed = (report["search"]["recall"] for report in reports)
     assert tuned["reached"]

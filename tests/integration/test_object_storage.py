@@ -18,10 +18,10 @@ from infra.local.object_store import ObjectStore, temporary_object_store
 from operators.errors import InputError
 from pipelines.config import load
 from pipelines.run import run
-from pipelines.storage.folder import Folder
-from pipelines.storage.object_store import ONE_REQUEST
-from pipelines.storage.records import DamagedError
-from pipelines.storage.run_directory import StageFolder
+from pipelines.runtime.storage.folder import Folder
+from pipelines.runtime.storage.object_store import ONE_REQUEST
+from pipelines.runtime.storage.records import DamagedError
+from pipelines.runtime.storage.run_directory import StageFolder
 from tests.integration.conftest import Collection, configuration, dataset, stored_dataset
 
 SECONDS_TO_REFUSE = 45  # of which most is the start of Python with its libraries on a busy machine
@@ -156,7 +156,7 @@ def secrets_of(store: ObjectStore) -> list[bytes]:
 def reference(collection: Collection, static_model: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """The triplets from and to local files."""
     folder = tmp_path_factory.mktemp("reference")
-    run("mine", configuration(folder, collection, static_model))
+    run(configuration(folder, collection, static_model))
     return dataset(folder)
 
 
@@ -282,7 +282,7 @@ def test_a_uri_with_a_credential_in_it_is_refused_without_repeating_it(
             sources = {"corpus": uri, "queries": "q.jsonl", "judgements": "j.tsv"}
             raw = {**settings, "data": sources}
         with pytest.raises(InputError, match="carries a credential") as error:
-            run("mine", load(str(written(tmp_path, raw))))
+            run(load(str(written(tmp_path, raw))))
         assert "hidden-secret" not in str(error.value)
     assert not (tmp_path / "run").exists()
 

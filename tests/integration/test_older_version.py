@@ -9,9 +9,9 @@ import pytest
 
 from operators.errors import InputError
 from pipelines.run import run
-from pipelines.storage import run_directory
-from pipelines.storage.run_directory import RunDirectory
-from pipelines.verify import show, verify
+from pipelines.runtime.storage import run_directory
+from pipelines.runtime.storage.run_directory import RunDirectory
+from pipelines.runtime.verify import show, verify
 from tests.integration.vector_sources import vector_config, vector_sources
 
 
@@ -34,12 +34,12 @@ def test_what_an_older_version_wrote_is_not_called_damaged(
     folder = tmp_path / "run"
     with monkeypatch.context() as older:
         older.setattr(run_directory, "FORMAT", 2)
-        run("mine", vector_config(folder, data))
+        run(vector_config(folder, data))
     made_older(folder)
     with pytest.raises(InputError, match="a version of hardneg that kept no checksums"):
         verify(RunDirectory(str(folder)))
 
-    run("mine", vector_config(folder, data))
+    run(vector_config(folder, data))
     result = verify(RunDirectory(str(folder)))
     assert (result["state"], result["damaged"]) == ("whole", [])
     assert len(result["older"]) == 8
@@ -52,11 +52,11 @@ def test_what_an_older_version_wrote_is_not_called_damaged(
 def test_damage_that_the_latest_run_would_not_mend_is_named(data: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     first, latest = vector_config(folder, data), vector_config(folder, data, select={"num_negatives": 2})
-    run("mine", first)
+    run(first)
     (export,) = (folder / "export").iterdir()
-    run("mine", latest)
+    run(latest)
     (export / "triplet" / "train-00000-of-00002.parquet").unlink()
-    run("mine", latest)
+    run(latest)
     result = verify(RunDirectory(str(folder)))
     assert result["state"] == "damaged"
     assert result["other"] == [f"export/{export.name}"]

@@ -72,7 +72,7 @@ def datasets(shape: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     for file_format in ("parquet", "jsonl"):
         export = {"formats": list(LAYOUTS), "file_format": file_format}
         select = {"min_score": 0.0, "num_negatives": NEGATIVES, "range_max": 20}
-        run("mine", configuration(folder / file_format, None, None, data=data, select=select, export=export))
+        run(configuration(folder / file_format, None, None, data=data, select=select, export=export))
         written[file_format] = folder / file_format / "dataset"
     return written
 
@@ -123,7 +123,7 @@ def test_what_was_mined_anew_is_what_opens_again_from_one_cache(tmp_path: Path) 
     places = []
     for name, chosen in (("one", {}), ("one", {"range_min": 2}), ("another", {"range_min": 3})):
         select = {"num_negatives": NEGATIVES, "range_max": 20, **chosen}
-        run("mine", configuration(tmp_path / name, None, None, data=data, select=select))
+        run(configuration(tmp_path / name, None, None, data=data, select=select))
         place = tmp_path / name / "dataset" / "triplet"
         places.append(place.resolve())
         for view in ("default", "full"):

@@ -74,7 +74,7 @@ class Mining:
         config = configuration(
             self.place / name, None, model, data=self.data, encoder=encoder, index=self.index, select={"range_max": 20}
         )
-        return dict(run("mine", config)["stages"])
+        return dict(run(config)["stages"])
 
 
 def found(stages: dict[str, Any]) -> tuple[int, int, int]:
@@ -142,11 +142,11 @@ def test_vectors_that_came_are_no_encoded_ones(collection: Collection, static_mo
 def test_exports_beside_the_weights_change_nothing(collection: Collection, minilm: Path, tmp_path: Path) -> None:
     model = save_static_model(minilm, tmp_path / "model", seed=2)
     config = configuration(tmp_path / "run", None, model, data=sources(tmp_path / "sources", collection))
-    run("mine", config)
+    run(config)
     assert len(add_exports(model)) > 5
-    assert all(stage["reused"] for stage in run("mine", config)["stages"].values())
+    assert all(stage["reused"] for stage in run(config)["stages"].values())
     weights = model / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-3] ^= 1
     weights.write_bytes(content)
-    assert found(run("mine", config)["stages"]) == (0, 0, 0)
+    assert found(run(config)["stages"]) == (0, 0, 0)

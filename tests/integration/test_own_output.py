@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from operators.errors import InputError
-from pipelines.run import evaluate, run
-from pipelines.span import Span
+from pipelines.run import run
+from pipelines.text.evaluation import evaluate
 from tests.integration.vector_sources import vector_config, vector_sources
 
 FORMATS = ["labeled-pair", "labeled-list", "triplet", "n-tuple", "flagembedding"]
@@ -24,11 +24,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_glob_that_finds_what_the_run_wrote_is_refused(data: dict[str, Any], tmp_path: Path, pattern: str) -> None:
     """A triplet has the columns of a pair: it would be mined from silently."""
     folder = tmp_path / "run"
-    run("mine", vector_config(folder, data, export={"formats": FORMATS, "file_format": "jsonl"}))
+    run(vector_config(folder, data, export={"formats": FORMATS, "file_format": "jsonl"}))
     before = sorted(tmp_path.rglob("*"))
     pairs = {"pairs": str(tmp_path / pattern)}
     with pytest.raises(InputError, match="was written by a run in"):
-        run("mine", vector_config(folder, pairs, encoder={"model": str(tmp_path)}))
+        run(vector_config(folder, pairs, encoder={"model": str(tmp_path)}))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -36,8 +36,8 @@ def test_a_glob_that_finds_what_the_run_wrote_is_refused(data: dict[str, Any], t
 def test_sources_of_others_within_the_run_directory_are_read(tmp_path: Path, place: str) -> None:
     (tmp_path / place).mkdir(parents=True)
     data = vector_sources(tmp_path / place)
-    run("mine", vector_config(tmp_path, data))
-    run("mine", vector_config(tmp_path, data, select={"num_negatives": 2}))
+    run(vector_config(tmp_path, data))
+    run(vector_config(tmp_path, data, select={"num_negatives": 2}))
 
 
 @pytest.mark.parametrize("name", ["config.json", "report/report.html"])
@@ -45,7 +45,7 @@ def test_an_evaluation_makes_no_files_of_others_ours(data: dict[str, Any], tmp_p
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine", encoding="utf-8")
     (tmp_path / "prepare").mkdir()
-    for command in (evaluate, lambda config: run("mine", config)):
+    for command in (evaluate, run):
         with pytest.raises(InputError, match=name.partition("/")[0]):
             command(vector_config(tmp_path, data))
     assert (tmp_path / name).read_text(encoding="utf-8") == "mine"
@@ -53,7 +53,7 @@ def test_an_evaluation_makes_no_files_of_others_ours(data: dict[str, Any], tmp_p
 
 def test_nothing_before_a_span_runs_even_where_it_is_damaged(data: dict[str, Any], tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    run("mine", vector_config(folder, data))
+    run(vector_config(folder, data))
     (manifest,) = (folder / "search" / "all").glob("*/_manifest.json")
     part = manifest.parent / json.loads(manifest.read_text(encoding="utf-8"))["parts"]["candidates"][0]["path"]
     content = bytearray(part.read_bytes())
@@ -61,5 +61,5 @@ def test_nothing_before_a_span_runs_even_where_it_is_damaged(data: dict[str, Any
     part.write_bytes(content)
     shutil.rmtree(folder / "select")
     with pytest.raises(InputError, match="search/all is not complete"):
-        run(Span("select"), vector_config(folder, data))
-    assert not run("mine", vector_config(folder, data))["stages"]["search"]["reused"]
+        run(vector_config(folder, data), "select")
+    assert not run(vector_config(folder, data))["stages"]["search"]["reused"]

@@ -41,7 +41,7 @@ def rows_of(stage: Path, kind: str) -> list[int]:
 
 @pytest.mark.parametrize("values", [8, 512])
 def test_auto_goes_by_the_size_of_rows(tmp_path: Path, values: int) -> None:
-    run("prepare", vector_config(tmp_path / "run", sources(tmp_path, values)))
+    run(vector_config(tmp_path / "run", sources(tmp_path, values)), until="prepare")
     documents = rows_of(tmp_path / "run" / "prepare" / "corpus", "documents")
     assert sum(documents) == DOCUMENTS
     if values == 8:  # under 300 bytes a row

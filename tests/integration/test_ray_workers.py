@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.engines import Pool, Stats, Unit
-from pipelines.engines.ray_cluster import RayCluster
-from pipelines.engines.ray_data import RayEngine
+from pipelines.runtime.engines import Pool, Stats, Unit
+from pipelines.runtime.engines.ray_cluster import RayCluster
+from pipelines.runtime.engines.ray_data import RayEngine
 
 MIB = 1 << 20
 ALL = -1  # cores

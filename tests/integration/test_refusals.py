@@ -105,7 +105,7 @@ def test_bad_input_is_refused_and_nothing_is_written(
     spoil(data, tmp_path)
     engine_options = {"name": engine}
     with pytest.raises(InputError) as refused:
-        run("mine", configuration(tmp_path / "run", None, static_model, data=data, engine=engine_options))
+        run(configuration(tmp_path / "run", None, static_model, data=data, engine=engine_options))
     for part in said:
         assert part in str(refused.value)
     assert not (tmp_path / "run").exists()
@@ -123,7 +123,7 @@ def test_broken_vectors_are_refused_with_their_row(vectors: list[list[float]], s
     columns = {"doc_id": ["d0", "d1"], "text": ["one", "two"], "vector": vectors}
     write(tmp_path / "corpus.parquet", columns)
     with pytest.raises(InputError) as refused:
-        run("mine", configuration(tmp_path / "run", None, None, data=data))
+        run(configuration(tmp_path / "run", None, None, data=data))
     for part in ["corpus.parquet", "'vector'", *said]:
         assert part in str(refused.value)
     assert not (tmp_path / "run").exists()
@@ -133,7 +133,7 @@ def test_queries_with_other_vectors_than_the_corpus_are_refused_before_the_searc
     data = files(tmp_path, vectors=4)
     write(tmp_path / "queries.parquet", {"query_id": ["q0", "q1"], "text": ["a", "b"], "vector": [[1.0, 2.0]] * 2})
     with pytest.raises(InputError, match=r"4 values, those of the queries 2"):
-        run("mine", configuration(tmp_path / "run", None, None, data=data))
+        run(configuration(tmp_path / "run", None, None, data=data))
 
 
 def test_dangling_judgements_can_be_dropped_and_are_counted(static_model: Path, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_dangling_judgements_can_be_dropped_and_are_counted(static_model: Path, 
         {"query_id": ["q0", "q1", "q1", "q9"], "doc_id": ["d0", "d1", "d77", "d2"]},
     )
     data["on_dangling"] = "drop"
-    result = run("mine", configuration(tmp_path / "run", None, static_model, data=data))
+    result = run(configuration(tmp_path / "run", None, static_model, data=data))
     assert result["dropped"]["judgement_of_unknown_document"] == 1
     assert result["dropped"]["judgement_of_unknown_query"] == 1
     assert result["stages"]["prepare"]["sides"]["queries"]["rows_out"] == 2
@@ -233,7 +233,7 @@ def test_nothing_in_a_model_folder_is_unpickled_or_executed(
     pickled = f"cbuiltins\nexec\n(Vopen({str(witness)!r}, 'w').close()\ntR."
     (model / "pytorch_model.bin").write_bytes(pickled.encode())
     with pytest.raises(InputError, match=r"encoder\.model"):
-        run("mine", configuration(tmp_path / "run", collection, model))
+        run(configuration(tmp_path / "run", collection, model))
     assert not witness.exists()
 
 
@@ -244,12 +244,12 @@ def test_query_files_with_vectors_of_other_lengths_are_refused_and_named(tmp_pat
         write(tmp_path / f"q{number}.parquet", {"query_id": [f"q{number % 4 // 2}"], "text": ["a"], "vector": vectors})
     data["queries"]["path"] = [str(tmp_path / "q4.parquet"), str(tmp_path / "q6.parquet")]
     with pytest.raises(InputError, match=r"data\.queries: .*4 values in .*q4\.parquet and 6 values in .*q6\.parquet"):
-        run("mine", configuration(tmp_path / "run", None, None, data=data))
+        run(configuration(tmp_path / "run", None, None, data=data))
     data = files(tmp_path, vectors=4)
     write(tmp_path / "more.parquet", {"doc_id": ["x"], "text": ["more"], "vector": [[1.0] * 6]})
     data["corpus"]["path"] = [str(tmp_path / "corpus.parquet"), str(tmp_path / "more.parquet")]
     with pytest.raises(InputError, match=r"data\.corpus: .*4 values in .*corpus.* and 6 values in .*more\.parquet"):
-        run("mine", configuration(tmp_path / "run", None, None, data=data))
+        run(configuration(tmp_path / "run", None, None, data=data))
     assert not (tmp_path / "run").exists()
 
 
@@ -258,10 +258,10 @@ def test_labels_that_are_words_are_refused_until_some_are_positive(static_model:
     labels = {"query_id": ["q0", "q0", "q1"], "doc_id": ["d0", "d1", "d1"], "label": ["good", "bad", "good"]}
     write(tmp_path / "judgements.parquet", labels)
     with pytest.raises(InputError, match=r"'bad', 'good'.*data\.positive_labels"):
-        run("mine", configuration(tmp_path / "run", None, static_model, data=data))
+        run(configuration(tmp_path / "run", None, static_model, data=data))
     assert not (tmp_path / "run").exists()
     data["positive_labels"] = ["good"]
-    run("mine", configuration(tmp_path / "run", None, static_model, data=data))
+    run(configuration(tmp_path / "run", None, static_model, data=data))
     triplets = dataset(tmp_path / "run")
     pairs = set(zip(*(triplets.column(name).to_pylist() for name in ("query_id", "positive_id")), strict=True))
     assert pairs == {("q0", "d0"), ("q1", "d1")}
@@ -276,5 +276,5 @@ def test_what_does_not_fit_the_length_of_the_vectors_is_refused_before_the_long_
     of_model = vector_config(tmp_path / "run", texts, encoder={"model": str(static_model)})
     for config, said in ((of_index, "PCA makes 99 values of 8"), (of_model, "corpus have 8 values, .* model 64")):
         with pytest.raises(InputError, match=said):
-            run("mine", config)
+            run(config)
         assert not (tmp_path / "run").exists()

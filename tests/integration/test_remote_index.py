@@ -40,17 +40,17 @@ def test_training_reads_its_sample_and_building_each_vector_once(
         storage_options=object_store.storage_options(),
         engine={"name": "local", "cache": str(tmp_path / "cache")},
     )
-    run("encode", stored)
+    run(stored, until="encode")
     with counted_reads() as reads:
-        run("index", stored)
+        run(stored, until="index")
     of_vectors = [read for read in reads if "/vectors/" in read.key]
     sample = sum(read.size for read in of_vectors if read.ranged)
     assert SAMPLE * DIMENSION * 2 <= sample <= 2 * SAMPLE * DIMENSION * 2
     whole = Counter(read.key for read in of_vectors if not read.ranged)
     assert len(whole) == -(-ROWS // 128)
     assert set(whole.values()) == {1}
-    run("mine", stored)
-    run("mine", vector_config(tmp_path / "here", **options))
+    run(stored)
+    run(vector_config(tmp_path / "here", **options))
     assert stored_dataset(object_store.file_system(), f"{bucket}/run".removeprefix("s3://"), tmp_path / "copy").equals(
         dataset(tmp_path / "here")
     )

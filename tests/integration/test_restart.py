@@ -61,7 +61,7 @@ def test_a_run_killed_in_every_stage_finishes_with_the_same_result(
     collection: Collection, static_model: Path, tmp_path: Path, engine: str
 ) -> None:
     options = {"data": {"partition_rows": 16}, "index": {"factory": "exact", "shard_rows": 32}}
-    run("mine", configuration(tmp_path / "reference", collection, static_model, **options))
+    run(configuration(tmp_path / "reference", collection, static_model, **options))
 
     run_directory = tmp_path / "killed"
     config = write_configuration(tmp_path, configuration(run_directory, collection, static_model, **options))

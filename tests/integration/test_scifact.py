@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.config import Config
-from pipelines.run import evaluate, run
+from pipelines.run import run
+from pipelines.text.config import Config
+from pipelines.text.evaluation import evaluate
 from tests.integration.conftest import ENGINES, dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -37,7 +38,7 @@ def encoded(
     folders = {engine: tmp_path_factory.mktemp(engine) for engine in ENGINES}
     for engine, folder in folders.items():
         data, encoder = {"beir": str(scifact)}, {"model": str(minilm)}
-        run("mine", scifact_configuration(folder, data=data, encoder=encoder, engine={"name": engine}))
+        run(scifact_configuration(folder, data=data, encoder=encoder, engine={"name": engine}))
     return folders
 
 
@@ -78,7 +79,7 @@ def test_with_shared_vectors_every_engine_gives_the_same_rows_and_scores(
 ) -> None:
     rows = {}
     for engine in ENGINES:
-        run("mine", scifact_configuration(tmp_path / engine, data=vectors, engine={"name": engine}))
+        run(scifact_configuration(tmp_path / engine, data=vectors, engine={"name": engine}))
         rows[engine] = dataset(tmp_path / engine)
     assert rows["local"].num_rows > 3000
     assert rows["ray"].equals(rows["local"])

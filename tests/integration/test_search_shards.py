@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.pipeline import build
-from pipelines.progress import Progress
 from pipelines.run import run
-from pipelines.stages.search import rounds
-from pipelines.storage.folder import Folder
-from pipelines.storage.records import Record
+from pipelines.runtime.progress import Progress
+from pipelines.runtime.session import build
+from pipelines.runtime.storage.folder import Folder
+from pipelines.runtime.storage.records import Record
+from pipelines.text.stages.search import rounds
 from tests.integration.stopping import StoppedError, Stopping
 from tests.integration.vector_sources import QUERIES, vector_config, vector_sources
 
@@ -67,8 +67,8 @@ def rows(folder: Path) -> int:
 def test_forty_shards_give_what_one_gives(
     sources: dict[str, dict[str, Any]], kind: str, tmp_path: Path, engine_in_time: str
 ) -> None:
-    run("mine", vector_config(tmp_path / "one", sources[kind], **settings(shards=1)))
-    run("mine", vector_config(tmp_path / "forty", sources[kind], **settings(), engine={"name": engine_in_time}))
+    run(vector_config(tmp_path / "one", sources[kind], **settings(shards=1)))
+    run(vector_config(tmp_path / "forty", sources[kind], **settings(), engine={"name": engine_in_time}))
     for stage in ("all", "short"):
         assert candidates(tmp_path / "forty", stage).equals(candidates(tmp_path / "one", stage))
     assert bool(units(tmp_path / "forty", STEPS[2])) is (kind == CLUSTERED)
@@ -92,9 +92,9 @@ def test_judgements_are_not_read_for_every_shard(
     reads = []
     for shards in (2, 10, 40):
         config = vector_config(tmp_path / str(shards), sources["random"], **settings(shards))
-        run("index", config)
+        run(config, until="index")
         read.clear()
-        run("search", config)
+        run(config, until="search")
         reads.append(sum(path.startswith("judgements/") for path in read))
     assert reads == [4, 4, 4]  # two partitions: who wants what, and what was judged
 
@@ -104,9 +104,9 @@ def test_shards_with_codes_give_what_they_give_when_all_are_asked_for_all(
     sources: dict[str, dict[str, Any]], factory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = settings(shards=10, index={"factory": factory}, search={"nprobe": 2, "refine_factor": 1})
-    run("mine", vector_config(tmp_path / "share", sources[CLUSTERED], **chosen))
+    run(vector_config(tmp_path / "share", sources[CLUSTERED], **chosen))
     monkeypatch.setattr(rounds, "asked_of", lambda k, *_: k)
-    run("mine", vector_config(tmp_path / "all", sources[CLUSTERED], **chosen))
+    run(vector_config(tmp_path / "all", sources[CLUSTERED], **chosen))
     assert units(tmp_path / "share", STEPS[2])
     assert not units(tmp_path / "all", STEPS[2])
     assert rows(tmp_path / "share") < rows(tmp_path / "all")
@@ -117,7 +117,7 @@ def test_shards_with_codes_give_what_they_give_when_all_are_asked_for_all(
 @pytest.fixture(scope="module")
 def indexed(sources: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("indexed") / "run"
-    run("index", vector_config(folder, sources[CLUSTERED], **settings()))
+    run(vector_config(folder, sources[CLUSTERED], **settings()), until="index")
     return folder
 
 

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from ray import cloudpickle
 
-from pipelines import shuffle
-from pipelines.engines import Pool, Unit, Work
-from pipelines.engines.local import LocalEngine
 from pipelines.run import run
+from pipelines.runtime import shuffle
+from pipelines.runtime.engines import Pool, Unit, Work
+from pipelines.runtime.engines.local import LocalEngine
 from tests.integration.vector_sources import vector_config, vector_sources
 
 FEW, MANY = 1_024, 2_048  # documents, in four times fewer partitions: a shuffle has 256 groups at most
@@ -45,7 +45,7 @@ def sent(place: Path, data: dict[str, Any], documents: int, factory: str = "exac
     select = {"num_negatives": 20}  # some are short, and searched deeper
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LocalEngine, "map", sized)
-        run("mine", vector_config(folder, data, index=index, search=search, select=select))
+        run(vector_config(folder, data, index=index, search=search, select=select))
     assert {"search/all/search-20", "search/short/search-80"} <= seen.bytes.keys()
     return seen
 
@@ -96,7 +96,7 @@ def test_more_files_of_routed_rows_send_a_worker_no_more(tmp_path: Path, monkeyp
     seen = []
     for size in (32 << 20, 1_000):
         monkeypatch.setattr(shuffle, "ROUTED_BYTES", size)
-        monkeypatch.setattr("pipelines.stages.prepare_corpus.DOCUMENTS_PER_BUCKET", FEW // shuffle.GROUPS)
+        monkeypatch.setattr("pipelines.text.stages.prepare_corpus.DOCUMENTS_PER_BUCKET", FEW // shuffle.GROUPS)
         data = {**vector_sources(tmp_path / f"sources-{size}", documents=FEW), "partition_rows": 4}
         seen.append(sent(tmp_path / f"mined-{size}", data, FEW))
     few, many = seen

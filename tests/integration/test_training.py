@@ -21,7 +21,7 @@ LAYOUTS = ["triplet", "n-tuple", "labeled-pair", "labeled-list", "flagembedding"
 def mined(collection: Collection, static_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that wrote every format as Parquet, where it may be."""
     folder = tmp_path_factory.mktemp("mined")
-    run("mine", configuration(folder, collection, static_model, export={"formats": LAYOUTS}))
+    run(configuration(folder, collection, static_model, export={"formats": LAYOUTS}))
     return folder / "dataset"
 
 
@@ -45,7 +45,7 @@ def test_the_cache_of_datasets_keeps_runs_and_selections_apart(
         select = {"num_negatives": 1, "range_min": skipped}
         config = configuration(tmp_path / folder, collection, static_model, select=select, export=export)
         place = tmp_path / folder / "dataset" / "triplet"
-        run("mine", config)
+        run(config)
         opened = load_dataset(str(place), "full", split="train", cache_dir=str(tmp_path / "cache"))
         streamed = load_dataset(str(place), "full", split="train", streaming=True)
         assert opened.to_list() == list(streamed)
@@ -79,7 +79,7 @@ def test_load_dataset_gives_the_columns_to_train_on_and_full_gives_all(
 
 def test_jsonl_opens_too(collection: Collection, static_model: Path, tmp_path: Path) -> None:
     export = {"formats": ["triplet", "labeled-list"], "file_format": "jsonl"}
-    run("mine", configuration(tmp_path / "run", collection, static_model, export=export))
+    run(configuration(tmp_path / "run", collection, static_model, export=export))
     for layout, column in (("triplet", "negative"), ("labeled-list", "documents")):
         folder = tmp_path / "run" / "dataset" / layout
         data = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))

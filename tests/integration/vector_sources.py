@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.config import Config
+from pipelines.text.config import Config
 
 DOCUMENTS, QUERIES, DIMENSION = 120, 24, 8
 

@@ -12,11 +12,13 @@ import pytest
 
 from infra.local.ray_nodes import RAY, SECONDS_TO_START, Node, ray_cluster, waited_for
 from pipelines.run import run
-from pipelines.span import STAGES
+from pipelines.text import COMMANDS
 from tests.integration.conftest import Collection, configuration, dataset
 from tests.integration.infra.conftest import INFRA, ROOT, calls, environment, recorded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+STAGES = (*COMMANDS, "report")
 
 AIRFLOW = ["apache-airflow==3.3.2"]
 
@@ -53,7 +55,7 @@ def test_a_run_of_the_dag_is_a_run(
     asked = [call[call.index("--from") + 1] for call in calls(tmp_path)]
     assert asked == [*STAGES[:3], *STAGES[2:]], "index failed once, and was tried again"
     assert all(f"run={tmp_path / 'run'}" in call for call in calls(tmp_path)[1:])
-    run("mine", configuration(tmp_path / "whole", collection, static_model))
+    run(configuration(tmp_path / "whole", collection, static_model))
     assert dataset(tmp_path / "run").equals(dataset(tmp_path / "whole"))
     assert (tmp_path / "run" / "report" / "report.html").is_file()
 

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from pipelines.config import load
-from pipelines.endings import REFUSED
-from pipelines.span import STAGES
+from pipelines.runtime.exit_status import REFUSED
+from pipelines.text import COMMANDS
 from tests.integration.infra.conftest import INFRA, ROOT, documents
+
+STAGES = (*COMMANDS, "report")
 
 PLACE = re.compile(r"\{\{(.+?)\}\}")
 

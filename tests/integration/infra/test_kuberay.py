@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.config import Config, load
+from pipelines.config import load
+from pipelines.text.config import Config
 from tests.conftest import SHARED
 from tests.integration.infra.conftest import INFRA, ROOT, documents
 
@@ -112,7 +113,9 @@ def config(job: dict[str, Any]) -> Config:
     (mount,) = container["volumeMounts"]
     folder, _, name = path.rpartition("/")
     assert folder == mount["mountPath"]
-    return load(str(ROOT / "configs" / name))
+    config = load(str(ROOT / "configs" / name))
+    assert isinstance(config, Config)
+    return config
 
 
 def test_the_head_does_no_work_and_the_groups_grow_from_nothing(groups: dict[str, Any]) -> None:

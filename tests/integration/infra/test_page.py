@@ -2,10 +2,12 @@
 
 import re
 
-from pipelines.span import STAGES
+from pipelines.text import COMMANDS
 from tests.integration.infra.conftest import ROOT
 from tests.integration.infra.test_airflow import AIRFLOW
 from tests.integration.infra.test_prefect import PREFECT
+
+STAGES = (*COMMANDS, "report")
 
 PAGE = ROOT / "docs" / "orchestrators.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from pipelines.run import run
-from pipelines.span import STAGES
+from pipelines.text import COMMANDS
 from tests.integration.conftest import Collection, configuration, dataset
 from tests.integration.infra.conftest import INFRA, ROOT, calls, environment, recorded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Later versions of FastAPI than these do not start its server.
+STAGES = (*COMMANDS, "report")
+
 PREFECT = ["prefect==3.8.8", "fastapi==0.150.0"]
 
 RunFlow = Callable[[Path, str], "subprocess.CompletedProcess[str]"]
@@ -47,7 +49,7 @@ def test_a_run_of_the_flow_is_a_run(
     assert done.returncode == 0, done.stdout + done.stderr
     asked = [call[call.index("--from") + 1] for call in calls(tmp_path)]
     assert asked == [*STAGES[:3], *STAGES[2:]], "index failed once, and was tried again"
-    run("mine", configuration(tmp_path / "whole", collection, static_model))
+    run(configuration(tmp_path / "whole", collection, static_model))
     assert dataset(tmp_path / "run").equals(dataset(tmp_path / "whole"))
     assert (tmp_path / "run" / "report" / "report.html").is_file()
 

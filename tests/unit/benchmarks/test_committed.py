@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.committed import committed
-from pipelines.storage.run_directory import StageFolder
+from pipelines.runtime.storage.run_directory import StageFolder
 
 FOLDERS = ("export/0123456789abcdef", "search/all/0123456789abcdef")
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from operators.errors import InputError
-from pipelines.config import Config, EngineConfig, load, resolved
+from pipelines.config import load
+from pipelines.runtime.config import EngineConfig, resolved
+from pipelines.text.config import Config
 
 READY = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
 GOOD = "run: somewhere\ndata: {beir: folder}\nencoder: {model: some/model}\n"
@@ -27,7 +29,9 @@ def read(tmp_path: Path) -> Callable[..., Config]:
     def load_content(content: str | bytes, *settings_on_top: str) -> Config:
         path = tmp_path / "config.yaml"
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
-        return load(str(path), list(settings_on_top))
+        config = load(str(path), list(settings_on_top))
+        assert isinstance(config, Config)
+        return config
 
     return load_content
 

@@ -1,0 +1,1 @@
+"""What runs any pipeline: stages, units that are committed, engines, storage, progress and status."""

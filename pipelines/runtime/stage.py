@@ -1,0 +1,162 @@
+"""A stage of a pipeline: what it reads and writes, and everything that is said about it anywhere."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.errors import one_line
+from pipelines.runtime.execution import Execution, StageOutput
+from pipelines.runtime.storage.run_directory import RunDirectory
+
+# What `run` returns; see there.
+Summary = dict[str, Any]
+
+MOST_DROPPED = 0.5
+LONGEST_PLACE = 200
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Distributions to draw over one axis.
+
+    Attributes:
+        axis: the name of the axis.
+        samples: name -> values of any number, float32.
+    """
+
+    axis: str
+    samples: Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a stage adds to the report.
+
+    Attributes:
+        facts: go into report.json; the sections of all stages are merged.
+        sentences: for the top of the page.
+        title: of what is drawn and listed on the page.
+        histogram: drawn on the page.
+        table: below it: a heading and rows.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sentences: Sequence[str] = ()
+    title: str = ""
+    histogram: Histogram | None = None
+    table: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None
+
+
+class Stage(ABC):
+    """One stage of a pipeline: an operator with its configuration, and the stages that it builds on.
+
+    Subclasses are frozen dataclasses. Stages whose names agree up to a slash are one group: `search/all` and
+    `search/short` are `search` to `--from`, `--until` and the commands.
+
+    Attributes:
+        name: also the folder in the run directory.
+        inputs: the names of the stages whose output it reads.
+        checked_after: the stages after which `check` is called.
+        kept_when_refused: its output stays where a later stage refuses the input. Output that costs little is removed
+            instead, unless a stage whose output stays has run.
+        announced: a line says that it starts. A stage that often has nothing to do says so itself.
+        expected_drops: reasons of which no warning comes, however many rows they drop.
+        dropped_prefix: before the names of its reasons, where those of all stages are listed together.
+    """
+
+    name: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...]] = ()
+    checked_after: ClassVar[tuple[str, ...]] = ()
+    kept_when_refused: ClassVar[bool] = True
+    announced: ClassVar[bool] = True
+    expected_drops: ClassVar[frozenset[str]] = frozenset()
+    dropped_prefix: ClassVar[str] = ""
+
+    @abstractmethod
+    def settings(self) -> Mapping[str, Any]:
+        """Return everything but its inputs that decides what it writes: what its fingerprint hashes."""
+
+    @abstractmethod
+    def run(self, execution: Execution) -> Summary:
+        """Do the work.
+
+        The summary has `parts` (kind -> [{path, bytes, xxh3, rows}]: every file that the stage leaves), `rows_in`,
+        `rows_out`, `dropped` (reason -> rows), and whatever else the stage reads again from its output. It may have
+        `bare_seconds` (inside of models and libraries), `says` (for the line that is printed), `temporary` and
+        `replaced`: folders to clear, and files to remove, when the stage is committed.
+        """
+
+    def unit_settings(self) -> Mapping[str, Any] | None:
+        """Return the settings that decide what a unit writes, where its name tells its whole input; else None.
+
+        Such units serve every input that they are part of: a corpus that grew redoes nothing.
+        """
+        return None
+
+    def check_run(self, run: RunDirectory) -> None:  # noqa: B027 - most stages publish nothing
+        """Refuse a run directory in which the stage cannot publish. Called before anything is done.
+
+        Raises:
+            InputError: it cannot.
+        """
+
+    def check(self, outputs: Mapping[str, StageOutput]) -> None:  # noqa: B027 - most have nothing to check
+        """Refuse what the output of `checked_after` shows cannot work; some of these may not be part of the pipeline.
+
+        Raises:
+            InputError: it cannot work.
+        """
+
+    def needs(self, manifest: Mapping[str, Any] | None) -> str:
+        """Say in some words what the stage reads, or works with, for the plan.
+
+        Args:
+            manifest: of the complete stage; None where it has to run.
+        """
+        del manifest
+        return ""
+
+    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Return a line for everything in the manifest that the user would want to know of."""
+        empty = manifest.get("empty_files", 0)
+        lines = [_without_rows(empty, manifest.get("first_empty"))] if empty else []
+        rows = manifest["rows_in"]
+        dropped = {reason: n for reason, n in manifest["dropped"].items() if reason not in self.expected_drops}
+        lost = {reason: n for reason, n in dropped.items() if n > MOST_DROPPED * rows}
+        return lines + [f"{reason} dropped {n:,} of {rows:,} rows" for reason, n in lost.items()]
+
+    def report(self, outputs: Mapping[str, StageOutput]) -> Section:
+        """Return what the stage adds to the report.
+
+        Args:
+            outputs: of all stages of the pipeline, by name.
+        """
+        del outputs
+        return Section()
+
+    def publish(
+        self, outputs: Mapping[str, StageOutput], run: RunDirectory, configuration: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """Publish the output of the stage after a run, whether it was reused or not; return name -> URI.
+
+        Args:
+            outputs: of the stages that are complete, by name.
+            run: the run directory.
+            configuration: of the run, with every default.
+        """
+        del outputs, run, configuration
+        return {}
+
+
+def group_of(stage: str) -> str:
+    """Return the group of a stage's name: what is before the slash."""
+    return stage.partition("/")[0]
+
+
+def _without_rows(files: int, first: str | None) -> str:
+    named = "" if first is None else f" ({one_line(first, LONGEST_PLACE)}{', ...' if files > 1 else ''})"
+    return f"{files:,} source {'file has' if files == 1 else 'files have'} no rows{named}"

@@ -1,0 +1,115 @@
+"""The stages of the text pipeline, made from its configuration."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from operators.documents.check import check
+from operators.documents.sources import SourceFile
+from operators.errors import InputError
+from operators.vectors.encoder import Side, resolve, with_saved_settings
+from operators.vectors.model_files import model_folder, weights_digest
+from pipelines.runtime.engines.ray_cluster import RayCluster
+from pipelines.runtime.resources import Machines, encoder_pool, inspect_machines, search_pool
+from pipelines.runtime.stage import Stage
+from pipelines.runtime.storage.cache import Cache
+from pipelines.runtime.storage.folder import Folder, absolute
+from pipelines.runtime.storage.run_directory import RunDirectory
+from pipelines.text.config import Config
+from pipelines.text.stages.encode import SIDES, EncodeTexts
+from pipelines.text.stages.export import ExportDataset
+from pipelines.text.stages.index import BuildIndex
+from pipelines.text.stages.model import TryModel
+from pipelines.text.stages.prepare_corpus import PrepareCorpus
+from pipelines.text.stages.prepare_queries import PrepareQueries
+from pipelines.text.stages.search.all import SearchAll
+from pipelines.text.stages.search.shards import Searchers
+from pipelines.text.stages.search.short import SearchShort
+from pipelines.text.stages.select import SelectNegatives
+
+# A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it.
+SHARDS_OF_BUDGET = 5
+
+
+def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
+    """Check every source and the model, and return the stages of a configuration.
+
+    Raises:
+        InputError: a source or the model is not there, a column is wrong, or a storage cannot be used. Nothing has
+            been written.
+    """
+    corpus = config.data.files("corpus")
+    of_pairs = config.data.pairs is not None  # all three are in the same files
+    queries, judgements = (corpus if of_pairs else config.data.files(kind) for kind in ("queries", "judgements"))
+    _check_all([*corpus, *queries, *judgements], config)
+    machines = inspect_machines(cluster)
+    encoder = _encoder(config, machines)
+    return [
+        *_trial(encoder),
+        PrepareCorpus(corpus, config.clean, config.data.partition_rows),
+        PrepareQueries(
+            queries,
+            judgements,
+            config.clean,
+            config.data.on_dangling,
+            config.data.partition_rows,
+            config.data.positive_labels,
+        ),
+        encoder,
+        *_index_and_search(config, machines),
+        SelectNegatives(config.select),
+        ExportDataset(config.export, config.select.num_negatives, _cache(config)),
+    ]
+
+
+def _check_all(files: Sequence[SourceFile], config: Config) -> None:
+    run = RunDirectory(absolute(config.run), config.storage_options)
+    seen: dict[str, SourceFile] = {f"{file.kind} {file.uri}": file for file in files}
+    for file in seen.values():
+        if run.has_written(file.uri):
+            raise InputError(
+                f"data: {file.uri} was written by a run in {run.uri}, into which this run writes too. Name the sources "
+                f"so that they leave it out, or choose another run directory."
+            )
+    check(list(seen.values()), config.data.positive_labels)
+
+
+def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
+    engine = config.engine
+    remote = not Folder(absolute(config.run), config.storage_options).is_local
+    pool, device = search_pool(engine, machines, remote)
+    searchers = Searchers(pool, device, _cache(config))
+    return [
+        BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources),
+        SearchAll(config.search, searchers),
+        SearchShort(config.search, config.select, searchers),
+    ]
+
+
+def _cache(config: Config) -> Cache:
+    return Cache(config.engine.cache, config.engine.cache_size)
+
+
+def _trial(encoder: EncodeTexts) -> list[Stage]:
+    """Try the model before anything is prepared, where it is needed at all."""
+    if encoder.weights is None:
+        return []
+    sides = tuple(side for side in SIDES if side not in encoder.given)
+    return [TryModel(encoder.config, encoder.weights, sides, encoder.pool, encoder.device)]
+
+
+def _encoder(config: Config, machines: Machines) -> EncodeTexts:
+    vectors: dict[Side, bool] = {
+        "document": config.data.has_vectors("corpus"),
+        "query": config.data.has_vectors("queries"),
+    }
+    given = frozenset(side for side, came in vectors.items() if came)
+    pool, device = encoder_pool(config.engine, machines)
+    weights: str | None = None
+    encoder = resolve(config.encoder, device)
+    folder: Path | None = None
+    if len(given) < len(vectors):
+        folder = model_folder(str(encoder.model), encoder.revision)
+        weights = weights_digest(folder, encoder.trust_remote_code)
+        if Path(str(encoder.model)).is_dir():  # a worker runs in another folder; a hub id it finds by itself
+            encoder = encoder.model_copy(update={"model": str(folder)})
+    return EncodeTexts(with_saved_settings(encoder, folder), weights, given, pool, device)

@@ -1,0 +1,222 @@
+"""Prepare the corpus: read, clean, drop what repeats, and write partitions."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from operators.documents.clean import Clean, CleanConfig
+from operators.documents.identify import IDENTITIES, Identify, identities_of
+from operators.documents.pairs import documents_of
+from operators.documents.read import read
+from operators.documents.sources import SourceFile
+from operators.errors import InputError
+from operators.keys import Keys
+from operators.schemas import DROPPED, concat, numbers
+from pipelines.runtime.engines import Stats, Unit
+from pipelines.runtime.execution import Execution, added
+from pipelines.runtime.shuffle import Shuffle
+from pipelines.runtime.stage import Stage, Summary
+from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.partitions import (
+    bytes_of,
+    counts_of,
+    dimensions_in,
+    encoded_digest,
+    one_dimension,
+    part_name,
+    partitions,
+    size_of,
+)
+
+# Two identities of about 49 bytes for each document: a bucket stays near 24 MB.
+DOCUMENTS_PER_BUCKET = 250_000
+# Which row of which partition repeats another.
+REPEATED = pa.schema({"part": pa.int32(), "row": pa.int32()})
+
+
+@dataclass(frozen=True)
+class PrepareCorpus(Stage):
+    """Source files -> partitions of documents (schema DOCUMENTS), and lists of what was dropped.
+
+    Each file is read and cleaned by itself; then the keys alone are shuffled to find repetitions; then each partition
+    that has some is written again without them.
+    """
+
+    files: Sequence[SourceFile]
+    clean: CleanConfig
+    partition_rows: int | Literal["auto"]
+
+    name = "prepare/corpus"
+    kept_when_refused = False
+    dropped_prefix = "document_"
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the files as they are now, and how they are cleaned."""
+        return {
+            "files": [file.model_dump() for file in self.files],
+            "clean": self.clean.model_dump(),
+            "partition_rows": self.partition_rows,
+        }
+
+    def needs(self, manifest: Mapping[str, Any] | None) -> str:
+        """Say how much is read."""
+        del manifest
+        return size_of(self.files)
+
+    def run(self, execution: Execution) -> Summary:
+        """Read, identify and write."""
+        folder = execution.folder
+        reading = partial(ReadDocuments, folder, self)
+        units = [
+            Unit(f"{i:05d}", {"file": i, "uri": file.uri, "bytes": bytes_of(file)}) for i, file in enumerate(self.files)
+        ]
+        read_stats = execution.map("read", reading, units)
+        parts = [part for stats in read_stats for part in stats["parts"]]
+        if not sum(part["rows"] for part in parts):
+            raise InputError(
+                f"{self.files[0].uri}: no document is left after cleaning. Look at `clean` and at the text column."
+            )
+
+        units = [Unit(f"{i:05d}", {"read": part, "part": i}) for i, part in enumerate(parts)]
+        found = self._found(execution, units)
+        written = self._written(execution, units, found)
+        of_files = list(zip(self.files, read_stats, strict=True))
+        empty = [file.uri for file, stats in of_files if not stats["rows_in"]]
+        return {
+            "replaced": [one["replaced"] for one in written if "replaced" in one],
+            "rows_in": sum(stats["rows_in"] for stats in read_stats),
+            "rows_out": sum(stats["rows_out"] for stats in written),
+            "empty_files": len(empty),
+            "first_empty": next(iter(empty), None),
+            "dropped": added([*read_stats, *found], "dropped"),
+            "dimension": one_dimension(
+                "corpus", {one: file.uri for file, stats in of_files for one in stats["dimensions"]}
+            ),
+            "parts": {
+                "documents": [
+                    {**stats["file"], "rows": stats["rows_out"], "digest": stats["digest"]} for stats in written
+                ],
+                "duplicates": [file for stats in found for file in stats["files"]],
+                "dropped": [file for stats in read_stats for file in stats["dropped_files"]],
+            },
+        }
+
+    def _found(self, execution: Execution, parts: Sequence[Unit]) -> list[Stats]:
+        """Find the documents that repeat another, by the keys of ids and texts."""
+        rows = sum(part.args["read"]["rows"] for part in parts)
+        buckets = [Unit(f"{i:05d}", {}) for i in range(math.ceil(rows / DOCUMENTS_PER_BUCKET))]
+        route = partial(RouteIdentities, execution.folder, len(buckets))
+        gather = partial(FindDuplicates, execution.folder, Identify(self.clean.exact_duplicates))
+        return execution.shuffle("identify", Shuffle(route, parts, gather, buckets, IDENTITIES))
+
+    def _written(self, execution: Execution, parts: Sequence[Unit], found: Sequence[Stats]) -> list[Stats]:
+        """Bring what repeats to its partition, and write it again without."""
+        files = [file for stats in found for file in stats["files"]]
+        units = [Unit(f"{i:05d}", file) for i, file in enumerate(files)]
+        route = partial(RouteDuplicates, execution.folder)
+        gather = partial(WriteDocuments, execution.folder)
+        return execution.shuffle("write", Shuffle(route, units, gather, parts, REPEATED))
+
+
+class ReadDocuments:
+    """One source file -> cleaned partitions, still with what repeats in them."""
+
+    def __init__(self, folder: StageFolder, stage: PrepareCorpus) -> None:
+        self.folder, self.files, self.partition_rows = folder, stage.files, stage.partition_rows
+        self.clean = Clean(stage.clean)
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Read one file."""
+        file = self.files[unit.args["file"]]  # by number: units are written and logged, and a file knows credentials
+        tables = map(documents_of, read(file)) if file.kind == "pairs" else read(file)
+        parts, dropped, dimensions = [], list[pa.Table](), set[int]()
+        for number, documents in enumerate(partitions(self._cleaned(tables, dropped), self.partition_rows)):
+            path = f"documents/{unit.name}/{part_name(number, documents)}"
+            written = {**self.folder.write_table(path, documents), "rows": documents.num_rows}
+            parts.append({**written, "digest": encoded_digest(documents, "doc_key")})
+            dimensions.update(dimensions_in(documents))
+        rows, everything = sum(part["rows"] for part in parts), concat(dropped, DROPPED)
+        path = f"dropped/{unit.name}.parquet"
+        return {
+            "rows_in": rows + everything.num_rows,
+            "rows_out": rows,
+            "dropped": counts_of(everything.column("reason")),
+            "dimensions": sorted(dimensions),
+            "parts": parts,
+            "dropped_files": [self.folder.write_table(path, everything)] if everything.num_rows else [],
+        }
+
+    def _cleaned(self, tables: Iterator[pa.Table], dropped: list[pa.Table]) -> Iterator[pa.Table]:
+        """Yield the documents of a file that are kept; the others are added to `dropped`."""
+        for table in tables:
+            documents, out = self.clean(table)
+            if out.num_rows:
+                dropped.append(out)
+            yield documents
+
+
+class RouteIdentities:
+    """One partition -> its identities, to the bucket of their key."""
+
+    def __init__(self, folder: StageFolder, buckets: int) -> None:
+        self.folder, self.buckets = folder, buckets
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
+        """Route one partition."""
+        documents = self.folder.read_table(unit.args["read"], ["doc_id", "doc_key", "text_key"])
+        identities = identities_of(documents, unit.args["part"])
+        yield numbers(identities, "key") % self.buckets, identities
+
+
+class FindDuplicates:
+    """All identities of a bucket -> the documents among them that repeat another."""
+
+    def __init__(self, folder: StageFolder, identify: Identify) -> None:
+        self.folder, self.identify = folder, identify
+
+    def __call__(self, bucket: Unit, identities: pa.Table) -> Stats:
+        """Find the duplicates of one bucket."""
+        duplicates = self.identify(identities).sort_by([("part", "ascending"), ("row", "ascending")])
+        path = f"duplicates/part-{bucket.name}.parquet"
+        return {
+            "files": [self.folder.write_table(path, duplicates)] if duplicates.num_rows else [],
+            "rows_out": duplicates.num_rows,
+            "dropped": counts_of(duplicates.column("reason")),
+        }
+
+
+class RouteDuplicates:
+    """The duplicates of a bucket -> to the partitions that they are in."""
+
+    def __init__(self, folder: StageFolder) -> None:
+        self.folder = folder
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
+        """Route one bucket."""
+        repeated = self.folder.read_table(unit.args, REPEATED.names)
+        yield numbers(repeated, "part").astype(np.int64), repeated
+
+
+class WriteDocuments:
+    """One partition -> the same without what repeats; where nothing does, it stays as it was read."""
+
+    def __init__(self, folder: StageFolder) -> None:
+        self.folder = folder
+
+    def __call__(self, part: Unit, repeated: pa.Table) -> Stats:
+        """Write one partition."""
+        read = part.args["read"]
+        if not repeated.num_rows:
+            return {"file": read, "rows_out": read["rows"], "digest": read["digest"]}
+        documents = self.folder.read_table(read)
+        kept = np.ones(documents.num_rows, dtype=np.bool_)
+        kept[numbers(repeated, "row")] = False
+        documents = documents.filter(pa.array(kept))
+        file = self.folder.write_table(f"deduplicated/{part_name(part.args['part'], documents)}", documents)
+        digest = encoded_digest(documents, "doc_key")
+        return {"file": file, "rows_out": documents.num_rows, "digest": digest, "replaced": read["path"]}

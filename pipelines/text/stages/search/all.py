@@ -1,0 +1,165 @@
+"""Search: carry the positives' vectors to their queries, tune the effort, search every shard, and merge."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.keys import Keys
+from operators.schemas import concat, matrix_of, numbers, positive_vectors_schema, vectors_column
+from operators.segments import row_of
+from operators.vectors.nearest import Effort
+from operators.vectors.precision import multiplies_bfloat16
+from operators.vectors.search import SearchConfig
+from operators.vectors.similarity import score_pairs
+from pipelines.runtime.engines import Pool, Stats, Unit
+from pipelines.runtime.execution import Execution, StageOutput
+from pipelines.runtime.shuffle import Shuffle
+from pipelines.runtime.stage import Section, Stage, Summary
+from pipelines.runtime.storage.records import Record
+from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.search.effort import line_of, missed_recall, tuned_effort
+from pipelines.text.stages.search.rounds import Searching, search_round
+from pipelines.text.stages.search.shards import OpenShards, Searchers, name_of
+from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
+
+# Loading torch takes seconds, as this many floating-point operations in float32 do on two cores.
+MUCH_WORK = 1e12
+# Vectors of positives that are taken from a shard at a time.
+PIECE_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class SearchAll(Stage):
+    """Shards and partitions of query vectors -> partitions of candidates (CANDIDATES) and of positives.
+
+    The positives (schema positive_vectors_schema) keep their documents' vectors: deeper rounds need them.
+
+    Attributes:
+        config: how deep, and how well.
+        searchers: who searches.
+    """
+
+    config: SearchConfig
+    searchers: Searchers
+
+    name = "search/all"
+    inputs = ("prepare/queries", "encode", "index")
+
+    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Warn of a recall below the target."""
+        return missed_recall([manifest])
+
+    def report(self, outputs: Mapping[str, StageOutput]) -> Section:
+        """Say how hard it searched, and what it found of the nearest documents."""
+        manifest = outputs[self.name].manifest
+        return Section({"search": {key: manifest[key] for key in ("effort", "recall")}})
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the configuration of this round."""
+        return self.config.model_dump(exclude={"max_k"})
+
+    def run(self, execution: Execution) -> Summary:
+        """Carry positives, tune, search, merge."""
+        encoded, index = execution.inputs["encode"], execution.inputs["index"]
+        queries = encoded.parts("queries")
+        carried = self._carry(execution, queries)
+        tuned = tuned_effort(execution, self.config, self.searchers)
+        if tuned is not None:
+            execution.progress.say(f"search: {line_of(tuned)}")
+        searching = Searching(
+            index=index,
+            queries=encoded,
+            positives=(execution.folder, carried),
+            effort=Effort(exact=True) if tuned is None else tuned.effort,
+            searchers=replace(self.searchers, device=self._device(sum(part["rows"] for part in queries), index)),
+        )
+        found = search_round(execution, searching, self.config.k, queries)
+        return {
+            "temporary": [WANTED, f"sample-{self.config.k}", f"tried-{self.config.k}"],
+            "rows_in": sum(part["rows"] for part in queries),
+            "rows_out": sum(part["rows"] for part in found.parts),
+            "bare_seconds": found.bare_seconds,
+            "dropped": {},
+            "effort": asdict(searching.effort),
+            "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
+            "parts": {
+                "candidates": found.parts,
+                "positives": [{**one["file"], "rows": one["rows_out"]} for one in carried],
+            },
+        }
+
+    def _device(self, queries: int, index: StageOutput) -> str:
+        """Return the device that compares every vector: for much work torch's, where it has bfloat16 in hardware."""
+        products = queries * index.manifest["rows_out"] * 2 * index.manifest["dimension"]
+        device = self.searchers.device
+        return "cpu:0" if device == "cpu" and products > MUCH_WORK and multiplies_bfloat16() else device
+
+    def _carry(self, execution: Execution, queries: Sequence[Mapping[str, Any]]) -> list[Stats]:
+        prepared, encoded, index = (execution.inputs[name] for name in self.inputs)
+        schema = positive_vectors_schema(encoded.manifest["dimension"], encoded.manifest["vector_dtype"])
+        judgements = prepared.parts("judgements")
+        most = sum(part["rows"] for part in judgements)
+        wanted = wanted_by(execution, "positives", judgements, partial(positives_in, prepared.folder), most)
+        units = [Unit(name_of(shard), shard) for shard in index.parts("shards")]
+        buckets = [
+            Unit(f"{i:05d}", {"queries": part, "judgements": judged})
+            for i, (part, judged) in enumerate(zip(queries, judgements, strict=True))
+        ]
+        shards = OpenShards(index.folder, self.searchers.cache)
+        route = partial(RoutePositives, shards, execution.folder, wanted)
+        gather = partial(WritePositives, (execution.folder, prepared.folder, encoded.folder), schema)
+        resources = self.searchers.pool.resources
+        pool = Pool(resources=resources) if resources else None
+        routed = pa.schema([schema.field("doc_key"), schema.field("vector")])
+        return execution.shuffle("positives", Shuffle(route, units, gather, buckets, routed, pool))
+
+
+def positives_in(prepared: StageFolder, judgements: Record) -> Keys:
+    """Return the keys of the documents that a partition judges positive, each once."""
+    return np.unique(numbers(_positive(prepared.read_table(judgements, ["doc_key", "judged"])), "doc_key"))
+
+
+class RoutePositives:
+    """One shard -> the vectors in it that are positives, once for each partition of queries that wants them."""
+
+    def __init__(self, shards: OpenShards, folder: StageFolder, wanted: Sequence[Record]) -> None:
+        self.shards, self.wanted = shards, OpenWanted(folder, wanted, shards.cache)
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
+        """Route one shard."""
+        shard = self.shards.open(unit.args)
+        size = max(PIECE_BYTES // shard.flat.code_size, 1)
+        for part, row in self.wanted.among(shard.doc_key):
+            for first in range(0, len(row), size):
+                piece = row[first : first + size]
+                vectors = vectors_column(shard.vectors[piece])
+                yield part[first : first + size], pa.table({"doc_key": shard.doc_key[piece], "vector": vectors})
+
+
+class WritePositives:
+    """All vectors that a partition of queries wants -> its positives as judged, with them and their exact scores."""
+
+    def __init__(self, folders: tuple[StageFolder, StageFolder, StageFolder], schema: pa.Schema) -> None:
+        (self.folder, self.prepared, self.encoded), self.schema = folders, schema
+
+    def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
+        """Write one partition."""
+        positives = _positive(self.prepared.read_table(bucket.args["judgements"]))
+        queries = self.encoded.read_table(bucket.args["queries"])
+        at = row_of(numbers(arrived, "doc_key"), numbers(positives, "doc_key"))
+        if (at < 0).any():
+            raise LookupError("A judgement names a document whose vector did not arrive.")
+        query = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
+        vectors = matrix_of(arrived.column("vector"))[at]
+        score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
+        scored = positives.append_column("score", pa.array(score)).append_column("vector", vectors_column(vectors))
+        file = self.folder.write_table(f"positives/part-{bucket.name}.arrow", concat([scored], self.schema))
+        return {"file": file, "rows_out": scored.num_rows}
+
+
+def _positive(judgements: pa.Table) -> pa.Table:
+    return judgements.filter(pa.array(numbers(judgements, "judged") > 0))

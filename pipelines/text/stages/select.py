@@ -1,0 +1,122 @@
+"""Select: candidates -> negatives, and suspected false negatives with their reasons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from operators.candidates.filters import NOT_DRAWN
+from operators.candidates.select import Select, SelectConfig
+from operators.datasets.card import filled
+from pipelines.runtime.engines import Stats, Unit
+from pipelines.runtime.execution import Execution, StageOutput, added
+from pipelines.runtime.stage import MOST_DROPPED, Histogram, Section, Stage, Summary
+from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
+from pipelines.text.scores import scores_of
+from pipelines.text.stages.search.candidates import positives_of, replaced
+
+# Reasons that a warning does not name: candidates that nobody wanted.
+EXPECTED = {"positive", NOT_DRAWN, "range_max"}
+PAIRS = ("pairs", "short_rows", "empty_rows")
+DRAWN = ("positives", "negatives")
+
+
+@dataclass(frozen=True)
+class SelectNegatives(Stage):
+    """Partitions of candidates and positives -> partitions of negatives and of suspected false negatives (SELECTED)."""
+
+    config: SelectConfig
+
+    name = "select"
+    inputs = ("search/all", "search/short")
+
+    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Warn where most pairs have fewer negatives than wanted."""
+        short = manifest["short_rows"] + manifest["empty_rows"]
+        if short <= MOST_DROPPED * manifest["pairs"]:
+            return []
+        dropped = {reason: count for reason, count in manifest["dropped"].items() if reason not in EXPECTED}
+        worst = max(dropped, key=lambda reason: dropped[reason], default=None)
+        remedy = f"Most were dropped by {worst}: loosen it, or raise search.k." if worst else "The corpus has too few."
+        return [f"{_filled(manifest)}. {remedy}"]
+
+    def report(self, outputs: Mapping[str, StageOutput]) -> Section:
+        """Say how many pairs have negatives, and how hard these are."""
+        selected = outputs[self.name]
+        scores = scores_of(outputs["search/all"], selected)
+        distributions = {name: one.distribution() for name, one in scores.items()}
+        columns = list(distributions["positives"])
+        return Section(
+            facts={"pairs": {key: selected.manifest[key] for key in PAIRS}, "scores": distributions},
+            sentences=[f"{_filled(selected.manifest)}. Dropped candidates count once for each pair of their query."],
+            title="Scores",
+            histogram=Histogram("similarity to the query", {name: scores[name].sample for name in DRAWN}),
+            table=(
+                ["", *columns],
+                [[name, *(one.get(key, "") for key in columns)] for name, one in distributions.items()],
+            ),
+        )
+
+    def publish(
+        self, outputs: Mapping[str, StageOutput], run: RunDirectory, configuration: Mapping[str, Any]
+    ) -> Mapping[str, str]:
+        """Return where the suspected false negatives are."""
+        del run, configuration
+        return {"suspected": f"{outputs[self.name].folder.uri}/suspected"}
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the configuration."""
+        return self.config.model_dump()
+
+    def run(self, execution: Execution) -> Summary:
+        """Select in every partition."""
+        searched, deeper = (execution.inputs[name] for name in self.inputs)
+        found = {"candidates": searched.parts("candidates"), "positives": searched.parts("positives")}
+        found["deeper"] = deeper.parts("candidates")
+        units = [
+            Unit(f"{i:05d}", {kind: parts[i] for kind, parts in found.items()}) for i in range(len(found["candidates"]))
+        ]
+        selecting = partial(SelectPart, execution.folder, searched.folder, deeper.folder, self.config)
+        stats = execution.map("select", selecting, units)
+        return {
+            "rows_in": sum(one["rows_in"] for one in stats),
+            "rows_out": sum(one["rows_out"] for one in stats),
+            "pairs": sum(one["pairs"] for one in stats),
+            "short_rows": sum(one["short_rows"] for one in stats),
+            "empty_rows": sum(one["empty_rows"] for one in stats),
+            "dropped": added(stats, "dropped"),
+            "parts": {kind: [one[kind] for one in stats] for kind in ("negatives", "suspected")},
+        }
+
+
+def _filled(manifest: Mapping[str, Any]) -> str:
+    return filled(*(manifest[key] for key in PAIRS))
+
+
+class SelectPart:
+    """One partition of candidates -> its negatives."""
+
+    def __init__(self, folder: StageFolder, searched: StageFolder, deeper: StageFolder, config: SelectConfig) -> None:
+        self.folder, self.searched, self.deeper, self.select = folder, searched, deeper, Select(config)
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Select in one partition."""
+        candidates = self.searched.read_table(unit.args["candidates"])
+        candidates = replaced(candidates, self.deeper.read_table(unit.args["deeper"]))
+        positives = positives_of(self.searched, unit.args["positives"])
+        selection = self.select(candidates, positives)
+        parts = {}
+        for kind, table in (("negatives", selection.negatives), ("suspected", selection.suspected)):
+            file = self.folder.write_table(f"{kind}/part-{unit.name}.parquet", table)
+            parts[kind] = {**file, "rows": table.num_rows}
+        counts = dict(selection.counts)
+        chosen = counts.pop("negative")
+        return {
+            "rows_in": chosen + sum(counts.values()),
+            "rows_out": chosen,
+            "pairs": positives.num_rows,
+            "dropped": {reason: count for reason, count in counts.items() if count},
+            "short_rows": selection.short_rows,
+            "empty_rows": selection.empty_rows,
+            **parts,
+        }

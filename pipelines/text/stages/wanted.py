@@ -1,0 +1,109 @@
+"""Which partitions want which documents: shuffled once into sorted files, which workers map and probe."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import PurePath
+
+import numpy as np
+import pyarrow as pa
+
+from operators.keys import Keys
+from operators.schemas import numbers
+from operators.segments import groups_of, product_within
+from pipelines.runtime.engines import Stats, Unit
+from pipelines.runtime.execution import Execution
+from pipelines.runtime.shuffle import Ints, Shuffle
+from pipelines.runtime.storage.cache import Cache
+from pipelines.runtime.storage.records import Record
+from pipelines.runtime.storage.run_directory import StageFolder
+
+# The step, and the folder of its files: temporary, for a step that follows.
+WANTED = "wanted"
+WANTED_KEYS = pa.schema({"doc_key": pa.int64(), "part": pa.int32()})
+# 12 bytes each.
+KEYS_PER_BUCKET = 4_000_000
+# Looked up at a time: some 50 bytes for each.
+KEYS_AT_ONCE = 1 << 20
+
+NamedIn = Callable[[Record], Keys]
+
+
+def wanted_by(
+    execution: Execution, step: str, parts: Sequence[Record], named_in: NamedIn, most: int
+) -> Sequence[Record]:
+    """List which partitions want which documents, sorted by document: a file for each bucket of keys.
+
+    Args:
+        execution: of the stage.
+        step: that they are for, a shuffle with a bucket for each partition. Nothing is listed where it is done.
+        parts: the partitions; they go by their places here.
+        named_in: returns the keys of the documents that a partition names, each once.
+        most: how many keys all partitions name, or more.
+    """
+    names = [f"{i:05d}" for i in range(len(parts))]
+    if len(execution.done(step, names)) == len(names):
+        return []
+    units = [Unit(name, {"file": one, "part": i}) for i, (name, one) in enumerate(zip(names, parts, strict=True))]
+    buckets = [Unit(f"{i:05d}", {}) for i in range(math.ceil(max(most, 1) / KEYS_PER_BUCKET))]
+    route = partial(RouteWanted, named_in, len(buckets))
+    gather = partial(WriteWanted, execution.folder)
+    stats = execution.shuffle(WANTED, Shuffle(route, units, gather, buckets, WANTED_KEYS))
+    return [one["file"] for one in stats]
+
+
+class RouteWanted:
+    """One partition -> the documents that it names, to the bucket of their key."""
+
+    def __init__(self, named_in: NamedIn, buckets: int) -> None:
+        self.named_in, self.buckets = named_in, buckets
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
+        """Route one partition."""
+        keys = self.named_in(unit.args["file"])
+        part = np.full(len(keys), unit.args["part"], np.int32)
+        yield keys % self.buckets, pa.table({"doc_key": keys, "part": part}, schema=WANTED_KEYS)
+
+
+class WriteWanted:
+    """All wanted documents of a bucket -> the same, sorted."""
+
+    def __init__(self, folder: StageFolder) -> None:
+        self.folder = folder
+
+    def __call__(self, bucket: Unit, wanted: pa.Table) -> Stats:
+        """Write one bucket."""
+        wanted = wanted.sort_by([("doc_key", "ascending"), ("part", "ascending")])
+        file = self.folder.write_table(f"{WANTED}/part-{bucket.name}.arrow", wanted)
+        return {"file": file, "rows_out": wanted.num_rows}
+
+
+class OpenWanted:
+    """What is wanted, open on a worker.
+
+    It is a memory map on the worker's disk: the pages that are probed are in memory, as long as there is room for them.
+    """
+
+    def __init__(self, folder: StageFolder, files: Sequence[Record], cache: Cache) -> None:
+        self.files = ExitStack()
+        place = self.files.enter_context(cache.holding(folder, WANTED, files))
+        paths = [place / PurePath(file["path"]).name for file in files]
+        self.buckets = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
+
+    def among(self, doc_keys: Keys) -> Iterator[tuple[Ints, Ints]]:
+        """Yield which of some documents are wanted, as one table of pairs after another.
+
+        A table is two int64 arrays of one length: the numbers of the partitions that want a document, and its place in
+        `doc_keys`, ascending.
+        """
+        for first in range(0, len(doc_keys), KEYS_AT_ONCE):
+            some = doc_keys[first : first + KEYS_AT_ONCE]
+            order = np.argsort(some)  # what is looked up in order is found ten times as fast
+            ascending = some[order]
+            for bucket, places in groups_of(ascending % len(self.buckets)):
+                wanted = self.buckets[bucket]
+                found, at = product_within(ascending[places], numbers(wanted, "doc_key"))
+                place = order[places[found]]
+                by_place = np.argsort(place, kind="stable")
+                yield numbers(wanted, "part")[at[by_place]].astype(np.int64), first + place[by_place]
