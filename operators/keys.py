@@ -58,3 +58,8 @@ def mix(*parts: Keys | int) -> npt.NDArray[np.uint64]:
             state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             state = state ^ (state >> np.uint64(31))
     return state
+
+
+def uniform(*parts: Keys | int) -> npt.NDArray[np.float64]:
+    """Return a number in [0, 1) for each row, float64 of shape (n,), uniform and decided by the parts alone."""
+    return (mix(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53

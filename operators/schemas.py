@@ -79,6 +79,7 @@ SELECTED = pa.schema(
         "rank": pa.int32(),
         "max_positive_similarity": pa.float32(),
         "mean_positive_similarity": pa.float32(),
+        "draw": pa.string(),  # the strategy that chose it, or null
         "reason": pa.string(),  # "negative" where the candidate was chosen, else why it was not
     }
 )

@@ -68,8 +68,8 @@ class Stage(ABC):
         dropped_prefix: before the names of its reasons, where those of all stages are listed together.
     """
 
-    name: ClassVar[str]
-    inputs: ClassVar[tuple[str, ...]] = ()
+    name: str
+    inputs: tuple[str, ...] = ()
     checked_after: ClassVar[tuple[str, ...]] = ()
     kept_when_refused: ClassVar[bool] = True
     announced: ClassVar[bool] = True

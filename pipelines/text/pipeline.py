@@ -57,7 +57,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         encoder,
         *_index_and_search(config, machines),
         SelectNegatives(config.select),
-        ExportDataset(config.export, config.select.num_negatives, _cache(config)),
+        ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
 
 

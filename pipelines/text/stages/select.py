@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from operators.candidates.filters import NOT_DRAWN
-from operators.candidates.select import Select, SelectConfig
+from operators.candidates.select import NOT_DRAWN, Select, SelectConfig
 from operators.datasets.card import filled
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, added
@@ -66,7 +65,7 @@ class SelectNegatives(Stage):
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration."""
-        return self.config.model_dump()
+        return {**self.config.model_dump(), "code": self.config.code()}
 
     def run(self, execution: Execution) -> Summary:
         """Select in every partition."""

@@ -7,8 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.candidates.filters import FilterConfig
-from operators.candidates.select import Select, SelectConfig
+from operators.candidates.select import FilterConfig, Select, SelectConfig
 from operators.schemas import CANDIDATES, concat
 from operators.vectors.nearest import Effort
 from operators.vectors.search import SearchConfig
@@ -54,7 +53,13 @@ class SearchShort(Stage):
         """Return the depths, and what of the selection decides who is short."""
         tuning = self.config.model_dump(exclude={"k", "max_k"})
         filters = self.select.model_dump(include=set(FilterConfig.model_fields))
-        return {"depths": self.config.deeper(), "needed": self.select.needed, **tuning, **filters}
+        return {
+            "depths": self.config.deeper(),
+            "needed": self.select.needed,
+            "code": self.select.code(),
+            **tuning,
+            **filters,
+        }
 
     def run(self, execution: Execution) -> Summary:
         """Look who is short, search them deeper, and look again."""
@@ -149,7 +154,7 @@ class FindShort:
         part = unit.args["part"]
         candidates = self.folders["candidates"].read_table(unit.args["candidates"])
         positives = positives_of(self.folders["positives"], unit.args["positives"])
-        short = self.select.short(candidates, positives, self.k)
+        short = self.select.short_queries(candidates, positives, self.k)
         file = self.folder.write_table(f"short-{self.k}/part-{unit.name}.parquet", pa.table({"query_key": short}))
         return {"file": file, "rows_out": len(short), "part": part}
 

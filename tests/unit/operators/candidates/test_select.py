@@ -132,12 +132,13 @@ def oracle(batch: list[Query], config: SelectConfig) -> list[Expected]:
     return rows
 
 
-def output(row: Row, candidate: Row, reason: str) -> Row:
+def output(row: Row, candidate: Row, reason: str, draw: str | None = None) -> Row:
     return {
         "query_key": row["query_key"],
         "positive_key": row["doc_key"],
         "positive_score": row["score"],
         **{name: candidate[name] for name in SELECTED.names if name in candidate and name != "query_key"},
+        "draw": draw,
         "reason": reason,
     }
 
@@ -161,7 +162,7 @@ def test_every_row_gets_what_a_look_at_one_row_at_a_time_gives(batch: list[Query
     found = [(row, drawn_for(negatives, row.row)) for row in expected]
     assert negatives == [negative for _, drawn in found for negative in drawn]  # in the order of the rows
     for row, drawn in found:
-        fit = [output(row.row, candidate, "negative") for candidate in row.window]
+        fit = [output(row.row, candidate, "negative", config.sampling_strategy) for candidate in row.window]
         assert len(drawn) == min(config.num_negatives, len(fit))
         if config.sampling_strategy == "top":
             assert drawn == fit[: config.num_negatives]
@@ -304,7 +305,7 @@ def test_short_are_the_queries_that_lack_candidates_though_the_search_found_all_
     expected = {
         row["query_key"] for row in rows if passing[row["doc_key"]] < needed and found.get(row["query_key"], 0) >= k
     }
-    assert set(Select(config).short(*tables(batch), k).tolist()) == expected
+    assert set(Select(config).short_queries(*tables(batch), k).tolist()) == expected
 
 
 @settings(derandomize=True, deadline=None, max_examples=500)
@@ -313,7 +314,7 @@ def test_what_is_not_short_is_drawn_as_a_search_of_everything_would(
     batch: list[Query], config: SelectConfig, k: int
 ) -> None:
     shallow = [Query(found_by(query.found, k), query.positives) for query in batch]
-    short = set(Select(config).short(*tables(shallow), k).tolist())
+    short = set(Select(config).short_queries(*tables(shallow), k).tolist())
     columns = ["query_key", "positive_key", "doc_key"]
     drawn, wanted = (
         [

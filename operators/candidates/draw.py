@@ -1,0 +1,47 @@
+"""A draw: in which order eligible candidates are taken as negatives."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from operators.candidates.pairs import Pairs
+from operators.settings import Settings
+
+# A row of n-tuple has three columns for each.
+MOST_NEGATIVES = 1_000
+
+Priority = npt.NDArray[np.float64]
+
+
+class Draw(Settings):
+    """Chooses negatives among the eligible candidates: those that passed the filters and are inside the window.
+
+    A draw is a class that derives from this one: in a module of its own in operators/candidates/draws/, which is its
+    name, or in your own code, named as `module:name`. Its fields are the keys of its section of `select.draws`.
+
+    Attributes:
+        strategy: its name; negatives carry it.
+        num_negatives: how many each row gets from this draw, at most.
+        seed: of what is random.
+        needs: the signals that it reads.
+        first_only: it takes the first candidates of each row, so those behind them change nothing.
+    """
+
+    strategy: str
+    num_negatives: int = Field(default=4, ge=1, le=MOST_NEGATIVES)
+    seed: int = 0
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    first_only: ClassVar[bool] = False
+
+    @abstractmethod
+    def priority(self, pairs: Pairs) -> Priority:
+        """Return the priority of each pair, float64 of shape (n,): the highest of each row are taken.
+
+        Of equal priorities the better-scored candidate is taken first; one of minus infinity is not taken at all. The
+        pairs of a row are in the order of their scores. What is random has to come from the keys and the seed
+        (`operators.keys.uniform`), so that neither the order of rows nor the number of workers changes it.
+        """

@@ -1,0 +1,36 @@
+"""A filter: which candidates are not fit to be negatives, and the reason that the report counts."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.candidates.pairs import Pairs
+from operators.settings import Settings
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Filter(Settings):
+    """Drops candidates.
+
+    A filter is a class that derives from this one: in a module of its own in operators/candidates/filters/, which is
+    its name, or in your own code, named as `module:name`. Its fields are the keys of its section of `select.filters`.
+
+    Attributes:
+        filter: its name.
+        reason: under which the report counts what it drops.
+        suspected: what it drops is probably relevant: a suspected false negative.
+        needs: the signals that it reads.
+    """
+
+    filter: str = ""
+
+    reason: ClassVar[str]
+    suspected: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def drops(self, pairs: Pairs) -> Mask:
+        """Return which pairs are dropped: bool of shape (n,). A pure function of each pair alone."""

@@ -1,0 +1,89 @@
+"""Find what a configuration names: one of our own classes by its short name, or anybody's as `module:name`."""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, TypeVar, cast
+
+import xxhash
+from pydantic import ValidationError
+
+from operators.errors import shown
+from operators.settings import Settings
+
+Kind = TypeVar("Kind", bound=Settings)
+
+
+def find(name: object, kind: type[Kind], package: ModuleType) -> type[Kind]:
+    """Return a class by its name.
+
+    Args:
+        name: of a module in `package`, or `module:name` of a class anywhere.
+        kind: what the class has to derive from.
+        package: our own classes, one in each module.
+
+    Raises:
+        ValueError: there is none of that name, or it is of another kind.
+    """
+    own = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    if isinstance(name, str) and name in own:
+        module = importlib.import_module(f"{package.__name__}.{name}")
+        found = next(one for one in vars(module).values() if _is(one, kind) and one.__module__ == module.__name__)
+        return cast("type[Kind]", found)
+    what = kind.__name__.lower()
+    place, separator, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if not separator:
+        near = difflib.get_close_matches(str(name)[:100], own, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"there is no {what} {shown(name)}.{meant} There are {', '.join(own)}; one of your own is named as "
+            f"`module:name`"
+        )
+    try:
+        found = getattr(importlib.import_module(place), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ValueError(f"the {what} {shown(name)} cannot be imported: {error}") from None
+    if not _is(found, kind):
+        raise ValueError(f"{shown(name)} does not derive from {kind.__module__}.{kind.__name__}")
+    return cast("type[Kind]", found)
+
+
+def made(settings: object, key: str, kind: type[Kind], package: ModuleType) -> Kind:
+    """Return an object from its section of the configuration, whose `key` names the class.
+
+    Raises:
+        ValueError: there is no such class, or a key or value of the section is wrong.
+    """
+    if isinstance(settings, kind):
+        return settings
+    if isinstance(settings, str):
+        settings = {key: settings}
+    if not isinstance(settings, Mapping) or key not in settings:
+        raise ValueError(f"a mapping is wanted whose key {key!r} names a {kind.__name__.lower()}")
+    found = find(settings[key], kind, package)
+    try:
+        return found.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        keys = ", ".join(found.model_fields)
+        raise ValueError(
+            f"{settings[key]}: {'.'.join(map(str, first['loc']))}: {first['msg']}. The keys here are {keys}"
+        ) from None
+
+
+def code_of(found: Settings) -> str | None:
+    """Return a digest of the module that defines the class of an object; None where that is one of ours.
+
+    Code of others may change without a change of the configuration or of our version.
+    """
+    if type(found).__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return None
+    source = inspect.getsource(importlib.import_module(type(found).__module__))
+    return xxhash.xxh3_128_hexdigest(source.encode())
+
+
+def _is(one: Any, kind: type) -> bool:  # noqa: ANN401 - anything
+    return isinstance(one, type) and issubclass(one, kind) and one is not kind
