@@ -1,6 +1,6 @@
 """Select negatives: filter the candidates, cut the window, draw, and account for every candidate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +14,7 @@ from operators.candidates import draws as own_draws
 from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.filter import Filter
-from operators.candidates.pairs import Pairs, pairs_of
+from operators.candidates.pairs import ALWAYS_THERE, Pairs, pairs_of
 from operators.plugins import code_of, made
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, numbers
 from operators.segments import count_before, rank_within
@@ -175,7 +175,7 @@ class Select:
     @cached_property
     def reasons(self) -> list[str]:
         """What becomes of candidates; reason codes are places in this list."""
-        return [NEGATIVE, *(one.reason for one in self.filters), *WINDOW, NOT_DRAWN]
+        return list(dict.fromkeys([NEGATIVE, *(one.reason for one in self.filters), *WINDOW, NOT_DRAWN]))
 
     def __call__(self, candidates: pa.Table, positives: pa.Table) -> Selection:
         """Select for every positive of a batch.
@@ -189,7 +189,7 @@ class Select:
         or against the lowest of them.
         """
         pairs = self._pairs(candidates, positives)
-        reason = self._reason_codes(pairs)
+        reason = self._reason_codes(pairs, self.filters)
         draw = self._drawn(pairs, reason)
         chosen = np.flatnonzero(reason == 0)
         suspected = {one.reason for one in self.filters if one.suspected} | {"range_min"}
@@ -199,7 +199,7 @@ class Select:
         return Selection(
             negatives=self._rows(pairs.take(chosen), reason[chosen], draw[chosen]),
             suspected=self._rows(pairs.take(suspects), reason[suspects], draw[suspects]),
-            counts={name: int(totals[[one == name for one in self.reasons]].sum()) for name in self.reasons},
+            counts={name: int(total) for name, total in zip(self.reasons, totals, strict=True)},
             short_rows=int(((found > 0) & (found < self.config.negatives_per_row)).sum()),
             empty_rows=int((found == 0).sum()),
         )
@@ -217,7 +217,9 @@ class Select:
         """
         query = numbers(positives, "query_key")
         pairs = self._pairs(candidates, positives)
-        reason = self._reason_codes(pairs)
+        # Signals that are computed after the search cannot decide how deep it goes.
+        known = [one for one in self.filters if set(one.needs).issubset(ALWAYS_THERE)]
+        reason = self._reason_codes(pairs, known)
         passed = np.isin(reason, [0, *(self.reasons.index(name) for name in WINDOW)])
         passing = np.bincount(pairs.row[passed], minlength=len(query))
         counted = pairs["positive"] != POSITIVE_DOCUMENT
@@ -228,12 +230,12 @@ class Select:
     def _pairs(self, candidates: pa.Table, positives: pa.Table) -> Pairs:
         return pairs_of(candidates, positives, lowest=self.config.margin_positive == "lowest")
 
-    def _reason_codes(self, pairs: Pairs) -> npt.NDArray[np.int8]:
+    def _reason_codes(self, pairs: Pairs, filters: Sequence[Filter]) -> npt.NDArray[np.int8]:
         """Return the reason code of each pair, shape (n,), 0 for those that negatives are drawn from."""
         reason, kept = np.zeros(len(pairs), dtype=np.int8), np.ones(len(pairs), dtype=np.bool_)
-        for code, one in enumerate(self.filters, start=1):
+        for one in filters:
             dropped = kept & one.drops(pairs)
-            reason[dropped] = code
+            reason[dropped] = self.reasons.index(one.reason)
             kept &= ~dropped
         place = count_before(kept, pairs.row)
         outside = {"range_min": place < self.config.range_min, "range_max": place >= self.config.range_max}

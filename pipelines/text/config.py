@@ -1,14 +1,19 @@
 """The configuration of the text pipeline."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
 
+from operators.candidates import signals as own_signals
+from operators.candidates.pairs import ALWAYS_THERE
 from operators.candidates.select import SelectConfig
+from operators.candidates.signal import Signal
 from operators.datasets.formats import ExportConfig
 from operators.documents.clean import CleanConfig
 from operators.documents.data import DataConfig
+from operators.errors import shown
+from operators.plugins import made
 from operators.vectors.encoder import EncoderConfig
 from operators.vectors.factory import check_factory
 from operators.vectors.index import IndexConfig
@@ -19,8 +24,20 @@ from pipelines.runtime.stage import Stage
 from pipelines.text import COMMANDS
 
 
+def _signal(settings: object) -> Signal:
+    return made(settings, "signal", Signal, own_signals)  # type: ignore[type-abstract]
+
+
+AnySignal = Annotated[SerializeAsAny[Signal], BeforeValidator(_signal)]
+
+
 class Config(RunConfig):
-    """All of a run of the text pipeline."""
+    """All of a run of the text pipeline; each section has a class of its own.
+
+    Attributes:
+        signals: numbers to compute for every candidate, which filters and draws read: `{signal: name, ...}`, or
+            `module:name` of your own.
+    """
 
     pipeline: Literal["text"] = "text"
     data: DataConfig
@@ -28,6 +45,7 @@ class Config(RunConfig):
     encoder: EncoderConfig = EncoderConfig()
     index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
+    signals: tuple[AnySignal, ...] = ()
     select: SelectConfig = SelectConfig()
     export: ExportConfig = ExportConfig()
     engine: EngineConfig = EngineConfig()
@@ -61,6 +79,17 @@ class Config(RunConfig):
     @classmethod
     def _a_string_is_a_factory(cls, value: object) -> object:
         return {"factory": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _signals_are_computed(self) -> Self:
+        given = [signal.gives for signal in self.signals]
+        taken = [name for number, name in enumerate(given) if name in {*ALWAYS_THERE, *given[:number]}]
+        if taken:
+            raise ValueError(f"signals: there are two signals {shown(taken[0])}")
+        missing = sorted(self.select.signals - {*ALWAYS_THERE, *given})
+        if missing:
+            raise ValueError(f"select reads the signal {shown(missing[0])}, which none of `signals` computes")
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -24,6 +24,7 @@ from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchAll
 from pipelines.text.stages.search.shards import Searchers
 from pipelines.text.stages.search.short import SearchShort
+from pipelines.text.stages.search.signals import ComputeSignal
 from pipelines.text.stages.select import SelectNegatives
 
 # A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it.
@@ -42,6 +43,8 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     queries, judgements = (corpus if of_pairs else config.data.files(kind) for kind in ("queries", "judgements"))
     _check_all([*corpus, *queries, *judgements], config)
     machines = inspect_machines(cluster)
+    used = [signal for signal in config.signals if signal.gives in config.select.signals]
+    signals = [ComputeSignal(signal, f"search/{signal.gives}") for signal in used]
     encoder = _encoder(config, machines)
     return [
         *_trial(encoder),
@@ -56,7 +59,8 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         ),
         encoder,
         *_index_and_search(config, machines),
-        SelectNegatives(config.select),
+        *signals,
+        SelectNegatives(config.select, (*SelectNegatives.inputs, *(stage.name for stage in signals))),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
 

@@ -12,7 +12,7 @@ from pipelines.runtime.execution import Execution, StageOutput, added
 from pipelines.runtime.stage import MOST_DROPPED, Histogram, Section, Stage, Summary
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.scores import scores_of
-from pipelines.text.stages.search.candidates import positives_of, replaced
+from pipelines.text.stages.search.candidates import ReadFound, units_of
 
 # Reasons that a warning does not name: candidates that nobody wanted.
 EXPECTED = {"positive", NOT_DRAWN, "range_max"}
@@ -22,12 +22,17 @@ DRAWN = ("positives", "negatives")
 
 @dataclass(frozen=True)
 class SelectNegatives(Stage):
-    """Partitions of candidates and positives -> partitions of negatives and of suspected false negatives (SELECTED)."""
+    """Partitions of candidates and positives -> partitions of negatives and of suspected false negatives (SELECTED).
+
+    Attributes:
+        config: what is chosen.
+        inputs: the two rounds of search, and the stages that compute the signals in use.
+    """
 
     config: SelectConfig
+    inputs: tuple[str, ...] = ("search/all", "search/short")
 
     name = "select"
-    inputs = ("search/all", "search/short")
 
     def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
         """Warn where most pairs have fewer negatives than wanted."""
@@ -69,14 +74,10 @@ class SelectNegatives(Stage):
 
     def run(self, execution: Execution) -> Summary:
         """Select in every partition."""
-        searched, deeper = (execution.inputs[name] for name in self.inputs)
-        found = {"candidates": searched.parts("candidates"), "positives": searched.parts("positives")}
-        found["deeper"] = deeper.parts("candidates")
-        units = [
-            Unit(f"{i:05d}", {kind: parts[i] for kind, parts in found.items()}) for i in range(len(found["candidates"]))
-        ]
-        selecting = partial(SelectPart, execution.folder, searched.folder, deeper.folder, self.config)
-        stats = execution.map("select", selecting, units)
+        searched, deeper, *signals = (execution.inputs[name] for name in self.inputs)
+        read = ReadFound(searched.folder, deeper.folder, [output.folder for output in signals])
+        selecting = partial(SelectPart, execution.folder, read, self.config)
+        stats = execution.map("select", selecting, units_of(searched, deeper, signals))
         return {
             "rows_in": sum(one["rows_in"] for one in stats),
             "rows_out": sum(one["rows_out"] for one in stats),
@@ -95,14 +96,12 @@ def _filled(manifest: Mapping[str, Any]) -> str:
 class SelectPart:
     """One partition of candidates -> its negatives."""
 
-    def __init__(self, folder: StageFolder, searched: StageFolder, deeper: StageFolder, config: SelectConfig) -> None:
-        self.folder, self.searched, self.deeper, self.select = folder, searched, deeper, Select(config)
+    def __init__(self, folder: StageFolder, read: ReadFound, config: SelectConfig) -> None:
+        self.folder, self.read, self.select = folder, read, Select(config)
 
     def __call__(self, unit: Unit) -> Stats:
         """Select in one partition."""
-        candidates = self.searched.read_table(unit.args["candidates"])
-        candidates = replaced(candidates, self.deeper.read_table(unit.args["deeper"]))
-        positives = positives_of(self.searched, unit.args["positives"])
+        candidates, positives = self.read(unit)
         selection = self.select(candidates, positives)
         parts = {}
         for kind, table in (("negatives", selection.negatives), ("suspected", selection.suspected)):

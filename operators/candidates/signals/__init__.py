@@ -1,0 +1,1 @@
+"""The signals, one in each module: the name of the module is that of the signal."""

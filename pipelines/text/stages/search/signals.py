@@ -1,0 +1,64 @@
+"""Compute a signal of every candidate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.candidates.signal import Signal
+from operators.plugins import code_of
+from pipelines.runtime.engines import Stats, Unit
+from pipelines.runtime.execution import Execution
+from pipelines.runtime.stage import Stage, Summary
+from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.search.candidates import PAIR, ReadFound, units_of
+
+
+@dataclass(frozen=True)
+class ComputeSignal(Stage):
+    """Partitions of candidates -> partitions of signals: (query_key, doc_key, signal).
+
+    Attributes:
+        signal: what is computed.
+        name: of the stage.
+    """
+
+    signal: Signal
+    name: str
+
+    inputs = ("search/all", "search/short")
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the configuration of the signal, and a digest of its code where that is not ours."""
+        return {**self.signal.model_dump(), "code": code_of(self.signal)}
+
+    def run(self, execution: Execution) -> Summary:
+        """Compute the signal in every partition."""
+        searched, deeper = (execution.inputs[name] for name in self.inputs)
+        read = ReadFound(searched.folder, deeper.folder)
+        computing = partial(ComputePart, execution.folder, read, self.signal)
+        stats = execution.map("compute", computing, units_of(searched, deeper))
+        rows = sum(one["rows_out"] for one in stats)
+        return {"rows_in": rows, "rows_out": rows, "dropped": {}, "parts": {"signals": [one["file"] for one in stats]}}
+
+
+@dataclass(frozen=True)
+class ComputePart:
+    """One partition of candidates -> their signal."""
+
+    folder: StageFolder
+    read: ReadFound
+    signal: Signal
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Compute the signal in one partition."""
+        candidates, positives = self.read(unit)
+        values, rows = np.asarray(self.signal(candidates, positives), dtype=np.float32), candidates.num_rows
+        if values.shape != (rows,):
+            raise ValueError(f"{self.signal.signal}: {rows} candidates, and numbers of shape {values.shape}.")
+        table = candidates.select(list(PAIR)).append_column(self.signal.gives, pa.array(values))
+        file = self.folder.write_table(f"signals/part-{unit.name}.parquet", table)
+        return {"file": {**file, "rows": rows}, "rows_out": rows}
