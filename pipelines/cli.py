@@ -16,7 +16,6 @@ from pipelines.text import COMMANDS
 
 if TYPE_CHECKING:
     from pipelines.runtime.config import RunConfig
-    from pipelines.runtime.storage.run_directory import RunDirectory
 
 app = typer.Typer(
     name="hardneg",
@@ -72,10 +71,10 @@ def _command(stage: str, does: str) -> None:
 
 
 def _run(config: "RunConfig", as_json: bool, first: str | None = None, until: str | None = None) -> None:
-    from pipelines.run import run
+    from pipelines.run import mine
 
     with redirect_stdout(sys.stderr):  # where a worker dies, Ray prints that; standard output is the result's alone
-        result = run(config, first, until)
+        result = mine(config, first=first, until=until).to_dict()
     if as_json:
         _print_json(result)
     else:
@@ -124,10 +123,10 @@ def plan(config: ConfigPath, settings: Setting = None, engine: EngineName = None
 @app.command("status", help="Show how far a run is: stages, parts, rates, time left. Reads the run directory alone.")
 def status(run: RunPath, as_json: AsJson = False) -> None:
     """Show the status."""
+    from pipelines.run import status as look
     from pipelines.runtime.status import show
-    from pipelines.runtime.status import status as look
 
-    found = look(_run_directory(run))
+    found = look(run)
     if as_json:
         _print_json(found)
     else:
@@ -140,10 +139,10 @@ def status(run: RunPath, as_json: AsJson = False) -> None:
 )
 def verify(run: RunPath, as_json: AsJson = False) -> None:
     """Verify a run directory."""
+    from pipelines.run import verify as compare
     from pipelines.runtime.verify import show
-    from pipelines.runtime.verify import verify as compare
 
-    result = compare(_run_directory(run))
+    result = compare(run)
     if as_json:
         _print_json(result)
     else:
@@ -233,16 +232,6 @@ def _load(
         raise InputError(f"{beam_options[0]}: Beam's options, those after `--`, go with `--engine beam`.")
     options = (*loaded.engine.beam_options, *beam_options)
     return loaded.model_copy(update={"engine": loaded.engine.model_copy(update={"beam_options": options})})
-
-
-def _run_directory(run: str) -> "RunDirectory":
-    from pipelines.runtime.storage.folder import absolute
-    from pipelines.runtime.storage.run_directory import RunDirectory
-
-    if run.endswith((".yaml", ".yml")):
-        config = _load(run, None, None)
-        return RunDirectory(absolute(config.run), config.storage_options)
-    return RunDirectory(absolute(run))
 
 
 def _print_summary(result: dict[str, Any]) -> None:

@@ -3,12 +3,12 @@
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from fsspec.registry import known_implementations, registry
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, field_validator
 
-from operators.errors import shown
+from operators.errors import InputError, shown
 from operators.settings import AtLeastOne, Place, Settings
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ class EngineConfig(Settings):
         return resources
 
 
+Run = TypeVar("Run", bound="RunConfig")
+
+
 class RunConfig(Settings):
     """A pipeline and its run: what the configuration of every pipeline begins with.
 
@@ -158,6 +161,17 @@ class RunConfig(Settings):
         if not separator and re.match(r"[A-Za-z][A-Za-z0-9]+:/", run):
             raise ValueError("a URI has two slashes behind the colon")
         return run
+
+
+def with_engine(config: Run, engine: str) -> Run:
+    """Return a configuration with another engine.
+
+    Raises:
+        InputError: there is no such engine.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"engine {shown(engine)}: there is no such engine. Choose one of {', '.join(ENGINES)}.")
+    return config.model_copy(update={"engine": config.engine.model_copy(update={"name": engine})})
 
 
 def resolved(config: RunConfig) -> Mapping[str, Any]:

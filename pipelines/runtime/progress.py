@@ -4,7 +4,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,23 +22,42 @@ Look = Callable[[], tuple[int, int]]
 Show = Callable[[int, str], None]
 
 
+_SHOWN = ContextVar("shown", default=True)
+
+
+@contextmanager
+def shown(progress: bool) -> Iterator[None]:
+    """Show the progress of what is done while this is entered, or be silent."""
+    token = _SHOWN.set(progress)
+    try:
+        yield
+    finally:
+        _SHOWN.reset(token)
+
+
 class Progress:
-    """Writes to standard error, so that standard output holds results alone."""
+    """Writes to standard error, so that standard output holds results alone; nothing where `shown` says so."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
         self.stage = ""
+        self.shown = _SHOWN.get()
 
     def say(self, line: str) -> None:
         """Print one line."""
+        if not self.shown:
+            return
         if self.console.is_terminal:
             self.console.print(line, markup=False)
         else:  # a console would fold long lines, which a log and grep do not want
             print(line, file=sys.stderr, flush=True)  # noqa: T201
 
-    @contextmanager
-    def step(self, name: str, total: int, look: Look) -> Iterator[None]:
+    def step(self, name: str, total: int, look: Look) -> AbstractContextManager[None]:
         """Show one step while it is entered; `look` tells how many units are done, and how many rows by now."""
+        return self._step(name, total, look) if self.shown else nullcontext()
+
+    @contextmanager
+    def _step(self, name: str, total: int, look: Look) -> Iterator[None]:
         show_as, seconds = (
             (self._bars, SECONDS_BETWEEN_BARS) if self.console.is_terminal else (self._lines, SECONDS_BETWEEN_LINES)
         )

@@ -124,11 +124,12 @@ def _start(config: RunConfig, cluster: RayCluster | None) -> Engine:
         return LocalEngine()
     workers = None if config.engine.workers == "auto" else config.engine.workers
     if cluster is None:
-        # When it is imported, Beam tells what of Google's it does without.
-        logging.disable(logging.WARNING)
-        from pipelines.runtime.engines.beam import BeamEngine
-
-        logging.disable(logging.NOTSET)
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)  # when it is imported, Beam tells what of Google's it does without
+        try:
+            from pipelines.runtime.engines.beam import BeamEngine
+        finally:
+            logging.disable(before)
         return BeamEngine(config.engine.beam_options, workers)
     from pipelines.runtime.engines.ray_data import RayEngine
 

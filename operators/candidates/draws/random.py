@@ -1,5 +1,7 @@
 """Take a uniform sample of the window."""
 
+from typing import Literal
+
 from operators.candidates.draw import Draw, Priority
 from operators.candidates.pairs import Pairs
 from operators.keys import uniform
@@ -8,12 +10,17 @@ from operators.keys import uniform
 class Random(Draw):
     """A uniform sample of the eligible candidates of each row, without repetition.
 
-    Every candidate draws a number from (seed, query, positive, document), and the highest of a row win: what else is
+    Every candidate draws a number from (seed, query, positive, document), and the lowest of a row win: what else is
     in the batch and in which order changes nothing.
+
+    Attributes:
+        per: `row` draws anew for every positive of a query; `query` draws the same for all.
     """
 
     needs = ("query_key", "positive_key", "doc_key")
+    per: Literal["row", "query"] = "row"
 
     def priority(self, pairs: Pairs) -> Priority:
         """Return a random number for each pair."""
-        return -uniform(self.seed, *(pairs[key] for key in self.needs))
+        keys = self.needs if self.per == "row" else ("query_key", "doc_key")
+        return -uniform(self.seed, *(pairs[key] for key in keys))

@@ -88,16 +88,30 @@ class RayCluster:
         import ray
 
         options: dict[str, Any] = {"address": self.address}
+        niceness = None
         if self.is_local:
             # One more than there are: an encoder takes all the cores, and what feeds it must not wait for it to end.
             options.update(num_cpus=self.cores + 1, include_dashboard=False)
             # Ray's workers give way to everything else by default (niceness 15), but here they are the work itself.
-            os.environ.setdefault("RAY_worker_niceness", "0")
+            niceness = "0"
         try:
-            with _quiet_start():
+            with _quiet_start(), _environment("RAY_worker_niceness", niceness):
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except ConnectionError as error:
             raise InputError(f"engine.address: no Ray cluster answers at {self.address} ({error}).") from error
+
+
+@contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    """Set a variable for the processes that are started while this is entered, unless it is set."""
+    if value is None or name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @contextmanager

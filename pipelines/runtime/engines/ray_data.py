@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -31,12 +31,18 @@ class RayEngine:
         self.cluster, self.workers = cluster, workers
         from ray.data.context import DataContext
 
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
-        # A unit may take hours (one trains the quantizers of the index), and so may waiting for a node.
-        context.execution_no_progress_timeout_s = -1
-        for name in ("ray", "ray.data"):
+        quiet: Mapping[str, Any] = {
+            "enable_progress_bars": False,
+            "print_on_execution_start": False,
+            # A unit may take hours (one trains the quantizers of the index), and so may waiting for a node.
+            "execution_no_progress_timeout_s": -1,
+        }
+        self._context = DataContext.get_current()
+        self._before = {name: getattr(self._context, name) for name in quiet}
+        for name, value in quiet.items():
+            setattr(self._context, name, value)
+        self._levels = {name: logging.getLogger(name).level for name in ("ray", "ray.data")}
+        for name in self._levels:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def map(self, step: str, make: Callable[[], Work], units: Sequence[Unit], pool: Pool) -> None:
@@ -67,7 +73,11 @@ class RayEngine:
             dataset.map_batches(_Once(make, cpus), **options).materialize()
 
     def close(self) -> None:
-        """Nothing was started: whoever made the cluster leaves it."""
+        """Leave the settings of Ray Data and of the loggers as they were; who made the cluster leaves it."""
+        for name, value in self._before.items():
+            setattr(self._context, name, value)
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 class _Once:
