@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from operators.datasets.export import folder_of
 from operators.errors import InputError
 from pipelines.runtime.pipeline import Outcome
 from pipelines.runtime.publication import RECORD
@@ -93,7 +94,7 @@ class Mined:
 
         record = self._directory.read_sealed(RECORD)
         formats = [] if record is None else record["formats"]
-        layout = layout or next(iter(formats), "")
+        layout = folder_of(layout or next(iter(formats), ""))
         if record is None or layout not in formats:
             raise InputError(
                 f"{self.run}: no dataset {layout!r} was exported. There are {', '.join(formats) or 'none'}."

@@ -7,30 +7,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from operators.datasets.formats import JSONL_ONLY, FileFormat, Format, schema_of, training_columns
-
-_IN_BATCH = """`SentenceTransformerTrainer` trains on `train`. Several rows have the same query and positive: a
-loss that takes the other rows of a batch for negatives (`MultipleNegativesRankingLoss` and its like) must not see two
-of them in one batch, or it trains a query's own positive as a negative:
-
-```python
-from sentence_transformers import SentenceTransformerTrainingArguments
-
-args = SentenceTransformerTrainingArguments(output_dir="trained", batch_sampler="no_duplicates")
-```
-
-`no_duplicates` (`BatchSamplers.NO_DUPLICATES`) puts no text twice into a batch. The rows of a query stand apart in
-the files, but the sampler that is the default shuffles them."""
-_TRAINING: Mapping[Format, str] = {
-    "triplet": _IN_BATCH,
-    "n-tuple": _IN_BATCH,
-    "labeled-pair": """`SentenceTransformerTrainer` trains on `train` with a loss for labeled pairs
-(`ContrastiveLoss`), and `CrossEncoderTrainer` with `BinaryCrossEntropyLoss`. These take no other rows of a batch
-for negatives: any sampler will do.""",
-    "labeled-list": """`CrossEncoderTrainer` trains on `train` with a listwise loss (`LambdaLoss`, `ListNetLoss`). Lists
-may differ in length. These losses take no other rows of a batch for negatives: any sampler will do.""",
-}
-_BESIDE = {"flagembedding": "ids and scores", "tevatron": "ids"}
+from operators.datasets.export import FileFormat, layout_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +26,7 @@ class CardFacts:
         digest: of the content of the data files.
     """
 
-    layout: Format
+    layout: str
     file_format: FileFormat
     rows: int
     num_negatives: int
@@ -70,7 +47,7 @@ def card(facts: CardFacts) -> str:
 
     Types are declared, so that columns which hold only nulls in the first file, and files without rows, open too.
     """
-    columns = training_columns(facts.layout, facts.num_negatives)
+    columns = layout_of(facts.layout).training_columns(facts.num_negatives)
     header = {"tags": ["sentence-transformers", "hard-negatives", "hardneg"], **_configs(facts, columns)}
     told = {key: facts.configuration[key] for key in ("clean", "encoder", "index", "search", "select", "export")}
     rows = "\n".join(f"| {reason} | {count:,} |" for reason, count in facts.counts.items())
@@ -110,7 +87,7 @@ def _configs(facts: CardFacts, columns: list[str]) -> dict[str, Any]:
     Of a local folder `load_dataset` knows what it has in its cache by this header and the folder's name alone: without
     the digest it gives the rows of another run, or of this one before it was mined again.
     """
-    schema = schema_of(facts.layout, facts.num_negatives)
+    schema = layout_of(facts.layout).schema(facts.num_negatives)
     files = {"data_files": f"*.{facts.file_format}", "description": f"rows with the digest {facts.digest}"}
     default: dict[str, Any] = {"config_name": "default", "default": True, **files}
     of_default = schema
@@ -139,9 +116,7 @@ def _feature(kind: pa.DataType) -> dict[str, Any]:
 
 
 def _left_out(facts: CardFacts) -> str:
-    if facts.layout == "n-tuple":
-        return f"Pairs without all {facts.num_negatives} negatives are left out."
-    return "Pairs with fewer have fewer negatives here; pairs with none are left out."
+    return layout_of(facts.layout).left_out.format(count=facts.num_negatives)
 
 
 def _use(facts: CardFacts, columns: list[str]) -> str:
@@ -150,8 +125,9 @@ def _use(facts: CardFacts, columns: list[str]) -> str:
             "There are no rows: loosen the filters, or mine deeper. (`load_dataset` opens no split without rows, but "
             "with `streaming=True`.)"
         )
-    if facts.layout in JSONL_ONLY:
-        return f"JSON lines with the keys that {facts.layout} reads, and {_BESIDE[facts.layout]}."
+    layout = layout_of(facts.layout)
+    if layout.jsonl_only:
+        return layout.use
     folder = "path/to/this/folder"
     if facts.file_format == "parquet":
         opened = f"""train = load_dataset("{folder}", split="train")         # {", ".join(columns)}
@@ -165,4 +141,4 @@ from datasets import load_dataset
 {opened}
 ```
 
-{_TRAINING[facts.layout]}"""
+{layout.use}"""

@@ -6,7 +6,7 @@ from itertools import count
 import xxhash
 
 from operators.datasets.card import CardFacts, card
-from operators.datasets.formats import Format
+from operators.datasets.export import folder_of
 from pipelines.runtime.storage.folder import Folder
 from pipelines.runtime.storage.records import Record, record_of
 
@@ -14,9 +14,9 @@ CARD = "README.md"
 EDITED_CARD = "README.edited{}.md"
 
 
-def write_card(folder: Folder, layout: Format, facts: CardFacts) -> Record:
+def write_card(folder: Folder, layout: str, facts: CardFacts) -> Record:
     """Write the card of a format. A card that somebody edited is kept beside it."""
-    name, text = f"{layout}/{CARD}", _signed(card(facts).encode())
+    name, text = f"{folder_of(layout)}/{CARD}", _signed(card(facts).encode())
     there = folder.read_bytes(name) if folder.exists(name) else b""
     if there == text:
         return record_of(name, io.BytesIO(text))
@@ -34,9 +34,9 @@ def _is_signed(there: bytes) -> bool:
     return _signed(there.rpartition(b"\n<!-- ")[0]) == there
 
 
-def _keep(folder: Folder, layout: Format, edited: bytes) -> None:
+def _keep(folder: Folder, layout: str, edited: bytes) -> None:
     """Write an edited card to the first free name; one that was kept before stays."""
-    kept = (f"{layout}/{EDITED_CARD.format(f'.{number}' if number > 1 else '')}" for number in count(1))
+    kept = (f"{folder_of(layout)}/{EDITED_CARD.format(f'.{number}' if number > 1 else '')}" for number in count(1))
     for name in kept:
         if not folder.exists(name):
             folder.write_bytes(name, edited)

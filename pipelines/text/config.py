@@ -9,7 +9,7 @@ from operators.candidates import signals as own_signals
 from operators.candidates.pairs import ALWAYS_THERE
 from operators.candidates.select import SelectConfig
 from operators.candidates.signal import Signal
-from operators.datasets.formats import ExportConfig
+from operators.datasets.export import ExportConfig
 from operators.documents.clean import CleanConfig
 from operators.documents.data import DataConfig
 from operators.errors import shown

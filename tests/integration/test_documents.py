@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from operators.candidates import filters
-from operators.datasets.formats import LAYOUTS
+from operators.datasets.export import FORMATS
 from pipelines.text.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_every_reason_and_every_format_is_documented() -> None:
     own_filters = [module.name for module in pkgutil.iter_modules(filters.__path__)]
     assert all(f"`{reason}`" in reasons for reason in own_filters)
     outputs = (ROOT / "docs/outputs.md").read_text(encoding="utf-8")
-    assert all(f"| `{layout}` |" in outputs for layout in LAYOUTS)
+    assert all(f"| `{layout}` |" in outputs for layout in FORMATS)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)

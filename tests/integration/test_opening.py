@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Features, load_dataset
 
-from operators.datasets.formats import JSONL_ONLY, LAYOUTS, FileFormat, Format, schema_of, training_columns
+from operators.datasets.export import FORMATS, FileFormat, layout_of
 from pipelines.run import run
 from tests.integration.conftest import configuration
 
@@ -28,9 +28,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 OPENED = [
     (layout, file_format)
-    for layout in LAYOUTS
+    for layout in FORMATS
     for file_format in ("parquet", "jsonl")
-    if layout not in JSONL_ONLY or file_format == "jsonl"
+    if not layout_of(layout).jsonl_only or file_format == "jsonl"
 ]
 
 
@@ -70,7 +70,7 @@ def datasets(shape: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     data = write_sources(folder, **SHAPES[shape])
     written = {}
     for file_format in ("parquet", "jsonl"):
-        export = {"formats": list(LAYOUTS), "file_format": file_format}
+        export = {"formats": list(FORMATS), "file_format": file_format}
         select = {"min_score": 0.0, "num_negatives": NEGATIVES, "range_max": 20}
         run(configuration(folder / file_format, None, None, data=data, select=select, export=export))
         written[file_format] = folder / file_format / "dataset"
@@ -80,11 +80,11 @@ def datasets(shape: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 @pytest.mark.parametrize(("layout", "file_format"), OPENED)
 @pytest.mark.parametrize("view", ["default", "full"])
 def test_every_format_opens_with_its_columns_and_types(
-    datasets: dict[str, Path], shape: str, layout: Format, file_format: FileFormat, view: str, tmp_path: Path
+    datasets: dict[str, Path], shape: str, layout: str, file_format: FileFormat, view: str, tmp_path: Path
 ) -> None:
     place = str(datasets[file_format] / layout)
-    schema = schema_of(layout, NEGATIVES)
-    columns = training_columns(layout, NEGATIVES)
+    schema = layout_of(layout).schema(NEGATIVES)
+    columns = layout_of(layout).training_columns(NEGATIVES)
     if view == "full" or file_format == "jsonl":
         columns = schema.names
     types = Features({name: kind for name, kind in Features.from_arrow_schema(schema).items() if name in columns})
@@ -106,16 +106,16 @@ def test_every_format_opens_with_its_columns_and_types(
 
 def test_files_are_numbered_without_gaps(datasets: dict[str, Path]) -> None:
     for file_format, place in datasets.items():
-        for layout in LAYOUTS:
-            ending = "jsonl" if layout in JSONL_ONLY else file_format
+        for layout in FORMATS:
+            ending = "jsonl" if layout_of(layout).jsonl_only else file_format
             names = sorted(file.name for file in (place / layout).glob("train-*"))
             assert names == [f"train-{number:05d}-of-00003.{ending}" for number in range(3)]
 
 
 def test_other_readers_open_the_parquet_files_of_empty_partitions(datasets: dict[str, Path]) -> None:
-    for layout in set(LAYOUTS) - set(JSONL_ONLY):
+    for layout in [one for one in FORMATS if not layout_of(one).jsonl_only]:
         for file in (datasets["parquet"] / layout).glob("*.parquet"):
-            assert pq.read_table(file).schema.equals(schema_of(layout, NEGATIVES))
+            assert pq.read_table(file).schema.equals(layout_of(layout).schema(NEGATIVES))
 
 
 def test_what_was_mined_anew_is_what_opens_again_from_one_cache(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import pyarrow.parquet as pq
 import xxhash
 
 from operators.datasets.card import CardFacts
-from operators.datasets.formats import JSONL_ONLY, LAYOUTS, ExportConfig, Mined
+from operators.datasets.export import ExportConfig, folder_of, layout_of
+from operators.datasets.layout import NegativeRows
 from operators.datasets.order import spread
 from operators.keys import Keys
+from operators.plugins import code_of
 from operators.schemas import TEXTS, numbers
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput
@@ -42,7 +44,8 @@ class ExportDataset(Stage):
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration."""
-        return {**self.config.model_dump(), "num_negatives": self.num_negatives}
+        code = {name: code_of(layout_of(name)) for name in self.config.formats}
+        return {**self.config.model_dump(), "num_negatives": self.num_negatives, "code": code}
 
     def check_run(self, run: RunDirectory) -> None:
         """Refuse a run directory in which something else is where the dataset is published."""
@@ -58,7 +61,7 @@ class ExportDataset(Stage):
             parts = exported.parts(layout)
             facts = CardFacts(
                 layout=layout,
-                file_format="jsonl" if layout in JSONL_ONLY else self.config.file_format,
+                file_format=self.config.file_format_of(layout),
                 rows=exported.manifest["rows"][layout],
                 num_negatives=self.num_negatives,
                 counts={"chosen": selected["rows_out"], **selected["dropped"]},
@@ -67,8 +70,8 @@ class ExportDataset(Stage):
                 digest=xxhash.xxh3_64_hexdigest(" ".join(part["xxh3"] for part in parts).encode()),
             )
             files += [*parts, write_card(exported.folder, layout, facts)]
-        root = publish(run, exported.folder, self.config.formats, files)
-        return {layout: f"{root}/{layout}" for layout in self.config.formats}
+        root = publish(run, exported.folder, list(map(folder_of, self.config.formats)), files)
+        return {layout: f"{root}/{folder_of(layout)}" for layout in self.config.formats}
 
     def run(self, execution: Execution) -> Summary:
         """Bring the texts to the query partitions and write every format."""
@@ -124,7 +127,7 @@ class WriteFormats:
 
     def __call__(self, bucket: Unit, texts: pa.Table) -> Stats:
         """Write one partition."""
-        mined = Mined(
+        rows_of_part = NegativeRows(
             negatives=self.selected.read_table(bucket.args["negatives"]),
             queries=self.queries.read_table(bucket.args["queries"]),
             texts=texts.sort_by("doc_key"),
@@ -133,15 +136,17 @@ class WriteFormats:
         number = f"train-{bucket.name}-of-{bucket.args['parts']:05d}"
         rows, files = {}, {}
         for layout in self.stage.config.formats:
-            table = spread(LAYOUTS[layout](mined))
+            table = spread(layout_of(layout)(rows_of_part))
             rows[layout], files[layout] = table.num_rows, self._write(layout, number, table)
-        return {"rows_out": mined.negatives.num_rows, "rows": rows, "files": files}
+        return {"rows_out": rows_of_part.negatives.num_rows, "rows": rows, "files": files}
 
     def _write(self, layout: str, number: str, table: pa.Table) -> Record:
-        if layout in JSONL_ONLY or self.stage.config.file_format == "jsonl":
+        if self.stage.config.file_format_of(layout) == "jsonl":
             lines = [json.dumps(row, ensure_ascii=False) for row in table.to_pylist()]
-            return self.folder.write_bytes(f"{layout}/{number}.jsonl", "".join(f"{line}\n" for line in lines).encode())
-        path = f"{layout}/{number}.parquet"
+            return self.folder.write_bytes(
+                f"{folder_of(layout)}/{number}.jsonl", "".join(f"{line}\n" for line in lines).encode()
+            )
+        path = f"{folder_of(layout)}/{number}.parquet"
         if table.num_rows:
             return self.folder.write_table(path, table)
         # Without a row group: `load_dataset` takes a file with a row group of no rows for a damaged one.

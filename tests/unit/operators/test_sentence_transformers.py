@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pytest
 
 from operators.candidates.select import Select, SelectConfig
-from operators.datasets.formats import Mined, n_tuple
+from operators.datasets.export import layout_of
+from operators.datasets.layout import NegativeRows
 from operators.keys import keys_of
 from operators.schemas import POSITIVES, QUERIES, TEXTS, matrix_of
 from operators.vectors.encode import Encode
@@ -110,7 +111,9 @@ def mined_here(pairs: Pairs, folder: Path, depth: int, settings: dict[str, Any])
     # The peer counts the positives that it finds in its depth.
     candidates = candidates.filter(pc.less(candidates.column("rank"), depth))
     selection = Select(config)(candidates, positives.select(POSITIVES.names))
-    rows: list[dict[str, Any]] = n_tuple(Mined(selection.negatives, *texts_of(pairs), config.num_negatives)).to_pylist()
+    rows: list[dict[str, Any]] = layout_of("n-tuple")(
+        NegativeRows(selection.negatives, *texts_of(pairs), config.num_negatives)
+    ).to_pylist()
     return rows
 
 

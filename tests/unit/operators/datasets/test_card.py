@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.datasets.card import CardFacts, card, features_of, filled
-from operators.datasets.formats import JSONL_ONLY, LAYOUTS, FileFormat, Format, schema_of, training_columns
+from operators.datasets.export import FORMATS, FileFormat, layout_of
 from tests.unit.operators.datasets.test_formats import ROWS, mined
 
 SECTIONS = ("clean", "encoder", "index", "search", "select", "export")
-PARQUET = [layout for layout in LAYOUTS if layout not in JSONL_ONLY]
+PARQUET = [layout for layout in FORMATS if not layout_of(layout).jsonl_only]
 
 
-def written(layout: Format, file_format: FileFormat = "parquet", **facts: Any) -> str:  # noqa: ANN401
+def written(layout: str, file_format: FileFormat = "parquet", **facts: Any) -> str:  # noqa: ANN401
     given: dict[str, Any] = {
         "rows": 12345,
         "num_negatives": 2,
@@ -38,10 +38,10 @@ def header(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("layout", PARQUET)
-def test_load_dataset_gives_the_columns_to_train_on_and_all_of_them_on_request(layout: Format, tmp_path: Path) -> None:
+def test_load_dataset_gives_the_columns_to_train_on_and_all_of_them_on_request(layout: str, tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    table = LAYOUTS[layout](mined(ROWS, num_negatives=2))
+    table = layout_of(layout)(mined(ROWS, num_negatives=2))
     folder = tmp_path / layout
     folder.mkdir()
     pq.write_table(table, folder / "train-00000-of-00001.parquet")
@@ -51,15 +51,15 @@ def test_load_dataset_gives_the_columns_to_train_on_and_all_of_them_on_request(l
     train = load_dataset(str(folder), split="train", cache_dir=cache)
     full = load_dataset(str(folder), "full", split="train", cache_dir=cache)
 
-    columns = training_columns(layout, 2)
+    columns = layout_of(layout).training_columns(2)
     assert train.column_names == columns
     assert train.to_list() == table.select(columns).to_pylist()
     assert full.column_names == table.column_names
     assert full.num_rows == table.num_rows
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_header_of_json_lines_names_the_files_and_no_columns(layout: Format) -> None:
+@pytest.mark.parametrize("layout", FORMATS)
+def test_the_header_of_json_lines_names_the_files_and_no_columns(layout: str) -> None:
     """The JSON reader of `datasets` takes no columns; the card tells how to select them."""
     text = written(layout, "jsonl")
     described = "rows with the digest 0123456789abcdef"
@@ -67,22 +67,22 @@ def test_the_header_of_json_lines_names_the_files_and_no_columns(layout: Format)
         {"config_name": "default", "default": True, "data_files": "*.jsonl", "description": described},
         {"config_name": "full", "data_files": "*.jsonl", "description": described},
     ]
-    if layout not in JSONL_ONLY:
-        assert f"select_columns({training_columns(layout, 2)!r})" in text
+    if not layout_of(layout).jsonl_only:
+        assert f"select_columns({layout_of(layout).training_columns(2)!r})" in text
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_types_are_declared_as_datasets_itself_would(layout: Format) -> None:
+@pytest.mark.parametrize("layout", FORMATS)
+def test_types_are_declared_as_datasets_itself_would(layout: str) -> None:
     from datasets import Features
 
-    schema = schema_of(layout, 2)
+    schema = layout_of(layout).schema(2)
     assert features_of(schema) == Features.from_arrow_schema(schema)._to_yaml_list()
     declared = {one["config_name"]: one["features"] for one in header(written(layout, "jsonl"))["dataset_info"]}
     assert declared == dict.fromkeys(("default", "full"), features_of(schema))
 
 
 @pytest.mark.parametrize("layout", ["triplet", "n-tuple"])
-def test_the_card_says_that_a_batch_must_not_repeat_a_text(layout: Format) -> None:
+def test_the_card_says_that_a_batch_must_not_repeat_a_text(layout: str) -> None:
     assert 'batch_sampler="no_duplicates"' in written(layout)
     assert "as it is" not in written(layout)
 

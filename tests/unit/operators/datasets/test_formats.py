@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.datasets.formats import LAYOUTS, Format, Mined, training_columns
+from operators.datasets.export import FORMATS, layout_of
+from operators.datasets.layout import NegativeRows
 from operators.schemas import QUERIES, SELECTED, TEXTS
 
 Pair = tuple[int, int, list[int]]  # a query, its positive, and the negatives of that row
 
 
-def mined(rows: list[Pair], num_negatives: int) -> Mined:
+def mined(rows: list[Pair], num_negatives: int) -> NegativeRows:
     """Query 1 is "q1", document 11 is "d11". Scores are made of the last digit of the key."""
     negatives = [
         {
@@ -33,7 +34,7 @@ def mined(rows: list[Pair], num_negatives: int) -> Mined:
     # In another order than they are named, and more than are named, as texts arrive.
     queries = sorted({1, 2, 3, *(query for query, _, _ in rows)}, reverse=True)
     documents = sorted({99, *(key for _, positive, keys in rows for key in (positive, *keys))}, reverse=True)
-    return Mined(
+    return NegativeRows(
         negatives=pa.Table.from_pylist(negatives, SELECTED),
         queries=pa.Table.from_pylist(
             [{"query_id": f"id-q{key}", "text": f"q{key}", "query_key": key, "text_key": key} for key in queries],
@@ -54,8 +55,8 @@ def mined(rows: list[Pair], num_negatives: int) -> Mined:
 ROWS: list[Pair] = [(1, 12, [21, 22]), (1, 11, [22, 23]), (2, 11, [23])]
 
 
-def laid_out(layout: Format, columns: list[str]) -> list[tuple[Any, ...]]:
-    table = LAYOUTS[layout](mined(ROWS, num_negatives=2)).select(columns)
+def laid_out(layout: str, columns: list[str]) -> list[tuple[Any, ...]]:
+    table = layout_of(layout)(mined(ROWS, num_negatives=2)).select(columns)
     return [tuple(row[column] for column in columns) for row in table.to_pylist()]
 
 
@@ -126,30 +127,30 @@ def test_tevatron_has_passages_with_ids_and_texts_whose_title_is_not_repeated() 
     ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_no_negatives_give_no_rows_of_the_same_columns(layout: Format) -> None:
-    empty, some = (LAYOUTS[layout](mined(rows, num_negatives=2)) for rows in ([], ROWS))
+@pytest.mark.parametrize("layout", FORMATS)
+def test_no_negatives_give_no_rows_of_the_same_columns(layout: str) -> None:
+    empty, some = (layout_of(layout)(mined(rows, num_negatives=2)) for rows in ([], ROWS))
     assert empty.num_rows == 0
     assert empty.schema == some.schema
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", FORMATS)
 @pytest.mark.parametrize("num_negatives", [1, 3])
-def test_the_columns_to_train_on_come_first(layout: Format, num_negatives: int) -> None:
-    columns = training_columns(layout, num_negatives)
-    names = LAYOUTS[layout](mined([(1, 11, [21, 22, 23][:num_negatives])], num_negatives)).column_names
+def test_the_columns_to_train_on_come_first(layout: str, num_negatives: int) -> None:
+    columns = layout_of(layout).training_columns(num_negatives)
+    names = layout_of(layout)(mined([(1, 11, [21, 22, 23][:num_negatives])], num_negatives)).column_names
     if layout == "flagembedding":  # JSON: the trainer reads by key
         assert set(columns) <= set(names)
     else:
         assert names[: len(columns)] == columns
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_text_that_did_not_arrive_is_an_error_and_not_another_text(layout: Format) -> None:
+@pytest.mark.parametrize("layout", FORMATS)
+def test_a_text_that_did_not_arrive_is_an_error_and_not_another_text(layout: str) -> None:
     whole = mined(ROWS, num_negatives=2)
     without = whole.texts.filter(pa.array([key != 22 for key in whole.texts.column("doc_key").to_pylist()]))
     with pytest.raises(LookupError, match="did not arrive"):
-        LAYOUTS[layout](Mined(whole.negatives, whole.queries, without, 2))
+        layout_of(layout)(NegativeRows(whole.negatives, whole.queries, without, 2))
 
 
 @st.composite
@@ -168,7 +169,7 @@ def rows_of_any_length(draw: st.DrawFn) -> list[Pair]:
 def test_every_layout_says_the_same_as_the_rows_it_is_made_of(rows: list[Pair]) -> None:
     given_rows = mined(rows, num_negatives=4)
 
-    pairs = LAYOUTS["labeled-pair"](given_rows).select(["query", "document", "label"]).to_pylist()
+    pairs = layout_of("labeled-pair")(given_rows).select(["query", "document", "label"]).to_pylist()
     keys = [(pair["query"], pair["document"]) for pair in pairs]
     assert len(set(keys)) == len(keys)
     assert {(*key, pair["label"]) for key, pair in zip(keys, pairs, strict=True)} == {
@@ -177,13 +178,13 @@ def test_every_layout_says_the_same_as_the_rows_it_is_made_of(rows: list[Pair]) 
         for document in (positive, *documents)
     }
 
-    lists = LAYOUTS["labeled-list"](given_rows)
+    lists = layout_of("labeled-list")(given_rows)
     assert lists.column("documents").to_pylist() == [[f"d{key}" for key in (one[1], *one[2])] for one in rows]
     assert lists.column("labels").to_pylist() == [[1] + [0] * len(documents) for _, _, documents in rows]
     assert lists.column("query").to_pylist() == [f"q{query}" for query, _, _ in rows]
 
     full = [one for one in rows if len(one[2]) == 4]
-    tuples = LAYOUTS["n-tuple"](given_rows)
+    tuples = layout_of("n-tuple")(given_rows)
     assert tuples.column("positive").to_pylist() == [f"d{positive}" for _, positive, _ in full]
     for i in range(4):
         assert tuples.column(f"negative_{i + 1}").to_pylist() == [f"d{documents[i]}" for _, _, documents in full]
@@ -192,7 +193,7 @@ def test_every_layout_says_the_same_as_the_rows_it_is_made_of(rows: list[Pair]) 
 def test_keys_of_any_size_are_told_apart() -> None:
     """63-bit keys that a float cannot hold exactly."""
     low, high = 2**62 + 1, 2**62 + 2
-    table = LAYOUTS["triplet"](mined([(low, high, [low]), (high, low, [high])], 1))
+    table = layout_of("triplet")(mined([(low, high, [low]), (high, low, [high])], 1))
     assert table.column("query").to_pylist() == [f"q{low}", f"q{high}"]
     assert table.column("negative").to_pylist() == [f"d{low}", f"d{high}"]
-    assert np.asarray(LAYOUTS["labeled-pair"](mined([(low, high, [low])], 1)).column("label")).tolist() == [1, 0]
+    assert np.asarray(layout_of("labeled-pair")(mined([(low, high, [low])], 1)).column("label")).tolist() == [1, 0]

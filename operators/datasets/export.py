@@ -1,0 +1,53 @@
+"""Which formats the training data is written in."""
+
+import pkgutil
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from operators.datasets import formats as own_formats
+from operators.datasets.layout import Layout
+from operators.plugins import find
+from operators.settings import Settings
+
+FileFormat = Literal["parquet", "jsonl"]
+
+# Those that are ours.
+FORMATS = tuple(module.name.replace("_", "-") for module in pkgutil.iter_modules(own_formats.__path__))
+
+
+def layout_of(name: str) -> Layout:
+    """Return the layout of a format.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    found = find(name.replace("-", "_") if name in FORMATS else name, Layout, own_formats)  # type: ignore[type-abstract]
+    return found(format=name)
+
+
+def folder_of(name: str) -> str:
+    """Return the name of the folder of a format: of one of your own that of its class."""
+    return name.rpartition(":")[2]
+
+
+def _known(name: str) -> str:
+    layout_of(name)
+    return name
+
+
+class ExportConfig(Settings):
+    """How the training data is written.
+
+    Attributes:
+        formats: any of triplet, n-tuple, labeled-pair, labeled-list (sentence-transformers), flagembedding, tevatron,
+            or `module:name` of your own.
+        file_format: parquet or jsonl; flagembedding and tevatron are always JSONL.
+    """
+
+    formats: tuple[Annotated[str, AfterValidator(_known)], ...] = Field(default=("triplet",), min_length=1)
+    file_format: FileFormat = "parquet"
+
+    def file_format_of(self, name: str) -> FileFormat:
+        """Return in which files a format is written."""
+        return "jsonl" if layout_of(name).jsonl_only else self.file_format

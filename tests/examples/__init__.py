@@ -1,0 +1,1 @@
+"""The examples of CONTRIBUTING.md, each in a file of its own."""

@@ -1,0 +1,15 @@
+"""A draw."""
+
+import numpy as np
+
+from operators.candidates.draw import Draw, Priority
+from operators.candidates.pairs import Pairs
+
+
+class Middle(Draw):
+    """Prefers candidates whose score is half of the best of their query."""
+
+    needs = ("best_share",)
+
+    def priority(self, pairs: Pairs) -> Priority:
+        return -np.abs(pairs["best_share"] - 0.5).astype(np.float64)

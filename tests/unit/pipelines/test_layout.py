@@ -1,0 +1,75 @@
+"""The layout of the packages: who imports whom, and where stages are named."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.text import COMMANDS
+from pipelines.text.config import Config
+from pipelines.text.stages.encode import EncodeTexts
+from pipelines.text.stages.export import ExportDataset
+from pipelines.text.stages.index import BuildIndex
+from pipelines.text.stages.model import TryModel
+from pipelines.text.stages.prepare_corpus import PrepareCorpus
+from pipelines.text.stages.prepare_queries import PrepareQueries
+from pipelines.text.stages.search.all import SearchAll
+from pipelines.text.stages.search.short import SearchShort
+from pipelines.text.stages.select import SelectNegatives
+
+PIPELINES = Path(__file__).parents[3] / "pipelines"
+STAGES = [
+    stage.name
+    for stage in (
+        TryModel,
+        PrepareCorpus,
+        PrepareQueries,
+        EncodeTexts,
+        BuildIndex,
+        SearchAll,
+        SearchShort,
+        SelectNegatives,
+        ExportDataset,
+    )
+]
+# Who may import whom. The Python functions of the text pipeline stand on those that run any pipeline.
+ALLOWED = {
+    "runtime": {"runtime"},
+    "reports": {"reports", "runtime"},
+    "text": {"text", "reports", "runtime", "run", "results"},
+}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The parts of pipelines/ that a file imports."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipelines."):
+            yield str(node.module).split(".")[1]
+
+
+def texts(file: Path) -> set[str]:
+    """The strings of a file."""
+    tree = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return {node.value for node in tree if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_go_one_way(package: str) -> None:
+    for file in (PIPELINES / package).rglob("*.py"):
+        assert set(imports(file)) <= ALLOWED[package], file
+
+
+def test_no_stage_is_named_outside_of_its_pipeline() -> None:
+    for file in PIPELINES.rglob("*.py"):
+        if PIPELINES / "text" not in file.parents:
+            assert texts(file).isdisjoint(STAGES), file
+
+
+def test_few_files_are_loose() -> None:
+    assert len(list(PIPELINES.glob("*.py"))) <= 6
+
+
+def test_the_commands_are_the_groups_of_the_stages() -> None:
+    groups = [name.partition("/")[0] for name in STAGES]
+    assert list(COMMANDS) == list(Config.groups) == list(dict.fromkeys(groups))
