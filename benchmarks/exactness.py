@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import pages
-from operators.vectors.best import Best
+from operators.vectors.blocks import Bfloat16Blocks, Float32Blocks
 from operators.vectors.index import add, empty_flat
-from operators.vectors.multiply import Multiply, MultiplyOn
 from operators.vectors.nearest import ROWS_AT_ONCE, nearest_exact
 from operators.vectors.rounding import BFLOAT16_ROUNDOFF, lengths_of
 from operators.vectors.shard import Shard
+from operators.vectors.top_k import TopK
 
 Matrix = npt.NDArray[np.float32]
 DIMENSION = 384
@@ -98,8 +98,12 @@ def measure(name: str, queries: Matrix, vectors: Matrix, depth: int) -> Kept:
 
 
 def _kept(shard: Shard, queries: Matrix, wanted: npt.NDArray[np.int64], precision: str) -> int:
-    best = Best(queries, shard, wanted)
-    on = MultiplyOn("cpu:0", queries, shard, best) if precision == "bfloat16" else Multiply(queries, shard, best)
+    best = TopK(queries, shard, wanted)
+    on = (
+        Bfloat16Blocks("cpu:0", queries, shard, best)
+        if precision == "bfloat16"
+        else Float32Blocks(queries, shard, best)
+    )
     for start in range(0, len(shard.doc_key), ROWS_AT_ONCE[precision]):
         on(start, min(start + ROWS_AT_ONCE[precision], len(shard.doc_key)))
     best.sort()

@@ -91,7 +91,7 @@ def _measured(name: str, mined: Mined, found: Path) -> Grown:
         name=name,
         documents=stage["rows_out"],
         shards=[shard["rows"] for shard in shards],
-        built=stage["rows_out"] - stage["rows_found"],
+        built=stage["rows_out"] - stage["rows_reused"],
         told=1.0 if tuned is None else tuned["recall"],
         exact=recall(mined.run, found, DEPTH),
         index=mined.stage_seconds("index"),

@@ -30,9 +30,9 @@ class Mined:
         """Return the seconds of some stages, summed."""
         return float(sum(self.result["stages"][name]["seconds"] for name in names))
 
-    def bare_seconds(self) -> float | None:
+    def compute_seconds(self) -> float | None:
         """Return the seconds inside of encode and FAISS calls, summed over the stages; None where no stage says."""
-        told = [one["bare_seconds"] for one in self.result["stages"].values() if "bare_seconds" in one]
+        told = [one["compute_seconds"] for one in self.result["stages"].values() if "compute_seconds" in one]
         return float(sum(told)) if told else None
 
     def report(self) -> Mapping[str, Any]:

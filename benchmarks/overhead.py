@@ -40,7 +40,7 @@ def main() -> None:
 
 def ratio(mined: Mined) -> float | None:
     """Return the seconds of the whole process over those of its bare work; None where no stage says what that is."""
-    bare = mined.bare_seconds()
+    bare = mined.compute_seconds()
     return mined.measured.seconds / bare if bare else None
 
 
@@ -55,7 +55,7 @@ def _page(runs: Mapping[str, Sequence[Mined]], about: str) -> list[str]:
             engine,
             pages.spread([one.measured.seconds for one in mined], 1),
             pages.spread([one.result["seconds"] for one in mined], 1),
-            _seconds(_median([one.bare_seconds() for one in mined])),
+            _seconds(_median([one.compute_seconds() for one in mined])),
             _text(ratios[engine]),
         ]
         for engine, mined in runs.items()
@@ -81,7 +81,7 @@ def _stages(engine: str, runs: Sequence[Mined]) -> list[str]:
     cells = [engine]
     for stage in STAGES:
         seconds = _median([one.stage_seconds(stage) for one in runs])
-        bare = _median([one.result["stages"][stage].get("bare_seconds") for one in runs])
+        bare = _median([one.result["stages"][stage].get("compute_seconds") for one in runs])
         cells.append(f"{_seconds(seconds)} ({_seconds(bare)})")
     return cells
 
@@ -97,7 +97,7 @@ def _seconds(value: float | None) -> str:
 
 def _plot(runs: Mapping[str, Sequence[Mined]]) -> str:
     whole = [statistics.median(one.measured.seconds for one in mined) for mined in runs.values()]
-    bare = [_median([one.bare_seconds() for one in mined]) or 0.0 for mined in runs.values()]
+    bare = [_median([one.compute_seconds() for one in mined]) or 0.0 for mined in runs.values()]
     series = {"bare work": bare, "whole process": whole}
     return charts.bars("overhead", [charts.Panel("seconds", list(runs), series)])
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from operators.keys import keys_of
-from operators.schemas import POSITIVE_DOCUMENT, numbers
-from operators.segments import count_before, pair_in, row_of
+from operators.schemas import POSITIVE_DOCUMENT, to_numpy
+from operators.segments import count_before, first_index, pair_in
 
 Ints = npt.NDArray[np.int64]
 
@@ -36,19 +36,19 @@ def candidates_folder(run: Path) -> Path:
 
 def best(candidates: pa.Table, depth: int) -> tuple[Ints, Ints]:
     """Return the query and document keys of each query's best candidates that are no positives."""
-    order = np.lexsort((numbers(candidates, "rank"), numbers(candidates, "query_key")))
-    query = numbers(candidates, "query_key")[order]
-    counted = numbers(candidates, "positive")[order] != POSITIVE_DOCUMENT
+    order = np.lexsort((to_numpy(candidates, "rank"), to_numpy(candidates, "query_key")))
+    query = to_numpy(candidates, "query_key")[order]
+    counted = to_numpy(candidates, "positive")[order] != POSITIVE_DOCUMENT
     kept = counted & (count_before(counted, query) < depth)
-    return query[kept], numbers(candidates, "doc_key")[order][kept]
+    return query[kept], to_numpy(candidates, "doc_key")[order][kept]
 
 
 def share_found(wanted: tuple[Ints, Ints], found: tuple[Ints, Ints]) -> float:
     """Return which share of the wanted pairs (query, document) is among those found."""
     queries = np.unique(wanted[0])
-    ours = row_of(queries, found[0])  # -1 is no query of those wanted
+    ours = first_index(queries, found[0])  # -1 is no query of those wanted
     known = ours >= 0
-    return float(pair_in((row_of(queries, wanted[0]), wanted[1]), (ours[known], found[1][known])).mean())
+    return float(pair_in((first_index(queries, wanted[0]), wanted[1]), (ours[known], found[1][known])).mean())
 
 
 def _distinct_keys(ids: pa.ChunkedArray) -> Ints:

@@ -43,7 +43,7 @@ def digest_of(table: pa.Table) -> str:
     return str(xxhash.xxh3_128_hexdigest(sink.getvalue()))
 
 
-def mix(*parts: Keys | int) -> npt.NDArray[np.uint64]:
+def splitmix64(*parts: Keys | int) -> npt.NDArray[np.uint64]:
     """Hash several integers into one: uint64 of shape (n,), uniform, for seeded draws that no row order changes.
 
     Every part is absorbed with the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom
@@ -62,4 +62,4 @@ def mix(*parts: Keys | int) -> npt.NDArray[np.uint64]:
 
 def uniform(*parts: Keys | int) -> npt.NDArray[np.float64]:
     """Return a number in [0, 1) for each row, float64 of shape (n,), uniform and decided by the parts alone."""
-    return (mix(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (splitmix64(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53

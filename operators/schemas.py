@@ -111,7 +111,7 @@ def vectors_column(matrix: Vectors) -> pa.FixedSizeListArray:
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(matrix).ravel()), matrix.shape[1])
 
 
-def numbers(table: pa.Table, column: str) -> npt.NDArray[Any]:
+def to_numpy(table: pa.Table, column: str) -> npt.NDArray[Any]:
     """Return a column without nulls as a numpy array of shape (rows,)."""
     return np.asarray(table.column(column).to_numpy())
 

@@ -32,7 +32,7 @@ def count_before(flags: Mask, segment: npt.NDArray[np.integer]) -> Ints:
     return before - np.repeat(before[starts], lengths)
 
 
-def row_of(keys: Ints, wanted: Ints) -> Ints:
+def first_index(keys: Ints, wanted: Ints) -> Ints:
     """Return the row of each wanted key in `keys`, or -1 where it is not there: int64 of shape (wanted,).
 
     Of equal keys the first row counts.
@@ -45,7 +45,7 @@ def row_of(keys: Ints, wanted: Ints) -> Ints:
     return np.where(keys[rows] == wanted, rows, -1)
 
 
-def groups_of(values: npt.NDArray[np.integer]) -> Iterator[tuple[int, Ints]]:
+def group_indices(values: npt.NDArray[np.integer]) -> Iterator[tuple[int, Ints]]:
     """Yield every value, smallest first, with the places at which it stands, ascending: int64 of shape (places,)."""
     order = np.argsort(values, kind="stable")
     for places in np.split(order, starts_of(values[order])[1:]):
@@ -75,7 +75,7 @@ def pair_in(left: tuple[Ints, Ints], right: tuple[Ints, Ints]) -> Mask:
     return np.asarray(known & np.isin(pairs, right[0] * len(values) + np.searchsorted(values, right[1])))
 
 
-def product_within(left: Ints, right: Ints) -> tuple[Ints, Ints]:
+def join_sorted(left: Ints, right: Ints) -> tuple[Ints, Ints]:
     """Pair every element of `left` with every element of `right` that has the same segment number.
 
     Segment numbers, shapes (n,) and (m,), those of `right` ascending. Returns the rows in `left` and in `right` of each

@@ -106,13 +106,13 @@ def check_storage(key: str, uri: str, options: Mapping[str, Any], *, folder: boo
         InputError: it does not, a file is where a folder belongs, or the URI itself carries a credential.
     """
     refuse_credentials(key, uri)
-    with refusing(key, uri, options):
+    with as_input_error(key, uri, options):
         fs, path = open_uri(uri, options)
         if isinstance(fs, LocalFileSystem):
             if folder:
                 _check_folder(key, path)
             return
-        within(SECONDS_TO_ANSWER, lambda: _touch(uri, options, path))
+        with_timeout(SECONDS_TO_ANSWER, lambda: _touch(uri, options, path))
 
 
 def _check_folder(key: str, path: str) -> None:
@@ -143,8 +143,8 @@ def refuse_credentials(key: str, uri: str) -> None:
 
 
 @contextmanager
-def refusing(
-    key: str, uri: str, options: Mapping[str, Any], passing: tuple[type[Exception], ...] = ()
+def as_input_error(
+    key: str, uri: str, options: Mapping[str, Any], allow: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
     """Turn whatever a storage raises into refused input, with one line.
 
@@ -156,13 +156,13 @@ def refusing(
     try:
         yield
     except Exception as error:  # libraries below fsspec share no class of errors
-        if isinstance(error, (InputError, *passing)) or getattr(error, "errno", None) in _OF_THE_DISK:
+        if isinstance(error, (InputError, *allow)) or getattr(error, "errno", None) in _OF_THE_DISK:
             raise
         what, way_out = _reason(error)
-        raise InputError(f"{key}: {uri}: {what} ({told(error, options)}). {way_out}") from error
+        raise InputError(f"{key}: {uri}: {what} ({redacted(error, options)}). {way_out}") from error
 
 
-def told(error: BaseException, options: Mapping[str, Any]) -> str:
+def redacted(error: BaseException, options: Mapping[str, Any]) -> str:
     """Say what an error says, in short, in one line and without the secrets of the options."""
     known = [one for one in _chain(error) if _code(one)]
     quoted = [text for one in _chain(error) for text in _quoted(one)]
@@ -178,7 +178,7 @@ def told(error: BaseException, options: Mapping[str, Any]) -> str:
     return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "..."
 
 
-def is_of_storage(error: BaseException) -> bool:
+def is_storage_error(error: BaseException) -> bool:
     """Tell whether an error comes from a remote storage."""
     modules = {type(one).__module__ for one in _chain(error)}
     if "fsspec.exceptions" in modules or {module.partition(".")[0] for module in modules} & _LIBRARIES:
@@ -186,7 +186,7 @@ def is_of_storage(error: BaseException) -> bool:
     return any(True for one in _chain(error) for _ in _quoted(one))
 
 
-def within(seconds: float, work: Callable[[], Got]) -> Got:
+def with_timeout(seconds: float, work: Callable[[], Got]) -> Got:
     """Do something that may hang: libraries try again many times, each time for as long as their own limit.
 
     Raises:

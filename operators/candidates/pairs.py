@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import CANDIDATES, numbers
-from operators.segments import row_of, starts_of
+from operators.schemas import CANDIDATES, to_numpy
+from operators.segments import first_index, starts_of
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -50,9 +50,9 @@ class Pairs:
             if signal == "positive_score":
                 values = self.reference[self.row]
             elif signal == "positive_key":
-                values = numbers(self.rows, "doc_key")[self.row]
+                values = to_numpy(self.rows, "doc_key")[self.row]
             else:
-                values = numbers(self.candidates, signal)[self.candidate]
+                values = to_numpy(self.candidates, signal)[self.candidate]
             self._signals[signal] = values
         return self._signals[signal]
 
@@ -69,11 +69,11 @@ def pairs_of(candidates: pa.Table, positives: pa.Table, lowest: bool = False) ->
         positives: those of one query together; each is a row.
         lowest: margins are taken against the lowest positive of the query; else against that of the row.
     """
-    queries, score = numbers(positives, "query_key"), numbers(positives, "score")
+    queries, score = to_numpy(positives, "query_key"), to_numpy(positives, "score")
     if lowest and len(score):
         starts = starts_of(queries)
         score = np.repeat(np.minimum.reduceat(score, starts), np.diff(np.append(starts, len(score))))
-    return Pairs(*_paired(queries, numbers(candidates, "query_key")), candidates, positives, score)
+    return Pairs(*_paired(queries, to_numpy(candidates, "query_key")), candidates, positives, score)
 
 
 def _paired(row_keys: Ints, candidate_keys: Ints) -> tuple[Ints, Ints]:
@@ -86,7 +86,7 @@ def _paired(row_keys: Ints, candidate_keys: Ints) -> tuple[Ints, Ints]:
     starts = starts_of(candidate_keys)
     lengths = np.diff(np.append(starts, len(candidate_keys)))
     # One look-up for each row, none for each candidate. A query without candidates is -1: the last of what follows.
-    run = row_of(candidate_keys[starts], row_keys)
+    run = first_index(candidate_keys[starts], row_keys)
     first, counts = np.append(starts, 0)[run], np.append(lengths, 0)[run]
     row = np.repeat(np.arange(len(row_keys)), counts)
     return row, np.arange(len(row)) + np.repeat(first - (np.cumsum(counts) - counts), counts)

@@ -16,7 +16,7 @@ from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.filter import Filter
 from operators.candidates.pairs import ALWAYS_THERE, Pairs, pairs_of
 from operators.plugins import code_of, made
-from operators.schemas import POSITIVE_DOCUMENT, SELECTED, numbers
+from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
 from operators.segments import count_before, rank_within
 from operators.settings import AtLeastOne, AtLeastZero, Settings
 
@@ -215,7 +215,7 @@ class Select:
             positives: schema POSITIVES, as for a selection.
             k: how many documents that are not judged positive were asked for.
         """
-        query = numbers(positives, "query_key")
+        query = to_numpy(positives, "query_key")
         pairs = self._pairs(candidates, positives)
         # Signals that are computed after the search cannot decide how deep it goes.
         known = [one for one in self.filters if set(one.needs).issubset(ALWAYS_THERE)]

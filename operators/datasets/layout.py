@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import QUERIES, SELECTED, TEXTS, numbers
-from operators.segments import row_of, starts_of
+from operators.schemas import QUERIES, SELECTED, TEXTS, to_numpy
+from operators.segments import first_index, starts_of
 from operators.settings import Settings
 
 Ints = npt.NDArray[np.int64]
@@ -33,24 +33,24 @@ class NegativeRows:
 
     def row_starts(self) -> Ints:
         """Return where each (query, positive) row begins: int64 of shape (rows,)."""
-        query, positive = numbers(self.negatives, "query_key"), numbers(self.negatives, "positive_key")
+        query, positive = to_numpy(self.negatives, "query_key"), to_numpy(self.negatives, "positive_key")
         return np.union1d(starts_of(query), starts_of(positive)).astype(np.int64)
 
     def query(self, at: Ints) -> dict[str, pa.ChunkedArray]:
         """Return the query_id, text and metadata of the queries of these negatives."""
-        rows = known(row_of(numbers(self.queries, "query_key"), numbers(self.negatives, "query_key")[at]))
+        rows = known(first_index(to_numpy(self.queries, "query_key"), to_numpy(self.negatives, "query_key")[at]))
         taken = self.queries.take(pa.array(rows))
         return {"id": taken.column("query_id"), "text": taken.column("text"), "metadata": taken.column("metadata")}
 
     def document(self, column: Literal["positive_key", "doc_key"], at: Ints) -> dict[str, pa.ChunkedArray]:
         """Return the doc_id, text and metadata of the positives or of the negatives themselves."""
-        rows = known(row_of(numbers(self.texts, "doc_key"), numbers(self.negatives, column)[at]))
+        rows = known(first_index(to_numpy(self.texts, "doc_key"), to_numpy(self.negatives, column)[at]))
         taken = self.texts.take(pa.array(rows))
         return {"id": taken.column("doc_id"), "text": taken.column("text"), "metadata": taken.column("metadata")}
 
     def score(self, column: Literal["positive_score", "score"], at: Ints) -> npt.NDArray[np.float32]:
         """Return the scores of the positives or of the negatives."""
-        return np.asarray(numbers(self.negatives, column)[at])
+        return np.asarray(to_numpy(self.negatives, column)[at])
 
 
 class Layout(Settings):

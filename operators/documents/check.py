@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from operators.documents.columns import shows_its_role, taken_by
-from operators.documents.judge import judged_by_labels, with_keys
+from operators.documents.judgements import judged_by_labels, with_keys
 from operators.documents.open import DAMAGE, UNPACKERS, compression_of
 from operators.documents.parse import rows_in, rows_of
 from operators.documents.quoting import LONGEST_ROW, whole_rows

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from operators.documents.sources import COMPRESSIONS, SourceConfig, SourceFile, list_files
 from operators.errors import InputError
 from operators.settings import AtLeastOne, Place, Settings
-from operators.storage import check_storage, info_of, open_uri, refusing
+from operators.storage import as_input_error, check_storage, info_of, open_uri
 
 
 class DataConfig(Settings):
@@ -84,7 +84,7 @@ class DataConfig(Settings):
         names = {"corpus": "corpus.jsonl", "queries": "queries.jsonl", "judgements": f"qrels/{self.split}.tsv"}
         plain = f"{str(self.beir).rstrip('/')}/{names[kind]}"
         check_storage("data.beir", plain, self.storage_options)
-        with refusing("data.beir", plain, self.storage_options):
+        with as_input_error("data.beir", plain, self.storage_options):
             fs, root = open_uri(plain, self.storage_options)
             endings = ("", *(f".{ending}" for ending in COMPRESSIONS))
             path = next((plain + ending for ending in endings if info_of(fs, root + ending) is not None), None)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from operators.errors import InputError, TransientError
 from operators.settings import Place, Settings
-from operators.storage import check_storage, info_of, open_uri, refusing
+from operators.storage import as_input_error, check_storage, info_of, open_uri
 
 Format = Literal["auto", "jsonl", "parquet", "csv", "tsv"]
 Quoting = Literal["auto", "none", "minimal"]
@@ -124,7 +124,7 @@ def list_files(kind: str, source: SourceConfig) -> list[SourceFile]:
 def _files_at(kind: str, source: SourceConfig, path: str) -> list[SourceFile]:
     key = f"data.{kind}.path"
     check_storage(key, path, source.storage_options)
-    with refusing(key, path, source.storage_options):
+    with as_input_error(key, path, source.storage_options):
         fs, root = open_uri(path, source.storage_options)
         # A name may hold the characters of a glob: what is there as it is written is meant.
         info = info_of(fs, root)

@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import CANDIDATES, POSITIVE_DOCUMENT, concat, numbers
-from operators.segments import count_before, rank_within, row_of
-from operators.vectors.order import in_order
+from operators.schemas import CANDIDATES, POSITIVE_DOCUMENT, concat, to_numpy
+from operators.segments import count_before, first_index, rank_within
+from operators.vectors.order import argsort_ranked
 
 Ints = npt.NDArray[np.int64]
 
 
-def deepest(query: Ints, counted: npt.NDArray[np.bool_], k: int) -> npt.NDArray[np.bool_]:
+def within_k(query: Ints, counted: npt.NDArray[np.bool_], k: int) -> npt.NDArray[np.bool_]:
     """Tell which candidates, in order, come before a query has `k` counted ones, the last of them included."""
     return count_before(counted, query) < k
 
@@ -32,11 +32,11 @@ class Merge:
             found: the candidates of each shard (schema CANDIDATES).
         """
         table = concat(found, CANDIDATES)
-        query = row_of(query_keys, numbers(table, "query_key"))
-        order = in_order(query, numbers(table, "score"), numbers(table, "doc_key"))
+        query = first_index(query_keys, to_numpy(table, "query_key"))
+        order = argsort_ranked(query, to_numpy(table, "score"), to_numpy(table, "doc_key"))
         query = query[order]
-        counted = numbers(table, "positive")[order] != POSITIVE_DOCUMENT
-        kept = deepest(query, counted, self.k)
+        counted = to_numpy(table, "positive")[order] != POSITIVE_DOCUMENT
+        kept = within_k(query, counted, self.k)
         table = table.take(pa.array(order[kept]))
         rank = pa.array(rank_within(query[kept]), pa.int32())
         return table.set_column(CANDIDATES.get_field_index("rank"), CANDIDATES.field("rank"), rank)

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import POSITIVE_DOCUMENT, numbers
-from operators.segments import row_of, starts_of
+from operators.schemas import POSITIVE_DOCUMENT, to_numpy
+from operators.segments import first_index, starts_of
 from operators.vectors.order import comes_before
 
 Ints = npt.NDArray[np.int64]
@@ -58,10 +58,10 @@ def cut_lists(found: pa.Table, shard: int, asked: int, rows: int) -> pa.Table:
     last = last[(counted >= asked) & (length < rows)]
     return pa.table(
         {
-            "query_key": numbers(found, "query_key")[last],
+            "query_key": to_numpy(found, "query_key")[last],
             "shard": np.full(len(last), shard, dtype=np.int32),
-            "behind_score": numbers(found, "score")[last],
-            "behind_key": numbers(found, "doc_key")[last],
+            "behind_score": to_numpy(found, "score")[last],
+            "behind_key": to_numpy(found, "doc_key")[last],
             "before_score": np.full(len(last), NO_SCORE),
             "before_key": np.full(len(last), NO_KEY),
         },
@@ -81,9 +81,9 @@ def still_missing(cut: pa.Table, merged: pa.Table, k: int) -> pa.Table:
     last, counted, _ = _lists(merged)
     last = last[counted >= k]
     # Where there is no k-th row this is -1: behind all rows.
-    at = row_of(numbers(merged, "query_key")[last], numbers(cut, "query_key"))
-    score = np.append(numbers(merged, "score")[last], NO_SCORE)[at]
-    key = np.append(numbers(merged, "doc_key")[last], NO_KEY)[at]
+    at = first_index(to_numpy(merged, "query_key")[last], to_numpy(cut, "query_key"))
+    score = np.append(to_numpy(merged, "score")[last], NO_SCORE)[at]
+    key = np.append(to_numpy(merged, "doc_key")[last], NO_KEY)[at]
     lacks = pa.array(comes_before(_place(cut, "behind"), (score, key)))
     ends_at = {"before_score": score, "before_key": key}
     columns = [ends_at.get(name, cut.column(name)) for name in MISSING.names]
@@ -97,8 +97,8 @@ def missing_rows(found: pa.Table, missing: pa.Table) -> pa.Table:
         found: of queries that are all in `missing`.
         missing: of that shard (schema MISSING).
     """
-    missing = missing.take(pa.array(row_of(numbers(missing, "query_key"), numbers(found, "query_key"))))
-    place = numbers(found, "score"), numbers(found, "doc_key")
+    missing = missing.take(pa.array(first_index(to_numpy(missing, "query_key"), to_numpy(found, "query_key"))))
+    place = to_numpy(found, "score"), to_numpy(found, "doc_key")
     return found.filter(
         pa.array(comes_before(_place(missing, "behind"), place) & comes_before(place, _place(missing, "before")))
     )
@@ -106,11 +106,11 @@ def missing_rows(found: pa.Table, missing: pa.Table) -> pa.Table:
 
 def _lists(candidates: pa.Table) -> tuple[Ints, Ints, Ints]:
     """Return of each query's list its last row, how many of its rows count, and how many it has: shape (lists,)."""
-    starts = starts_of(numbers(candidates, "query_key"))
+    starts = starts_of(to_numpy(candidates, "query_key"))
     length = np.diff(np.append(starts, candidates.num_rows))
-    counted = numbers(candidates, "positive") != POSITIVE_DOCUMENT
+    counted = to_numpy(candidates, "positive") != POSITIVE_DOCUMENT
     return starts + length - 1, np.add.reduceat(counted, starts, dtype=np.int64), length
 
 
 def _place(missing: pa.Table, side: str) -> tuple[Floats, Ints]:
-    return numbers(missing, f"{side}_score"), numbers(missing, f"{side}_key")
+    return to_numpy(missing, f"{side}_score"), to_numpy(missing, f"{side}_key")

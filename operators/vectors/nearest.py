@@ -13,10 +13,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from operators.vectors.best import Best, Pairs
-from operators.vectors.multiply import SPARE, Multiply, MultiplyOn, cut_short, slices
+from operators.vectors.blocks import OVERFETCH, Bfloat16Blocks, Float32Blocks, is_truncated, slices
 from operators.vectors.rounding import bounds_of
 from operators.vectors.shard import Shard
+from operators.vectors.top_k import Pairs, TopK
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -29,7 +29,7 @@ DEPTH_STEP = 32
 
 
 @dataclass(frozen=True)
-class Effort:
+class OperatingPoint:
     """How hard the codes of a shard are searched.
 
     Attributes:
@@ -45,11 +45,16 @@ class Effort:
 
 def depth_for(wanted: Count) -> Count:
     """Return how many the codes are asked for where so many are wanted: a little more, in steps."""
-    return -(-(wanted + SPARE) // DEPTH_STEP) * DEPTH_STEP
+    return -(-(wanted + OVERFETCH) // DEPTH_STEP) * DEPTH_STEP
 
 
 def nearest(
-    shard: Shard, queries: Matrix, wanted: Ints, effort: Effort, device: str = "cpu", depth: int | None = None
+    shard: Shard,
+    queries: Matrix,
+    wanted: Ints,
+    point: OperatingPoint,
+    device: str = "cpu",
+    depth: int | None = None,
 ) -> tuple[Ints, Ints]:
     """Return the rows of the `wanted` nearest vectors of each query, exactly so many where there are.
 
@@ -61,7 +66,7 @@ def nearest(
         shard: searched.
         queries: float32 of shape (queries, dimension).
         wanted: how many each query gets, at least 1, shape (queries,).
-        effort: of no account where the shard has no codes.
+        point: of no account where the shard has no codes.
         device: for exact search.
         depth: how deep the codes are asked, at least what `depth_for` returns for the most that is wanted; None is
             just that.
@@ -69,13 +74,13 @@ def nearest(
     Returns:
         The query's number, ascending, and the row, in no order within a query: int64 of shape (n,) each.
     """
-    if shard.codes is None or effort.exact:
+    if shard.codes is None or point.exact:
         return nearest_exact(shard, queries, wanted, device)
-    best = Best(queries, shard, wanted)
+    best = TopK(queries, shard, wanted)
     if len(queries) and len(shard.doc_key):
-        set_nprobe(shard, effort.nprobe)
+        set_nprobe(shard, point.nprobe)
         depth = int(depth_for(int(wanted.max()))) if depth is None else depth
-        _add_proposed(shard, queries, best, depth, effort.refine_factor)
+        _add_proposed(shard, queries, best, depth, point.refine_factor)
     return best.rows()
 
 
@@ -85,7 +90,7 @@ def set_nprobe(shard: Shard, nprobe: int) -> None:
         shard.inverted.nprobe = min(max(nprobe, 1), shard.inverted.nlist)
 
 
-def _add_proposed(shard: Shard, queries: Matrix, best: Best, depth: int, refine_factor: int) -> None:
+def _add_proposed(shard: Shard, queries: Matrix, best: TopK, depth: int, refine_factor: int) -> None:
     """Add the best of what the codes propose; all of it for queries of which more may be among the best."""
     proposed = min(depth * refine_factor, shard.flat.ntotal)
     bounds = bounds_of(queries, bfloat16=False)
@@ -108,7 +113,7 @@ def _add_proposed(shard: Shard, queries: Matrix, best: Best, depth: int, refine_
     scores, rows = search(every, min(depth, proposed))
     short = np.zeros(len(queries), dtype=np.bool_)
     if depth < proposed:
-        short = cut_short(scores, rows, best, most)
+        short = is_truncated(scores, rows, best, most)
     add(every[~short], scores[~short], rows[~short])
     again = np.flatnonzero(short)
     for part in slices(len(again), proposed):
@@ -128,14 +133,14 @@ def nearest_exact(
             multiplies in bfloat16.
         rows_at_once: how many vectors a block has.
     """
-    best = Best(queries, shard, wanted)
+    best = TopK(queries, shard, wanted)
     if not len(queries):
         return best.rows()
-    multiply: Multiply | MultiplyOn
+    multiply: Float32Blocks | Bfloat16Blocks
     if device == "cpu":
-        multiply, size = Multiply(queries, shard, best), ROWS_AT_ONCE["float32"]
+        multiply, size = Float32Blocks(queries, shard, best), ROWS_AT_ONCE["float32"]
     else:
-        multiply = MultiplyOn(device, queries, shard, best)
+        multiply = Bfloat16Blocks(device, queries, shard, best)
         size = ROWS_AT_ONCE["cuda" if "cuda" in device else "bfloat16"]
     for start, end in _blocks(len(shard.doc_key), int(wanted.max()), rows_at_once or size):
         multiply(start, end)

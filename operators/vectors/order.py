@@ -7,7 +7,7 @@ Ints = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
 
 
-def in_order(query: Ints, score: Scores, doc_key: Ints) -> Ints:
+def argsort_ranked(query: Ints, score: Scores, doc_key: Ints) -> Ints:
     """Return the order of candidates by query, then best score first; of equal scores the smaller key first.
 
     Args:
@@ -25,7 +25,7 @@ def in_order(query: Ints, score: Scores, doc_key: Ints) -> Ints:
     return order
 
 
-def in_rough_order(query: Ints, score: Scores) -> Ints:
+def argsort_scores(query: Ints, score: Scores) -> Ints:
     """Return the order of candidates by query, then best score first; those of equal scores in any order."""
     return np.argsort(_together(query, score))
 
@@ -33,7 +33,7 @@ def in_rough_order(query: Ints, score: Scores) -> Ints:
 def comes_before(left: tuple[Scores, Ints], right: tuple[Scores, Ints]) -> npt.NDArray[np.bool_]:
     """Tell of each pair of candidates, given as scores and keys, whether the left one comes first: bool of shape (n,).
 
-    The order is that of `in_order`; none comes before itself.
+    The order is that of `argsort_ranked`; none comes before itself.
     """
     of_left, of_right = _descending(left[0]), _descending(right[0])
     return np.asarray((of_left < of_right) | ((of_left == of_right) & (left[1] < right[1])))

@@ -13,13 +13,13 @@ from operators.schemas import (
     POSITIVE_DOCUMENT,
     POSITIVE_TEXT,
     matrix_of,
-    numbers,
+    to_numpy,
 )
-from operators.segments import pair_in, row_of
+from operators.segments import first_index, pair_in
 from operators.settings import AtLeastOne, Settings
-from operators.vectors.merge import deepest
-from operators.vectors.nearest import Effort, depth_for, nearest
-from operators.vectors.order import in_order
+from operators.vectors.merge import within_k
+from operators.vectors.nearest import OperatingPoint, depth_for, nearest
+from operators.vectors.order import argsort_ranked
 from operators.vectors.precision import in_float32
 from operators.vectors.shard import Shard
 from operators.vectors.similarity import candidate_similarities
@@ -72,7 +72,7 @@ class Search:
 
     Attributes:
         k: how many documents that are not judged positive each query gets.
-        effort: how hard the codes are searched; of no account where there are none.
+        point: how hard the codes are searched; of no account where there are none.
         device: on which every vector is compared, where that is done.
         asked: how many of the `k` each query gets, the best of them.
     """
@@ -81,12 +81,12 @@ class Search:
         self,
         k: int,
         shard: Shard,
-        effort: Effort = Effort(),  # noqa: B008 - frozen
+        point: OperatingPoint = OperatingPoint(),  # noqa: B008 - frozen
         device: str = "cpu",
         asked: int | None = None,
     ) -> None:
         """Search for `k`; give those that are `asked` for, all of them where nothing is said."""
-        self.k, self.shard, self.effort, self.device = k, shard, effort, device
+        self.k, self.shard, self.point, self.device = k, shard, point, device
         self.asked = k if asked is None else asked
 
     def __call__(self, queries: pa.Table, positives: pa.Table) -> pa.Table:
@@ -101,7 +101,7 @@ class Search:
         are asked for, it gets the first rows of just that, up to the last that is asked for.
         """
         vectors = in_float32(matrix_of(queries.column("vector")))
-        owner = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
+        owner = first_index(to_numpy(queries, "key"), to_numpy(positives, "query_key"))
         order = np.argsort(owner, kind="stable")
         positives, owner = positives.take(pa.array(order)), owner[order]
         query, row = self._found(vectors, self._positives_here(len(vectors), positives, owner))
@@ -110,12 +110,12 @@ class Search:
         score, highest, mean = candidate_similarities(
             (self.shard.vectors, row), (vectors, query), (matrix_of(positives.column("vector")), owner)
         )
-        order = in_order(query, score, self.shard.doc_key[row])
-        order = order[deepest(query[order], flags[order] != POSITIVE_DOCUMENT, self.asked)]
+        order = argsort_ranked(query, score, self.shard.doc_key[row])
+        order = order[within_k(query[order], flags[order] != POSITIVE_DOCUMENT, self.asked)]
         query, row = query[order], row[order]
         return pa.table(
             {
-                "query_key": numbers(queries, "key")[query],
+                "query_key": to_numpy(queries, "key")[query],
                 "doc_key": self.shard.doc_key[row],
                 "text_key": self.shard.text_key[row],
                 "score": score[order],
@@ -128,7 +128,7 @@ class Search:
         )
 
     def _positives_here(self, queries: int, positives: pa.Table, owner: Ints) -> Ints:
-        here = self.shard.holds(numbers(positives, "doc_key"))
+        here = self.shard.holds(to_numpy(positives, "doc_key"))
         return np.bincount(owner[here], minlength=queries)
 
     def _found(self, vectors: Matrix, positives: Ints) -> tuple[Ints, Ints]:
@@ -142,7 +142,7 @@ class Search:
         for depth in np.unique(depths):
             asked = np.flatnonzero(depths == depth)
             of_asked = np.ascontiguousarray(vectors[asked])
-            query, row = nearest(self.shard, of_asked, wanted[asked], self.effort, self.device, int(depth))
+            query, row = nearest(self.shard, of_asked, wanted[asked], self.point, self.device, int(depth))
             found.append((asked[query], row))
         query = np.concatenate([query for query, _ in found])
         row = np.concatenate([row for _, row in found])
@@ -150,7 +150,7 @@ class Search:
         return query[order], row[order]
 
     def _flags(self, query: Ints, row: Ints, positives: pa.Table, owner: Ints) -> npt.NDArray[np.uint8]:
-        by_text = pair_in((query, self.shard.text_key[row]), (owner, numbers(positives, "text_key")))
-        by_document = pair_in((query, self.shard.doc_key[row]), (owner, numbers(positives, "doc_key")))
+        by_text = pair_in((query, self.shard.text_key[row]), (owner, to_numpy(positives, "text_key")))
+        by_document = pair_in((query, self.shard.doc_key[row]), (owner, to_numpy(positives, "doc_key")))
         flags = np.where(by_text, POSITIVE_TEXT, NOT_POSITIVE)
         return np.where(by_document, POSITIVE_DOCUMENT, flags).astype(np.uint8)

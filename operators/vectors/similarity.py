@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.schemas import Vectors
-from operators.segments import product_within, starts_of
+from operators.segments import join_sorted, starts_of
 from operators.vectors.precision import in_float32
 
 Ints = npt.NDArray[np.int64]
@@ -49,7 +49,7 @@ def candidate_similarities(
         here = slice(start, start + PAIRS_AT_ONCE)
         found = in_float32(vectors[rows[here]])
         score[here] = np.einsum("ij,ij->i", asked[query[here]], found)
-        candidate, positive = product_within(query[here], positives[1])
+        candidate, positive = join_sorted(query[here], positives[1])
         if len(candidate):
             products = score_pairs(found, candidate, judged, positive)
             starts = starts_of(candidate)

@@ -1,7 +1,7 @@
-"""Tune the search: try a sample of queries at several efforts against exact search, and take the cheapest that does.
+"""Tune the search: compare operating points with exact search on a sample of queries, and take the cheapest that does.
 
-A quarter of the sample tells which efforts find more than every cheaper one, and the rest tests these, from the one
-that finds most downwards, until one does not reach the target with 95 % certainty: the last that did is taken. As the
+A quarter of the sample tells which operating points find more than every cheaper one. The rest tests these, from the
+one that finds most downwards, until one does not reach the target with 95 % certainty: the last that did is taken. As the
 order of the tests does not depend on what is tested with, all of them together err in at most 5 % of samples (fixed
 sequence testing; Angelopoulos et al., "Learn then Test", Annals of Applied Statistics 19(2), 2025, section 4.1). A
 sample that is all queries leaves nothing uncertain: then all of it chooses and measures.
@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import concat, numbers
+from operators.schemas import concat, to_numpy
 from operators.segments import rank_within, starts_of
 from operators.vectors.certainty import is_above, lower_bound
-from operators.vectors.nearest import Effort, depth_for, nearest_exact, set_nprobe
-from operators.vectors.order import in_order
+from operators.vectors.nearest import OperatingPoint, depth_for, nearest_exact, set_nprobe
+from operators.vectors.order import argsort_ranked
 from operators.vectors.search import SearchConfig
 from operators.vectors.shard import Shard
 from operators.vectors.similarity import score_pairs
@@ -28,7 +28,9 @@ from operators.vectors.similarity import score_pairs
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-Tried = tuple[float, Effort, npt.NDArray[np.float64]]  # what an effort costs, and the recall of each query
+Tried = tuple[
+    float, OperatingPoint, npt.NDArray[np.float64]
+]  # what an operating point costs, and the recall of each query
 
 SAMPLE = 512
 WATCHED = 4  # one in so many of the sample chooses what is tested with the others
@@ -39,7 +41,7 @@ REFINE_FACTORS = (1, 2, 4, 8, 16)
 # What a step costs, in nanoseconds on two cores for 384 dimensions; the ratios count. Comparing takes 4.3 in
 # benchmarks/vectors.md; another list of 488 codes takes 1,100 in docs/adr/0005-codes.md, and 1,232 here.
 COMPARE, VISIT_LIST, SCAN_CODE, REFINE = 4.0, 500.0, 1.5, 60.0
-# Exact search as the way out of a missed target may take so many times the work of the best effort.
+# Exact search as the way out of a missed target may take so many times the work of the best operating point.
 EXACT_AT_MOST = 100
 
 TRIALS = pa.schema(
@@ -54,10 +56,10 @@ TRIALS = pa.schema(
 
 @dataclass(frozen=True)
 class Tuned:
-    """The effort that was chosen.
+    """The operating point that was chosen.
 
     Attributes:
-        effort: for every shard.
+        point: for every shard.
         k: how many nearest documents are meant.
         recall: of the `k` nearest documents, measured on those of the sample that did not choose; 1 for exact search.
         below: the recall that is reached with 95 % certainty: the target where it was reached by a choice.
@@ -66,7 +68,7 @@ class Tuned:
         reached: whether `below` is at least the target.
     """
 
-    effort: Effort
+    point: OperatingPoint
     k: int
     recall: float
     below: float
@@ -89,7 +91,7 @@ def refine_factors_to_try(config: SearchConfig) -> list[int]:
     return list(REFINE_FACTORS) if config.refine_factor == "auto" else [config.refine_factor]
 
 
-def trial(shard: Shard, queries: Matrix, config: SearchConfig) -> tuple[pa.Table, list[int]]:
+def probe(shard: Shard, queries: Matrix, config: SearchConfig) -> tuple[pa.Table, list[int]]:
     """Search a shard exactly and by its codes: the places (schema TRIALS), and the codes scanned at each nprobe.
 
     Args:
@@ -157,8 +159,10 @@ def _transformed(codes: Any, queries: Matrix) -> Matrix:  # noqa: ANN401 - faiss
     return queries
 
 
-def tune(config: SearchConfig, trials: Sequence[pa.Table], scanned: Sequence[Sequence[int]], space: "Space") -> Tuned:
-    """Choose the cheapest effort whose recall reaches the target, or the best there is.
+def tune(
+    config: SearchConfig, trials: Sequence[pa.Table], scanned: Sequence[Sequence[int]], space: "ParameterSpace"
+) -> Tuned:
+    """Choose the cheapest operating point whose recall reaches the target, or the best there is.
 
     Args:
         config: the target, and what is set.
@@ -167,8 +171,8 @@ def tune(config: SearchConfig, trials: Sequence[pa.Table], scanned: Sequence[Seq
         space: what was tried, and on how much.
     """
     table = concat(trials, TRIALS)
-    query, place = numbers(table, "query").astype(np.int64), _matrix(table)
-    order = in_order(query, numbers(table, "score"), numbers(table, "doc_key"))
+    query, place = to_numpy(table, "query").astype(np.int64), _matrix(table)
+    order = argsort_ranked(query, to_numpy(table, "score"), to_numpy(table, "doc_key"))
     kept = order[rank_within(query[order]) < config.k]
     query, place = query[kept], place[kept]
     starts = starts_of(query)
@@ -181,13 +185,13 @@ def tune(config: SearchConfig, trials: Sequence[pa.Table], scanned: Sequence[Seq
             hit = (place[:, at] >= 0) & (place[:, at] < refine * space.depth)
             recalls = np.add.reduceat(hit, starts) / counts
             cost = _cost(space, nprobe, float(codes[at]), refine)
-            tried.append((cost, Effort(nprobe, refine), recalls))
-    return choose_effort(config, tried, exact_cost, space)
+            tried.append((cost, OperatingPoint(nprobe, refine), recalls))
+    return choose_operating_point(config, tried, exact_cost, space)
 
 
 @dataclass(frozen=True)
-class Space:
-    """What was tried: which efforts, how deep, and over how much."""
+class ParameterSpace:
+    """What was tried: which operating points, how deep, and over how much."""
 
     nprobes: Sequence[int]
     refine_factors: Sequence[int]
@@ -204,31 +208,34 @@ def _matrix(table: pa.Table) -> npt.NDArray[np.int32]:
     return np.asarray(flat).reshape(table.num_rows, -1)
 
 
-def _cost(space: Space, nprobe: int, codes: float, refine: int) -> float:
+def _cost(space: ParameterSpace, nprobe: int, codes: float, refine: int) -> float:
     dimensions = space.dimension / 384
     lists = space.shards * nprobe * VISIT_LIST
     return lists + codes * SCAN_CODE * dimensions + space.shards * refine * space.depth * REFINE * dimensions
 
 
-def choose_effort(config: SearchConfig, tried: Sequence[Tried], exact_cost: float, space: Space) -> Tuned:
-    """Choose among efforts whose recalls of each query in the sample are known, shape (queries,) each."""
-    efforts, watched = _worth_testing(tried, space)
-    tested = efforts[0]
+def choose_operating_point(
+    config: SearchConfig, tried: Sequence[Tried], exact_cost: float, space: ParameterSpace
+) -> Tuned:
+    """Choose among operating points whose recalls of each query in the sample are known, shape (queries,) each."""
+    points, watched = _worth_testing(tried, space)
+    tested = points[0]
     reached = False
-    for one in efforts:
+    for one in points:
         if not is_above(one[2], watched, space.population, config.recall_target):
             break
         tested, reached = one, True
-    cost, effort, recalls = tested
+    cost, point, recalls = tested
     recall = float(recalls[watched:].mean()) if len(recalls) < space.population else float(recalls.mean())
     below = lower_bound(recalls, watched, space.population)
-    if reached and len(efforts) > 1 and len(recalls) < space.population:
+    if reached and len(points) > 1 and len(recalls) < space.population:
         below = config.recall_target  # what the tests are certain of; a bound of the chosen one alone would say more
     tuned = config.nprobe == "auto" and config.refine_factor == "auto"
-    exact = Tuned(Effort(exact=True), config.k, 1.0, 1.0, space.queries, "", reached=True)
+    exact = Tuned(OperatingPoint(exact=True), config.k, 1.0, 1.0, space.queries, "", reached=True)
     if reached and (cost < exact_cost or not tuned):
-        why = f"the cheapest of {len(tried)} efforts, about {exact_cost / cost:.1f} times less work than exact search"
-        return Tuned(effort, config.k, recall, below, space.queries, why, reached=True)
+        saved = f"about {exact_cost / cost:.1f} times less work than exact search"
+        why = f"the cheapest of {len(tried)} operating points, {saved}"
+        return Tuned(point, config.k, recall, below, space.queries, why, reached=True)
     if reached:
         less = f"comparing every vector is less work than what reaches recall {config.recall_target} by the codes"
         return replace(exact, why=less)
@@ -238,11 +245,11 @@ def choose_effort(config: SearchConfig, tried: Sequence[Tried], exact_cost: floa
         )
     what_would = "`index: exact`, codes that keep more (SQ8), a larger search.nprobe and search.refine_factor (or auto)"
     why = f"the target of {config.recall_target} is not certain; what would reach it: {what_would}, or a lower target"
-    return Tuned(effort, config.k, recall, below, space.queries, why, reached=False)
+    return Tuned(point, config.k, recall, below, space.queries, why, reached=False)
 
 
-def _worth_testing(tried: Sequence[Tried], space: Space) -> tuple[list[Tried], int]:
-    """Return the efforts that find more than every cheaper one, the one that finds most first, and who looked.
+def _worth_testing(tried: Sequence[Tried], space: ParameterSpace) -> tuple[list[Tried], int]:
+    """Return the operating points that find more than every cheaper one, the one that finds most first, and who looked.
 
     The recalls of each are in the random order in which they are tested; the first ones, as many as are returned,
     chose. Of a sample of all queries, all choose.
@@ -251,9 +258,9 @@ def _worth_testing(tried: Sequence[Tried], space: Space) -> tuple[list[Tried], i
     watched = space.queries // WATCHED if space.queries < space.population else space.queries
     kept: list[Tried] = []
     most = -1.0
-    for cost, effort, recalls in sorted(tried, key=lambda one: one[0]):
+    for cost, point, recalls in sorted(tried, key=lambda one: one[0]):
         recall = float(recalls[order[: max(watched, 1)]].mean())
         if recall > most:
-            kept.append((cost, effort, recalls[order]))
+            kept.append((cost, point, recalls[order]))
             most = recall
     return kept[::-1], watched

@@ -12,7 +12,7 @@ from pipelines.runtime.stage import Section, Stage
 from pipelines.runtime.stage_range import REPORT
 
 COUNTS = ("rows_in", "rows_out", "seconds")
-MORE = ("rows_found", "bare_seconds", "rows")
+MORE = ("rows_reused", "compute_seconds", "rows")
 
 
 def write_report(pipeline: Pipeline, outcome: Outcome, configuration: Mapping[str, Any]) -> str:
@@ -45,9 +45,9 @@ def write_report(pipeline: Pipeline, outcome: Outcome, configuration: Mapping[st
 def stage_facts(outcome: Outcome) -> dict[str, dict[str, Any]]:
     """Return what the stages of a run did: name -> {rows_in, rows_out, seconds, reused}.
 
-    `rows_found` of a stage are those that had been done before, for a smaller input or by a run that was killed;
-    `bare_seconds` is the time inside of models and libraries. A group of stages (`prepare/corpus`, `prepare/queries`)
-    is one entry that has these as `sides`; the rest is their sum; `reused` where all are.
+    `rows_reused` of a stage are those that had been done before, for a smaller input or by a run that was killed;
+    `compute_seconds` is the time inside of models and libraries. A group of stages, whose names agree up to a slash, is
+    one entry that has these as `sides`; the rest is their sum; `reused` where all are.
     """
     stages: dict[str, dict[str, Any]] = {}
     for name, completed in outcome.completed.items():
@@ -58,7 +58,7 @@ def stage_facts(outcome: Outcome) -> dict[str, dict[str, Any]]:
             stages[stage] = one
             continue
         both = stages.setdefault(stage, {**dict.fromkeys(COUNTS, 0), "reused": True, "sides": {}})
-        summed = [key for key in (*COUNTS, "bare_seconds") if key in one]
+        summed = [key for key in (*COUNTS, "compute_seconds") if key in one]
         both.update({key: round(both.get(key, 0) + one[key], 3) for key in summed})
         both["reused"] = both["reused"] and one["reused"]
         both["sides"][side] = one

@@ -108,7 +108,7 @@ class Execution:
             try:
                 self.engine.map(f"{self.stage}/{step.name}", make, units, needed)
             except Exception as error:
-                failure = step.take_failure()
+                failure = step.pop_failure()
                 if failure is not None:
                     raise failure from error
                 raise
@@ -164,7 +164,7 @@ def timed(work: Callable[..., Timed], *args: Any) -> tuple[Timed, float]:  # noq
     return given, round(time.perf_counter() - began, 4)
 
 
-def added(stats: Sequence[Stats], key: str) -> dict[str, int]:
+def sum_counts(stats: Sequence[Stats], key: str) -> dict[str, int]:
     """Add up the counts, by reason, that every unit gives under a key."""
     total: dict[str, int] = {}
     for one in stats:

@@ -12,7 +12,7 @@ from pipelines.runtime.engines import Engine
 from pipelines.runtime.execution import Execution, StageOutput
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.stage import Stage, group_of
-from pipelines.runtime.status import rows_found
+from pipelines.runtime.status import rows_reused
 from pipelines.runtime.storage.records import files_in
 from pipelines.runtime.storage.run_directory import PLAN, RunDirectory, StageFolder, fingerprint
 
@@ -78,12 +78,12 @@ class Pipeline:
         for stage in self.stages:
             mark = fingerprint(stage.name, stage.settings(), [fingerprints[name] for name in stage.inputs])
             fingerprints[stage.name] = mark
-            unit_settings = stage.unit_settings()
-            if unit_settings is None:
+            content_settings = stage.content_settings()
+            if content_settings is None:
                 folder = self.run_directory.stage(stage.name, mark)
             else:
-                units = fingerprint(stage.name, unit_settings, [])
-                folder = self.run_directory.growing_stage(stage.name, units, mark)
+                units = fingerprint(stage.name, content_settings, [])
+                folder = self.run_directory.content_addressed_stage(stage.name, units, mark)
             manifest = folder.manifest()
             if manifest is not None and manifest["fingerprint"] != mark:  # of another folder, copied here
                 manifest = None
@@ -115,7 +115,7 @@ class Pipeline:
         reused: dict[str, bool] = {}
         everything = self.plan()
         stages = [(one.stage.name, one.folder) for one in everything]
-        first = recorded and self.run_directory.write_plan(engine.name, stages)
+        first = recorded and self.run_directory.write_stage_list(engine.name, stages)
         for planned in _up_to(until, everything):
             stage, manifest = planned.stage, planned.manifest
             reused[stage.name] = manifest is not None and stage.name not in self._ran
@@ -128,7 +128,7 @@ class Pipeline:
                 completed[stage.name] = StageOutput(planned.folder, manifest)
                 self._check(stage.name, completed)
             except InputError:
-                growing = stage.unit_settings() is not None  # its units are right, whatever they are part of
+                growing = stage.content_settings() is not None  # its units are right, whatever they are part of
                 new = stage.name in self._begun and stage.name not in completed and not growing
                 self._clear([*([planned.folder] if new else []), *self._not_kept(completed)])
                 if first:
@@ -235,7 +235,7 @@ def line_of(name: str, manifest: Mapping[str, Any], reused: bool) -> str:
     took = "reused" if reused else f"{manifest['seconds']:.1f} s"
     if "says" in manifest:
         return f"{name}: {manifest['says']}, {took}"
-    dropped, found = sum(manifest["dropped"].values()), 0 if reused else rows_found(manifest)
+    dropped, found = sum(manifest["dropped"].values()), 0 if reused else rows_reused(manifest)
     counts = [f"{manifest['rows_in']:,} in", f"{manifest['rows_out']:,} out"]
     counts += [f"{count:,} {what}" for count, what in ((found, "found"), (dropped, "dropped")) if count]
     return f"{name}: {', '.join([*counts, took])}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from operators.storage import is_of_storage
+from operators.storage import is_storage_error
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_BARS = 1.0
@@ -106,7 +106,7 @@ def _watch(look: Look, show: Show, ended: threading.Event, seconds: float) -> No
         try:
             done, rows = look()
         except Exception as error:  # libraries of storages share no class of errors
-            if not is_of_storage(error):
+            if not is_storage_error(error):
                 raise
             continue  # who works there will say so, or it answers the next time
         finally:

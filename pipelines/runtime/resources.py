@@ -15,7 +15,7 @@ import psutil
 from operators.errors import InputError
 from operators.vectors.encoder import Device
 from pipelines.runtime.config import COUNTED_BY_RAY, EngineConfig
-from pipelines.runtime.engines import Pool, room
+from pipelines.runtime.engines import Pool, workers_that_fit
 from pipelines.runtime.engines.ray_cluster import RayCluster
 from pipelines.runtime.progress import Progress
 
@@ -34,8 +34,8 @@ class Machines:
     """
 
     nodes: Sequence[Mapping[str, float]]
-    joined: bool = False
-    grows: bool = False
+    is_cluster: bool = False
+    autoscales: bool = False
 
     def needed(self, key: str, resources: Mapping[str, float]) -> Mapping[str, float]:
         """Return the custom resources to ask for, after a look who offers them: none on this machine alone.
@@ -43,12 +43,12 @@ class Machines:
         Raises:
             InputError: no node offers them, and none will.
         """
-        if not self.joined or not resources:
+        if not self.is_cluster or not resources:
             return {}
-        if any(room(node, resources) for node in self.nodes):
+        if any(workers_that_fit(node, resources) for node in self.nodes):
             return resources
         place = f"engine.{key}: no node of the cluster offers {_listed(resources)}"
-        if self.grows:
+        if self.autoscales:
             Progress().say(f"{place} yet. The work that needs it waits for one.")
             return resources
         there = [f"{{{_listed(_custom(node))}}}" for node in self.nodes]
@@ -61,7 +61,7 @@ class Machines:
 def inspect_machines(cluster: RayCluster | None) -> Machines:
     """Look at what the work can run on: a cluster where one is named, else this machine."""
     if cluster is not None and not cluster.is_local:
-        return Machines(cluster.nodes(), joined=True, grows=cluster.grows())
+        return Machines(cluster.nodes(), is_cluster=True, autoscales=cluster.autoscales())
     return Machines([{"CPU": os.cpu_count() or 1, "GPU": _gpus_here()}])
 
 
@@ -72,16 +72,16 @@ def encoder_pool(config: EngineConfig, machines: Machines) -> tuple[Pool, Device
         InputError: no node offers what they need.
     """
     resources = machines.needed("encoder_resources", config.encoder_resources)
-    nodes = [node for node in machines.nodes if room(node, resources)]
+    nodes = [node for node in machines.nodes if workers_that_fit(node, resources)]
     found = int(sum(node.get("GPU", 0) for node in nodes))
     gpus = min(found, 1) if config.encoder_gpus == "auto" else config.encoder_gpus
     if gpus:
         _check_gpus("encoder_gpus", gpus, config, machines)
-        workers = max(int(sum(room(node, {"GPU": gpus, **resources}) for node in nodes)), 1)
+        workers = max(int(sum(workers_that_fit(node, {"GPU": gpus, **resources}) for node in nodes)), 1)
         workers = workers if config.encoder_workers == "auto" else config.encoder_workers
         return Pool(workers=workers, gpus=gpus, stateful=True, resources=resources), "cuda"
     cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1] or [1]
-    workers = int(min(encoders_on(cores), max(sum(room(node, resources) for node in nodes), 1)))
+    workers = int(min(encoders_on(cores), max(sum(workers_that_fit(node, resources) for node in nodes), 1)))
     workers = workers if config.encoder_workers == "auto" else config.encoder_workers
     return Pool(workers=workers, cpus=cores_for_each(workers, cores), stateful=True, resources=resources), "cpu"
 
@@ -118,11 +118,11 @@ def _check_gpus(key: str, gpus: float, config: EngineConfig, machines: Machines)
     Raises:
         InputError: there are none.
     """
-    unknown = machines.grows or (config.name == "beam" and config.beam_options)
-    if unknown or any(room(node, {"GPU": gpus}) for node in machines.nodes):
+    unknown = machines.autoscales or (config.name == "beam" and config.beam_options)
+    if unknown or any(workers_that_fit(node, {"GPU": gpus}) for node in machines.nodes):
         return
     most = max((node.get("GPU", 0) for node in machines.nodes), default=0)
-    where = "no node of the cluster" if machines.joined else "this machine does not"
+    where = "no node of the cluster" if machines.is_cluster else "this machine does not"
     raise InputError(
         f"engine.{key}: {gpus:g} for each worker, and {where} {'has' if machines.joined else 'have'} as many: the most "
         f"is {most:g}. Set it to 0 to work on CPUs."
@@ -134,7 +134,7 @@ def share_of_cores(units: int) -> int:
     return max((os.cpu_count() or 1) // max(units, 1), 1)
 
 
-def give_back_memory() -> None:
+def return_memory() -> None:
     """Return what was freed to the system: glibc keeps the holes that pieces of many sizes leave, 100 MB and more."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from operators.errors import InputError
-from operators.storage import check_storage, is_of_storage, told
+from operators.storage import check_storage, is_storage_error, redacted
 from pipelines.runtime.config import RunConfig
 from pipelines.runtime.engines import Engine
 from pipelines.runtime.engines.checked import CheckedEngine
@@ -17,7 +17,7 @@ from pipelines.runtime.errors import StorageError
 from pipelines.runtime.pipeline import Pipeline
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.storage.folder import Folder, absolute
-from pipelines.runtime.storage.lease import Lease, holding
+from pipelines.runtime.storage.lease import Lease, hold_lease
 from pipelines.runtime.storage.records import DamagedError
 from pipelines.runtime.storage.run_directory import RunDirectory
 
@@ -140,15 +140,15 @@ def _start(config: RunConfig, cluster: RayCluster | None) -> Engine:
 def _at_work(config: RunConfig, run: RunDirectory) -> Iterator[Lease]:
     """Hold the run directory, and say it in one line when a storage fails."""
     try:
-        with holding(run, config.engine.name) as lease:
+        with hold_lease(run, config.engine.name) as lease:
             yield lease
     except InputError:
         raise
     except Exception as error:
-        if not is_of_storage(error):
+        if not is_storage_error(error):
             raise
         options = {"run": run.storage_options, **config.sources_options()}
         raise StorageError(
-            f"{run.uri}: a storage failed in the middle of the run ({told(error, options)}). What was done is kept: "
-            f"the same command goes on from there."
+            f"{run.uri}: a storage failed in the middle of the run ({redacted(error, options)}). What was done "
+            f"is kept: the same command goes on from there."
         ) from error

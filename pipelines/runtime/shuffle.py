@@ -20,8 +20,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from operators.schemas import concat, numbers
-from operators.segments import groups_of
+from operators.schemas import concat, to_numpy
+from operators.segments import group_indices
 from pipelines.runtime.engines import Pool, Stats, Unit
 from pipelines.runtime.steps import Commits, Step
 from pipelines.runtime.storage.records import DamagedError, Record
@@ -216,8 +216,8 @@ class RouteUnits:
         It is named by its content and by what it is of: two workers that route the same batch may cut it differently.
         """
         table = concat(rows, self.schema)
-        group = self.groups.of(numbers(table, BUCKET))
-        ranges = {number: _sealed(table.take(pa.array(places))) for number, places in groups_of(group)}
+        group = self.groups.of(to_numpy(table, BUCKET))
+        ranges = {number: _sealed(table.take(pa.array(places))) for number, places in group_indices(group)}
         starts = np.cumsum([0, *(len(ranges.get(number, b"")) for number in range(self.groups.count))])
         content = b"".join(ranges[number] for number in sorted(ranges))
         name = xxhash.xxh3_128_hexdigest("\n".join(of).encode() + b"\0" + content)
@@ -296,10 +296,10 @@ def _with_bucket(schema: pa.Schema) -> pa.Schema:
 
 
 def _by_bucket(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    bucket = numbers(table, BUCKET)
+    bucket = to_numpy(table, BUCKET)
     order = np.argsort(bucket, kind="stable")
     table, bucket = table.take(pa.array(order)), bucket[order]
-    for number, places in groups_of(bucket):
+    for number, places in group_indices(bucket):
         yield number, table.slice(int(places[0]), len(places))
 
 

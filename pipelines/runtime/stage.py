@@ -86,11 +86,11 @@ class Stage(ABC):
 
         The summary has `parts` (kind -> [{path, bytes, xxh3, rows}]: every file that the stage leaves), `rows_in`,
         `rows_out`, `dropped` (reason -> rows), and whatever else the stage reads again from its output. It may have
-        `bare_seconds` (inside of models and libraries), `says` (for the line that is printed), `temporary` and
+        `compute_seconds` (inside of models and libraries), `says` (for the line that is printed), `temporary` and
         `replaced`: folders to clear, and files to remove, when the stage is committed.
         """
 
-    def unit_settings(self) -> Mapping[str, Any] | None:
+    def content_settings(self) -> Mapping[str, Any] | None:
         """Return the settings that decide what a unit writes, where its name tells its whole input; else None.
 
         Such units serve every input that they are part of: a corpus that grew redoes nothing.

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from operators.errors import InputError
-from operators.storage import refusing
+from operators.storage import as_input_error
 from pipelines.runtime.storage.lease import holder
 from pipelines.runtime.storage.records import UNITS
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
@@ -52,8 +52,8 @@ def status(run: RunDirectory) -> dict[str, Any]:
     Raises:
         InputError: nothing has run there, or the storage cannot be read.
     """
-    with refusing("run", run.uri, run.storage_options):
-        plan = run.read_plan()
+    with as_input_error("run", run.uri, run.storage_options):
+        plan = run.read_stage_list()
         if plan is None:
             raise InputError(
                 f"{run.uri}: no run has begun here, or its `_plan.json` cannot be read. Check the path; "
@@ -90,17 +90,17 @@ def _stage(run: RunDirectory, stage: Mapping[str, Any]) -> dict[str, Any]:
 
 def rows_per_second(manifest: Mapping[str, Any]) -> float | None:
     """Return the rate of what a complete stage did in the seconds it took; None where that is not known, or nothing."""
-    found = rows_found(manifest)
+    found = rows_reused(manifest)
     if manifest.get("resumed", False) and found is None:
         return None
     rows = manifest["rows_out"] - (found or 0)
     return round(rows / manifest["seconds"], 1) if rows > 0 and manifest["seconds"] > 0 else None
 
 
-def rows_found(manifest: Mapping[str, Any]) -> int | None:
+def rows_reused(manifest: Mapping[str, Any]) -> int | None:
     """Return how many rows a stage found done, by a run on other data or a killed one; None where it does not tell."""
     sides = [side for side in manifest.get("rows", {}).values() if isinstance(side, Mapping)]
-    found = [one["rows_found"] for one in (manifest, *sides) if "rows_found" in one]
+    found = [one["rows_reused"] for one in (manifest, *sides) if "rows_reused" in one]
     return sum(found) if found else None
 
 

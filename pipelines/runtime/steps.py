@@ -64,7 +64,7 @@ class Step:
     def _leave(self, unit: str, reason: Mapping[str, Any]) -> None:
         self.folder.write_sealed(f"{UNITS}/{self.name}/{unit}.{self.attempt}{FAILED}", reason)
 
-    def take_failure(self) -> Exception | None:
+    def pop_failure(self) -> Exception | None:
         """Return the failure that a worker of this attempt left, if any, and remove what all attempts left."""
         names = [name for name in self.folder.files(f"{UNITS}/{self.name}") if name.endswith(FAILED)]
         paths = [f"{UNITS}/{self.name}/{name}" for name in sorted(names)]

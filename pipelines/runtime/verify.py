@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.progress import track
 
 from operators.errors import InputError
-from operators.storage import refusing
+from operators.storage import as_input_error
 from pipelines.runtime.publication import DATASET, RECORD
 from pipelines.runtime.storage.records import UNITS, Record, difference, files_in, is_unsealed, record_of
 from pipelines.runtime.storage.run_directory import PLAN, STAGE_FOLDER, RunDirectory
@@ -44,7 +44,7 @@ def verify(run: RunDirectory) -> dict[str, Any]:
     Raises:
         InputError: no run has written there, or the storage cannot be read.
     """
-    with refusing("run", run.uri, run.storage_options):
+    with as_input_error("run", run.uri, run.storage_options):
         sizes = run.sizes()
         records, older = _records(run, [path for path in sizes if _is_record(path)])
         if not records:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from operators.errors import InputError
-from operators.schemas import numbers
+from operators.schemas import to_numpy
 from pipelines.runtime.execution import StageOutput
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.session import Session, session
@@ -62,17 +62,17 @@ def measure(searched: StageOutput, prepared: StageOutput, k: int) -> dict[str, f
     found = _together(searched, "candidates", ["query_key", "doc_key", "score", "rank"])
     qrels = pd.DataFrame(
         {
-            "query_id": numbers(judged, "query_key").astype(str),
-            "doc_id": numbers(judged, "doc_key").astype(str),
-            "relevance": np.ceil(numbers(judged, "judged")).astype(int),
+            "query_id": to_numpy(judged, "query_key").astype(str),
+            "doc_id": to_numpy(judged, "doc_key").astype(str),
+            "relevance": np.ceil(to_numpy(judged, "judged")).astype(int),
         }
     )
     run = pd.DataFrame(
         {
-            "query_id": numbers(found, "query_key").astype(str),
-            "doc_id": numbers(found, "doc_key").astype(str),
+            "query_id": to_numpy(found, "query_key").astype(str),
+            "doc_id": to_numpy(found, "doc_key").astype(str),
             # By rank: trec_eval would break ties between equal scores by its own rule.
-            "score": -numbers(found, "rank").astype(np.float64),
+            "score": -to_numpy(found, "rank").astype(np.float64),
         }
     )
     measures = {**MEASURES, **{f"recall@{depth}": ir_measures.R @ depth for depth in sorted({10, k})}}

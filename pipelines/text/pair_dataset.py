@@ -16,8 +16,8 @@ import xxhash
 
 from operators.errors import InputError
 from operators.keys import digest_of, keys_of
-from operators.schemas import numbers
-from operators.segments import row_of
+from operators.schemas import to_numpy
+from operators.segments import first_index
 from pipelines.results import Mined
 
 if TYPE_CHECKING:
@@ -209,17 +209,17 @@ class Rows:
         pairs = dataset.anchor * len(dataset.documents) + dataset.document
 
         def pair_of(table: pa.Table, positive: str) -> Ints:
-            anchor = row_of(keys[0], numbers(table, "query_key"))
-            return row_of(pairs, anchor * len(dataset.documents) + row_of(keys[1], numbers(table, positive)))
+            anchor = first_index(keys[0], to_numpy(table, "query_key"))
+            return first_index(pairs, anchor * len(dataset.documents) + first_index(keys[1], to_numpy(table, positive)))
 
         positives = mined.output("search/all", "positives", ["query_key", "doc_key", "score"])
         positive_score = np.empty(len(pairs), dtype=np.float64)
-        positive_score[pair_of(positives, "doc_key")] = numbers(positives, "score")
+        positive_score[pair_of(positives, "doc_key")] = to_numpy(positives, "score")
         negatives = mined.output("select", "negatives")
         pair = pair_of(negatives, "positive_key")
         order = np.argsort(pair, kind="stable")
-        document = row_of(keys[1], numbers(negatives, "doc_key"))
-        score = numbers(negatives, "score").astype(np.float64)
+        document = first_index(keys[1], to_numpy(negatives, "doc_key"))
+        score = to_numpy(negatives, "score").astype(np.float64)
         counts = np.bincount(pair, minlength=len(pairs)).astype(np.int64)
         return cls(pair[order], document[order], score[order], positive_score, counts)
 

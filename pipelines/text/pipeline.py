@@ -21,9 +21,9 @@ from pipelines.text.stages.index import BuildIndex
 from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
-from pipelines.text.stages.search.all import SearchAll
-from pipelines.text.stages.search.shards import Searchers
-from pipelines.text.stages.search.short import SearchShort
+from pipelines.text.stages.search.all import SearchShards
+from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.search.signals import ComputeSignal
 from pipelines.text.stages.select import SelectNegatives
 
@@ -81,11 +81,11 @@ def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
     engine = config.engine
     remote = not Folder(absolute(config.run), config.storage_options).is_local
     pool, device = search_pool(engine, machines, remote)
-    searchers = Searchers(pool, device, _cache(config))
+    searchers = SearchPool(pool, device, _cache(config))
     return [
         BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources),
-        SearchAll(config.search, searchers),
-        SearchShort(config.search, config.select, searchers),
+        SearchShards(config.search, searchers),
+        SearchDeeper(config.search, config.select, searchers),
     ]
 
 

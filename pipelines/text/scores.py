@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from operators.schemas import numbers
+from operators.schemas import to_numpy
 from pipelines.runtime.execution import StageOutput
 
 SCORES_AT_MOST = 1_000_000
@@ -43,5 +43,5 @@ def _sampled(stage: StageOutput, kind: str) -> Scores:
     parts = stage.parts(kind)
     count = sum(part["rows"] for part in parts)
     step = math.ceil(count / SCORES_AT_MOST) or 1
-    taken = [numbers(stage.folder.read_table(part, ["score"]), "score")[::step] for part in parts]
+    taken = [to_numpy(stage.folder.read_table(part, ["score"]), "score")[::step] for part in parts]
     return Scores(count, np.concatenate(taken).astype(np.float32))

@@ -59,7 +59,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def groups_of(layout: str, rows: Sequence[Record]) -> list[Group]:
+def group_indices(layout: str, rows: Sequence[Record]) -> list[Group]:
     """Lay any format but labeled-pair out as groups."""
     return list(_GROUPS[layout](rows))
 
@@ -80,8 +80,8 @@ def _triplets(rows: Sequence[Record]) -> Iterator[Group]:
 
 def _n_tuples(rows: Sequence[Record]) -> Iterator[Group]:
     for row in rows:
-        numbers = [name.removeprefix("negative_") for name in row if name.startswith("negative_")]
-        negatives = [_written(row, "negative", f"_{n}") for n in numbers if n.isdigit()]
+        to_numpy = [name.removeprefix("negative_") for name in row if name.startswith("negative_")]
+        negatives = [_written(row, "negative", f"_{n}") for n in to_numpy if n.isdigit()]
         yield Group(_written(row, "query", ""), _written(row, "positive", ""), tuple(negatives))
 
 
@@ -158,7 +158,7 @@ def compare(run: Path, result: Mapping[str, Any], mined: Mined, formats: Sequenc
         wanted = [row for row in mined.rows if row.eligible]
         if layout == "n-tuple":
             wanted = [row for row in wanted if len(row.chosen) == mined.settings.num_negatives]
-        faults += [f"{layout}: {fault}" for fault in _groups(groups_of(layout, rows), wanted, mined)]
+        faults += [f"{layout}: {fault}" for fault in _groups(group_indices(layout, rows), wanted, mined)]
     return faults[:5]
 
 
@@ -261,7 +261,7 @@ def promises(run: Path, result: Mapping[str, Any], formats: Sequence[str]) -> li
         if layout == "labeled-pair":
             continue
         positives: dict[str, list[Written]] = {}
-        groups = groups_of(layout, rows)
+        groups = group_indices(layout, rows)
         for group in groups:
             positives.setdefault(group.query.name, []).append(group.positive)
         for group in groups:

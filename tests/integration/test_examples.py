@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from operators.schemas import numbers
+from operators.schemas import to_numpy
 from pipelines.run import mine
 from tests.integration.conftest import Collection, configuration
 
@@ -37,7 +37,7 @@ def test_together_they_mine(collection: Collection, static_model: Path, tmp_path
     mined = mine(config, progress=False)
     negatives = mined.output("select", "negatives")
     assert mined.dropped["long_tail"] > 0
-    assert (numbers(negatives, "score") >= numbers(negatives, "positive_score") * np.float32(0.3)).all()
+    assert (to_numpy(negatives, "score") >= to_numpy(negatives, "positive_score") * np.float32(0.3)).all()
     ids = mined.dataset("tests.examples.ids:Ids")
     assert ids.column_names == ["query_id", "positive_id", "negative_id"]
     assert len(ids) == len(mined.dataset("triplet")) == negatives.num_rows

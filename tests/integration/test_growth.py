@@ -41,7 +41,7 @@ def test_growth_by_small_pieces_gives_the_rows_of_the_whole_in_few_shards(factor
         run(vector_config(tmp_path / "run", in_pieces(data, tmp_path / "grown", documents), **options), until="index")
     grown = in_pieces(data, tmp_path / "grown", last)
     result = run(vector_config(tmp_path / "run", grown, **options))["stages"]["index"]
-    assert 0 < result["rows_found"] < result["rows_out"]
+    assert 0 < result["rows_reused"] < result["rows_out"]
     (latest,) = shards_of_runs(tmp_path / "run", result["rows_out"])
     assert len(latest) <= 4  # two that are full, and what 24 more documents are in; 9 if none were joined
 

@@ -20,7 +20,7 @@ from pipelines.runtime.engines import Pool, Unit
 from pipelines.runtime.engines.checked import CheckedEngine
 from pipelines.runtime.engines.local import LocalEngine
 from pipelines.runtime.errors import BusyError, LostLeaseError
-from pipelines.runtime.storage.lease import BEATS_TO_LIVE, LEASES, Lease, holding
+from pipelines.runtime.storage.lease import BEATS_TO_LIVE, LEASES, Lease, hold_lease
 from pipelines.runtime.storage.run_directory import RunDirectory
 from tests.integration.conftest import Collection, configuration, dataset, stored_dataset
 
@@ -163,7 +163,7 @@ def test_a_lease_without_signs_of_life_is_watched_and_then_taken_over(
 def test_a_process_id_that_was_given_again_is_no_sign_of_life(place: RunDirectory) -> None:
     lease_of(place, process_started=time.time() - 10_000)
     began = time.monotonic()
-    with holding(place, "local"):
+    with hold_lease(place, "local"):
         assert time.monotonic() - began < 5
 
 
@@ -249,7 +249,7 @@ def test_a_lease_that_was_removed_is_lost(place: RunDirectory) -> None:
 
 def test_a_run_that_fails_leaves_no_lease(place: RunDirectory) -> None:
     def fail() -> None:
-        with holding(place, "local"):
+        with hold_lease(place, "local"):
             raise InputError("refused")
 
     with pytest.raises(InputError, match="refused"):
@@ -261,7 +261,7 @@ def test_a_run_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> No
     (tmp_path / "file").write_bytes(b"")
 
     def take() -> None:
-        with holding(RunDirectory(str(tmp_path / "file" / "run")), "local"):
+        with hold_lease(RunDirectory(str(tmp_path / "file" / "run")), "local"):
             pass
 
     with pytest.raises(InputError, match=r"/file: a file is where hardneg writes .*file/run/_lease"):

@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 from pipelines.run import run
 from pipelines.text.evaluation import evaluate
 from pipelines.text.stages import prepare_corpus
-from pipelines.text.stages.search import effort as effort_module
+from pipelines.text.stages.search import operating_point as operating_point_module
 from pipelines.text.stages.search import short as short_module
 from pipelines.text.stages.search.candidates import replaced
 from tests.conftest import save_static_model
@@ -370,9 +370,9 @@ def test_a_corpus_that_grew_encodes_and_indexes_only_what_is_new(
     large = grown(tmp_path / "large", collection, 500)
     result = run(configuration(tmp_path / "run", large, static_model, **options))
     encoded = result["stages"]["encode"]["rows"]
-    assert encoded["queries"] == {"rows_in": 90, "rows_out": 90, "rows_found": 90}
-    assert encoded["corpus"] == {"rows_in": 500, "rows_out": 500, "rows_found": 320}
-    assert result["stages"]["index"]["rows_found"] == 256  # the third shard was not full, and is now
+    assert encoded["queries"] == {"rows_in": 90, "rows_out": 90, "rows_reused": 90}
+    assert encoded["corpus"] == {"rows_in": 500, "rows_out": 500, "rows_reused": 320}
+    assert result["stages"]["index"]["rows_reused"] == 256  # the third shard was not full, and is now
     assert not [path for path, done_at in before.items() if path.stat().st_mtime_ns != done_at]
     assert len(list((tmp_path / "run").glob("index/*/trained/*"))) == (index != "exact")
 
@@ -406,29 +406,36 @@ def test_queries_that_a_margin_leaves_short_are_searched_deeper_and_alone(
 
 
 @pytest.mark.parametrize("sample", [3, 512])
-@pytest.mark.parametrize("effort", [{}, {"nprobe": 2, "refine_factor": 2}])
+@pytest.mark.parametrize("point", [{}, {"nprobe": 2, "refine_factor": 2}])
 def test_every_deeper_round_has_a_recall_of_its_own(
-    with_vectors: dict[str, Any], effort: dict[str, int], sample: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    with_vectors: dict[str, Any],
+    point: dict[str, int],
+    sample: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Codes that lose much and a margin that drops much; what is few enough to be searched exactly is."""
-    for module in (effort_module, short_module):
+    for module in (operating_point_module, short_module):
         monkeypatch.setattr(module, "SAMPLE", sample)
     index = {"factory": "IVF16,PQ16x4fs", "shard_rows": 200}
-    search, select = {"k": 8, "max_k": 64, **effort}, {"relative_margin": 0.0, "range_max": 8, "num_negatives": 2}
+    search, select = (
+        {"k": 8, "max_k": 64, **point},
+        {"relative_margin": 0.0, "range_max": 8, "num_negatives": 2},
+    )
     run(configuration(tmp_path, None, None, data=with_vectors, index=index, search=search, select=select))
     report = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
     rounds = report["search"]["deeper"]
     assert [one["k"] for one in rounds] == [32, 64][: len(rounds)]
     assert rounds
     for one in rounds:
-        tuned = bool(effort) or one["queries"] > sample
+        tuned = bool(point) or one["queries"] > sample
         assert (one["recall"] is not None) == tuned
         if tuned:
             assert one["recall"]["k"] == one["k"]
             assert one["recall"]["queries"] == min(one["queries"], sample)
             missed = any(f"recall@{one['k']} " in warning for warning in report["warnings"])
             assert one["recall"]["reached"] != missed
-        assert one["effort"]["exact"] != bool(effort)
+        assert one["operating_point"]["exact"] != bool(point)
 
 
 def test_the_recall_of_codes_is_measured_and_reported(

@@ -80,7 +80,7 @@ class Mining:
 def found(stages: dict[str, Any]) -> tuple[int, int, int]:
     """How many rows were there already: documents and queries of encode, and documents of the index."""
     encoded = stages["encode"]["rows"]
-    return encoded["corpus"]["rows_found"], encoded["queries"]["rows_found"], stages["index"]["rows_found"]
+    return encoded["corpus"]["rows_reused"], encoded["queries"]["rows_reused"], stages["index"]["rows_reused"]
 
 
 @pytest.mark.parametrize("index", ["exact", "IVF8,PQ32x4fs"])

@@ -13,7 +13,7 @@ from operators.candidates.draw import Draw, Priority
 from operators.candidates.filter import Filter, Mask
 from operators.candidates.pairs import Pairs
 from operators.candidates.signal import Signal
-from operators.schemas import numbers
+from operators.schemas import to_numpy
 from pipelines.run import run
 from tests.integration.conftest import Collection, configuration, dataset
 
@@ -26,7 +26,7 @@ class Parity(Signal):
     gives = "odd"
 
     def __call__(self, candidates: pa.Table, positives: pa.Table) -> npt.NDArray[np.float32]:
-        return (numbers(candidates, "doc_key") % 2).astype(np.float32)
+        return (to_numpy(candidates, "doc_key") % 2).astype(np.float32)
 
 
 class Even(Filter):
@@ -64,14 +64,14 @@ def test_own_classes_decide_what_is_selected(
     candidates = pq.read_table(list((tmp_path / "plain").glob("search/all/*/merged-50/*.parquet")))
     assert result["dropped"]["even"] > 0
     negatives = pq.read_table(list((tmp_path / "own").glob("select/*/negatives/*.parquet")))
-    assert set(numbers(negatives, "doc_key") % 2) == {1}
+    assert set(to_numpy(negatives, "doc_key") % 2) == {1}
     assert set(negatives["draw"].to_pylist()) == {f"{HERE}:Farthest"}
     odd = candidates.filter(
-        pa.array((numbers(candidates, "doc_key") % 2 == 1) & (numbers(candidates, "positive") == 0))
+        pa.array((to_numpy(candidates, "doc_key") % 2 == 1) & (to_numpy(candidates, "positive") == 0))
     )
-    query = numbers(odd, "query_key")[0]
-    scores = sorted(numbers(odd, "score")[numbers(odd, "query_key") == query])
-    chosen = np.unique(numbers(negatives, "score")[numbers(negatives, "query_key") == query])
+    query = to_numpy(odd, "query_key")[0]
+    scores = sorted(to_numpy(odd, "score")[to_numpy(odd, "query_key") == query])
+    chosen = np.unique(to_numpy(negatives, "score")[to_numpy(negatives, "query_key") == query])
     assert chosen.tolist() == scores[:3]
     assert dataset(tmp_path / "own").num_rows == negatives.num_rows
 

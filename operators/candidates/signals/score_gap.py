@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.candidates.signal import Signal
-from operators.schemas import numbers
+from operators.schemas import to_numpy
 from operators.segments import starts_of
 
 
@@ -20,8 +20,8 @@ class ScoreGap(Signal):
     def __call__(self, candidates: pa.Table, positives: pa.Table) -> npt.NDArray[np.float32]:
         """Return the gaps."""
         del positives
-        score = numbers(candidates, "score").astype(np.float32)
+        score = to_numpy(candidates, "score").astype(np.float32)
         gap = np.zeros(len(score), dtype=np.float32)
         gap[1:] = score[:-1] - score[1:]
-        gap[starts_of(numbers(candidates, "query_key"))] = 0
+        gap[starts_of(to_numpy(candidates, "query_key"))] = 0
         return gap

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from operators.datasets.layout import Layout, NegativeRows, known
-from operators.schemas import numbers
-from operators.segments import row_of
+from operators.schemas import to_numpy
+from operators.segments import first_index
 
 
 class LabeledPair(Layout):
@@ -27,17 +27,17 @@ for negatives: any sampler will do."""
         labels = np.concatenate([np.ones(len(starts), np.int64), np.zeros(len(everything), np.int64)])
         at = np.concatenate([starts, everything])
         keys = np.where(
-            labels == 1, numbers(rows.negatives, "positive_key")[at], numbers(rows.negatives, "doc_key")[at]
+            labels == 1, to_numpy(rows.negatives, "positive_key")[at], to_numpy(rows.negatives, "doc_key")[at]
         )
-        query = numbers(rows.negatives, "query_key")[at]
-        query_row = row_of(query[: len(starts)], query)  # the order in which the queries come
+        query = to_numpy(rows.negatives, "query_key")[at]
+        query_row = first_index(query[: len(starts)], query)  # the order in which the queries come
         order = np.argsort(query_row, kind="stable")  # of each query the positives first, as they are laid side by side
         _, first = np.unique(np.stack([query_row[order], keys[order]]), axis=1, return_index=True)
         order = order[np.sort(first)]
         labels, at, keys = labels[order], at[order], keys[order]
         scores = np.where(labels == 1, rows.score("positive_score", at), rows.score("score", at))
         queries = rows.query(at)
-        documents = rows.texts.take(pa.array(known(row_of(numbers(rows.texts, "doc_key"), keys))))
+        documents = rows.texts.take(pa.array(known(first_index(to_numpy(rows.texts, "doc_key"), keys))))
         return pa.table(
             {
                 "query": queries["text"],

@@ -84,7 +84,7 @@ class BeamEngine:
             # Reshuffled, or a runner would do all of them where they were created.
             given = beam.Create(together, reshuffle=True).with_output_types(Batch)
             done = pipeline | "batches" >> given | "work" >> beam.ParDo(Do(step, make, pool.stateful))
-            _ = done | "all" >> AllOf(len(together))
+            _ = done | "all" >> AssertCount(len(together))
 
         self._run(step, wire)
 
@@ -105,7 +105,7 @@ class BeamEngine:
         self.results.append(result)
 
 
-class AllOf(beam.PTransform):  # type: ignore[misc]
+class AssertCount(beam.PTransform):  # type: ignore[misc]
     """Checks how many elements there are.
 
     It also gives the work something to send on: a runner that waits for no output does not see that its worker died.
@@ -125,7 +125,7 @@ def _check(found: int, expected: int) -> None:
         raise RuntimeError(f"{found} of {expected} elements came through.")
 
 
-class OnePerWorker:
+class SharedInstance:
     """Makes something once for a worker's process, and lends it to one thread at a time.
 
     Neither a model nor an open shard is for two threads, and each may take all cores.
@@ -147,9 +147,9 @@ class Do(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         """Make the work, or find it made."""
         if self.stateful:
-            self.one = self.shared.acquire(lambda: OnePerWorker(self.make))
+            self.one = self.shared.acquire(lambda: SharedInstance(self.make))
         else:
-            self.one = OnePerWorker(self.make)
+            self.one = SharedInstance(self.make)
 
     def process(self, batch: Batch) -> Iterator[int]:
         """Do one batch."""

@@ -10,7 +10,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from operators.errors import InputError
-from pipelines.runtime.engines import room
+from pipelines.runtime.engines import workers_that_fit
 from pipelines.runtime.engines.ray_head import HeadWatch
 
 
@@ -59,10 +59,10 @@ class RayCluster:
         """Return the cores of each node that offers some resources; one core, where none does yet."""
         if self.is_local and self._ours:
             return [self.cores]
-        offering = [offered for offered in self.nodes() if room(offered, resources)]
+        offering = [offered for offered in self.nodes() if workers_that_fit(offered, resources)]
         return [int(offered["CPU"]) for offered in offering if offered.get("CPU", 0) >= 1] or [1]
 
-    def grows(self) -> bool:
+    def autoscales(self) -> bool:
         """Tell whether nodes may be added while the work runs. Also where it cannot be told.
 
         What only watches a cluster names each node after its id, and not after a type.

@@ -67,10 +67,10 @@ class RayEngine:
         options.update(num_cpus=cpus, resources=dict(pool.resources) or None)
         if pool.stateful:
             options.update(compute=ray.data.ActorPoolStrategy(size=workers), fn_constructor_args=(make, cpus))
-            dataset.map_batches(_Do, **options).materialize()
+            dataset.map_batches(_UnitActor, **options).materialize()
         else:
             options.update(compute=ray.data.TaskPoolStrategy(size=workers))
-            dataset.map_batches(_Once(make, cpus), **options).materialize()
+            dataset.map_batches(_UnitTask(make, cpus), **options).materialize()
 
     def close(self) -> None:
         """Leave the settings of Ray Data and of the loggers as they were; who made the cluster leaves it."""
@@ -80,17 +80,17 @@ class RayEngine:
             logging.getLogger(name).setLevel(level)
 
 
-class _Once:
+class _UnitTask:
     """A task: what an actor would keep is made for one batch."""
 
     def __init__(self, make: Callable[[], Work], cpus: int) -> None:
         self.make, self.cpus = make, cpus
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        return _Do(self.make, self.cpus)(rows)
+        return _UnitActor(self.make, self.cpus)(rows)
 
 
-class _Do:
+class _UnitActor:
     """What does batches of units. FAISS, BLAS and torch get as many threads as there are cores for it."""
 
     def __init__(self, make: Callable[[], Work], cpus: int) -> None:

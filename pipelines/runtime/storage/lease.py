@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from operators.storage import is_of_storage, refusing
+from operators.storage import as_input_error, is_storage_error
 from pipelines.runtime.errors import BusyError, LostLeaseError
 from pipelines.runtime.storage.folder import Folder
 from pipelines.runtime.storage.run_directory import RunDirectory
@@ -67,11 +67,11 @@ class Lease:
             BusyError: another run holds it.
         """
         while not self._number:
-            numbers = self._numbers()
-            before = {number: self._read(number) for number in numbers}
-            if numbers:
-                self._watch(numbers[-1])
-            taken = (numbers[-1] if numbers else 0) + 1
+            to_numpy = self._numbers()
+            before = {number: self._read(number) for number in to_numpy}
+            if to_numpy:
+                self._wait_until_stale(to_numpy[-1])
+            taken = (to_numpy[-1] if to_numpy else 0) + 1
             if not self._create(taken):
                 continue
             others = [number for number in self._numbers() if number != taken]
@@ -80,7 +80,7 @@ class Lease:
                 continue
             self._number = taken
             self._remove_others()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._heartbeat, name="lease", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
@@ -114,7 +114,7 @@ class Lease:
         for name in names & self.run.files(LEASES).keys():
             self.run.remove(f"{LEASES}/{name}")
 
-    def _watch(self, number: int) -> None:
+    def _wait_until_stale(self, number: int) -> None:
         """Return when the lease is free: its process is dead, it is gone, or it did not change for too long."""
         first = self._read(number)
         if first is None or _is_dead(first):
@@ -157,10 +157,10 @@ class Lease:
         }
         return (json.dumps(content, indent=1) + "\n").encode()
 
-    def _keep(self) -> None:
+    def _heartbeat(self) -> None:
         while not self._ended.wait(self.beat):
             try:
-                self._lost = self._taken_by()
+                self._lost = self._new_owner()
                 if self._lost is not None:
                     return
                 self._beats += 1
@@ -168,7 +168,7 @@ class Lease:
             except Exception as error:  # the store may be back at the next beat; if not, the run itself fails
                 log.debug("no sign of life: %s", error)
 
-    def _taken_by(self) -> str | None:
+    def _new_owner(self) -> str | None:
         """Say who took the lease over, if somebody did."""
         latest, own = max(self._numbers(), default=0), self._read(self._number)
         later = self._read(latest) if latest > self._number else None
@@ -215,7 +215,7 @@ def holder(run: RunDirectory) -> Holder | None:
 
 
 @contextmanager
-def holding(run: RunDirectory, engine: str) -> Iterator[Lease]:
+def hold_lease(run: RunDirectory, engine: str) -> Iterator[Lease]:
     """Hold the lease of a run directory. A run that ends in an error leaves no folder that was not there before.
 
     Raises:
@@ -224,7 +224,7 @@ def holding(run: RunDirectory, engine: str) -> Iterator[Lease]:
     """
     lease, existed = Lease(run, engine), run.exists()
     try:
-        with refusing("run", run.uri, run.storage_options, passing=(BusyError,)):
+        with as_input_error("run", run.uri, run.storage_options, allow=(BusyError,)):
             lease.acquire()
     except OSError:  # a full disk
         run.remove_if_empty(LEASES)
@@ -234,7 +234,7 @@ def holding(run: RunDirectory, engine: str) -> Iterator[Lease]:
     try:
         yield lease
     except Exception as error:
-        if is_of_storage(error):  # giving back needs the store; the next run finds that this one is dead
+        if is_storage_error(error):  # giving back needs the store; the next run finds that this one is dead
             lease.stop(wait=False)
         else:
             _release(lease, existed)

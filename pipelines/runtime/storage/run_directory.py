@@ -19,7 +19,7 @@ from pipelines.runtime.storage.records import UNITS, files_in
 PLAN = "_plan.json"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
-FORMAT = 4
+FORMAT = 5
 
 _MARK = re.compile(r"[0-9a-f]{16}")
 STAGE_FOLDER = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
@@ -158,14 +158,14 @@ class RunDirectory(Folder):
         """Return the folder of a stage with this fingerprint."""
         return StageFolder(self._of(name, mark), self.storage_options)
 
-    def growing_stage(self, name: str, units: str, mark: str) -> StageFolder:
+    def content_addressed_stage(self, name: str, units: str, mark: str) -> StageFolder:
         """Return the folder of a stage whose units, of the fingerprint `units`, serve whatever input they are part of.
 
         A corpus that grew finds there what was done for it when it was smaller.
         """
         return StageFolder(self._of(name, units), self.storage_options, f"_manifest-{mark}.json")
 
-    def write_plan(self, engine: str, stages: Sequence[tuple[str, StageFolder]]) -> bool:
+    def write_stage_list(self, engine: str, stages: Sequence[tuple[str, StageFolder]]) -> bool:
         """Record which stages there are and where each writes, for the status; tell whether this run is the first.
 
         Nothing is written where the latest run had the same stages.
@@ -174,7 +174,7 @@ class RunDirectory(Folder):
             {"name": name, "folder": folder.uri[len(self.uri.rstrip("/")) + 1 :], "manifest": folder.manifest_name}
             for name, folder in stages
         ]
-        before = self.read_plan()
+        before = self.read_stage_list()
         if before is None or before["stages"] != places:
             began = datetime.now(UTC).isoformat(timespec="seconds")
             self.write_sealed(PLAN, {"engine": engine, "began": began, "stages": places})
@@ -193,7 +193,7 @@ class RunDirectory(Folder):
             path, root = os.path.realpath(path), os.path.realpath(root)
         return path.startswith(f"{root}/") and STAGE_FOLDER.match(path[len(root) + 1 :]) is not None
 
-    def read_plan(self) -> dict[str, Any] | None:
+    def read_stage_list(self) -> dict[str, Any] | None:
         """Return which stages the latest run goes through, or None where none has begun."""
         return self.read_sealed(PLAN)
 

@@ -19,7 +19,7 @@ from operators.vectors.model_load import load_model
 from operators.vectors.precision import in_float32, in_precision
 from pipelines.runtime.engines import Pool, Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, timed
-from pipelines.runtime.resources import give_back_memory
+from pipelines.runtime.resources import return_memory
 from pipelines.runtime.stage import Section, Stage, Summary
 from pipelines.runtime.storage.arrow_layout import vectors_at
 from pipelines.runtime.storage.records import UNITS
@@ -64,7 +64,7 @@ class EncodeTexts(Stage):
         """Return what the vectors of each side depend on, beside its texts."""
         return {side: self._settings_of(side) for side in SIDES}
 
-    def unit_settings(self) -> Mapping[str, Any]:
+    def content_settings(self) -> Mapping[str, Any]:
         """Return nothing: the name of a unit tells how it is encoded, too."""
         return {}
 
@@ -98,7 +98,7 @@ class EncodeTexts(Stage):
         """Encode every partition that is not encoded yet."""
         folders = {side: execution.inputs[_PREPARED[side]].folder for side in SIDES}
         units = {side: self._units(execution, side) for side in SIDES}
-        taking = partial(TakeVectors, execution.folder, folders, self.config)
+        taking = partial(ImportVectors, execution.folder, folders, self.config)
         encoding = partial(EncodePart, execution.folder, folders, Encoder(self.config, self.device, self.weights))
         given = [unit for side in SIDES if side in self.given for unit in units[side]]
         texts = [unit for side in SIDES if side not in self.given for unit in units[side]]
@@ -126,7 +126,7 @@ class EncodeTexts(Stage):
             "rows_in": sum(one["rows_in"] for one in sides.values()),
             "rows_out": sum(one["rows_out"] for one in sides.values()),
             "dropped": {},
-            "bare_seconds": sum(one["bare_seconds"] for one in stats) / (self.pool.workers or 1),
+            "compute_seconds": sum(one["compute_seconds"] for one in stats) / (self.pool.workers or 1),
             "dimension": next(iter(dimensions)),
             "vector_dtype": self.config.vector_dtype,
             "encoder": self._used(),
@@ -162,7 +162,7 @@ def _lengths(dimensions: Mapping[int, Side]) -> str:
 
 def _counts(stats: Sequence[Stats]) -> dict[str, int]:
     rows = sum(one["rows_out"] for one in stats)
-    return {"rows_in": rows, "rows_out": rows, "rows_found": sum(one["rows_out"] for one in stats if one["found"])}
+    return {"rows_in": rows, "rows_out": rows, "rows_reused": sum(one["rows_out"] for one in stats if one["found"])}
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,11 @@ class EncodePart:
         batch = self.texts[side].read_table(unit.args["texts"], [_KEY[side], "text_key", "text"])
         with RowsSoFar(self.folder, note_of(f"{UNITS}/{STEP}", unit.name)).through(self.model):
             vectors, seconds = timed(self.encode[side], batch.rename_columns(["key", "text_key", "text"]))
-        give_back_memory()
-        return {**_write(self.folder, unit, vectors), "bare_seconds": seconds}
+        return_memory()
+        return {**_write(self.folder, unit, vectors), "compute_seconds": seconds}
 
 
-class TakeVectors:
+class ImportVectors:
     """One partition whose vectors were given -> these vectors."""
 
     def __init__(self, folder: StageFolder, texts: Mapping[Side, StageFolder], config: EncoderConfig) -> None:
@@ -209,7 +209,7 @@ class TakeVectors:
             raise InputError("Given vectors have values too large for float16. Set `encoder.vector_dtype: float32`.")
         columns = [batch.column(_KEY[side]), batch.column("text_key"), vectors_column(matrix)]
         vectors = pa.table(columns, schema=vectors_schema(matrix.shape[1], dtype))
-        return {**_write(self.folder, unit, vectors), "bare_seconds": 0}
+        return {**_write(self.folder, unit, vectors), "compute_seconds": 0}
 
 
 def _write(folder: StageFolder, unit: Unit, vectors: pa.Table) -> Stats:

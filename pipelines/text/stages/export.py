@@ -18,7 +18,7 @@ from operators.datasets.layout import NegativeRows
 from operators.datasets.order import spread
 from operators.keys import Keys
 from operators.plugins import code_of
-from operators.schemas import TEXTS, numbers
+from operators.schemas import TEXTS, to_numpy
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput
 from pipelines.runtime.publication import check_published, publish
@@ -103,7 +103,7 @@ class ExportDataset(Stage):
 def documents_in(selected: StageFolder, negatives: Record) -> Keys:
     """Return the keys of the documents that a partition of negatives names: positives and negatives."""
     table = selected.read_table(negatives, ["positive_key", "doc_key"])
-    return np.union1d(numbers(table, "positive_key"), numbers(table, "doc_key"))
+    return np.union1d(to_numpy(table, "positive_key"), to_numpy(table, "doc_key"))
 
 
 class RouteTexts:
@@ -115,7 +115,7 @@ class RouteTexts:
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Route one partition."""
         documents = self.corpus.read_table(unit.args, TEXTS.names)
-        for part, row in self.wanted.among(numbers(documents, "doc_key")):
+        for part, row in self.wanted.among(to_numpy(documents, "doc_key")):
             yield part, documents.take(pa.array(row))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from operators.schemas import matrix_of, numbers
+from operators.schemas import matrix_of, to_numpy
 from operators.vectors.encoder import Device
 from operators.vectors.factory import EXACT
 from operators.vectors.index import (
@@ -30,7 +30,7 @@ from operators.vectors.index import (
 from operators.vectors.rounding import lengths_of
 from pipelines.runtime.engines import Pool, Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, timed
-from pipelines.runtime.resources import give_back_memory, share_of_cores
+from pipelines.runtime.resources import return_memory, share_of_cores
 from pipelines.runtime.stage import Section, Stage, Summary
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.index_layout import Part, shards_of
@@ -69,9 +69,9 @@ class BuildIndex(Stage):
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration; `auto` is decided by the vectors, which the inputs name, and by the device."""
-        return {**self.unit_settings(), "device": self.device}
+        return {**self.content_settings(), "device": self.device}
 
-    def unit_settings(self) -> Mapping[str, Any]:
+    def content_settings(self) -> Mapping[str, Any]:
         """Return the configuration and the size of shards."""
         size = {"shard_bytes": self.shard_bytes} if self.config.shard_rows == "auto" else {}
         return {**self.config.model_dump(), **size}
@@ -113,8 +113,8 @@ class BuildIndex(Stage):
         return {
             "rows_in": task.documents,
             "rows_out": sum(one["rows_out"] for one in stats),
-            "rows_found": sum(one["rows_out"] for one in stats if one["found"]),
-            "bare_seconds": train_seconds + sum(one["bare_seconds"] for one in stats),
+            "rows_reused": sum(one["rows_out"] for one in stats if one["found"]),
+            "compute_seconds": train_seconds + sum(one["compute_seconds"] for one in stats),
             "dropped": {},
             "dimension": dimension,
             "choice": {**choice.model_dump(), "factory": trained["factory"], "shard_rows": shard_rows},
@@ -144,7 +144,7 @@ class BuildIndex(Stage):
         training = partial(Train, execution.folder, _encoded(execution.inputs["encode"]), choice)
         pool = Pool(cpus=share_of_cores(1), resources=self.resources)
         (stats,) = execution.map("train", training, [unit], pool)
-        return stats, stats["bare_seconds"]
+        return stats, stats["compute_seconds"]
 
 
 def _encoded(stage: StageOutput) -> Encoded:
@@ -178,7 +178,7 @@ class Train:
             "factory": self.choice.factory,
             "digests": [part["digest"] for part in parts],
             "rows_out": len(sample),
-            "bare_seconds": seconds,
+            "compute_seconds": seconds,
         }
 
 
@@ -192,7 +192,7 @@ class BuildShard:
     def __call__(self, unit: Unit) -> Stats:
         """Build one shard."""
         stats = self._built(unit)
-        give_back_memory()
+        return_memory()
         return stats
 
     def _built(self, unit: Unit) -> Stats:
@@ -209,7 +209,7 @@ class BuildShard:
             at = 0
             for table in self._read(parts):
                 block = slice(at, at + table.num_rows)
-                keys[0, block], keys[1, block] = numbers(table, "key"), numbers(table, "text_key")
+                keys[0, block], keys[1, block] = to_numpy(table, "key"), to_numpy(table, "text_key")
                 vectors = matrix_of(table.column("vector"))
                 lengths[:, block] = lengths_of(vectors)
                 stream.write(np.ascontiguousarray(vectors).data)
@@ -230,7 +230,7 @@ class BuildShard:
             "rows_out": keys.shape[1],
             "digests": [part["digest"] for part in parts],
             "trained": self.name,
-            "bare_seconds": seconds,
+            "compute_seconds": seconds,
         }
 
     def _read(self, parts: Sequence[Part]) -> Iterator[pa.Table]:

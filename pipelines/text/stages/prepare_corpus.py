@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 
 from operators.documents.clean import Clean, CleanConfig
-from operators.documents.identify import IDENTITIES, Identify, identities_of
+from operators.documents.duplicates import IDENTITIES, DuplicateFinder, identities_of
 from operators.documents.pairs import documents_of
 from operators.documents.read import read
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.keys import Keys
-from operators.schemas import DROPPED, concat, numbers
+from operators.schemas import DROPPED, concat, to_numpy
 from pipelines.runtime.engines import Stats, Unit
-from pipelines.runtime.execution import Execution, added
+from pipelines.runtime.execution import Execution, sum_counts
 from pipelines.runtime.shuffle import Shuffle
 from pipelines.runtime.stage import Stage, Summary
 from pipelines.runtime.storage.run_directory import StageFolder
@@ -93,7 +93,7 @@ class PrepareCorpus(Stage):
             "rows_out": sum(stats["rows_out"] for stats in written),
             "empty_files": len(empty),
             "first_empty": next(iter(empty), None),
-            "dropped": added([*read_stats, *found], "dropped"),
+            "dropped": sum_counts([*read_stats, *found], "dropped"),
             "dimension": one_dimension(
                 "corpus", {one: file.uri for file, stats in of_files for one in stats["dimensions"]}
             ),
@@ -111,7 +111,7 @@ class PrepareCorpus(Stage):
         rows = sum(part.args["read"]["rows"] for part in parts)
         buckets = [Unit(f"{i:05d}", {}) for i in range(math.ceil(rows / DOCUMENTS_PER_BUCKET))]
         route = partial(RouteIdentities, execution.folder, len(buckets))
-        gather = partial(FindDuplicates, execution.folder, Identify(self.clean.exact_duplicates))
+        gather = partial(FindDuplicates, execution.folder, DuplicateFinder(self.clean.exact_duplicates))
         return execution.shuffle("identify", Shuffle(route, parts, gather, buckets, IDENTITIES))
 
     def _written(self, execution: Execution, parts: Sequence[Unit], found: Sequence[Stats]) -> list[Stats]:
@@ -170,13 +170,13 @@ class RouteIdentities:
         """Route one partition."""
         documents = self.folder.read_table(unit.args["read"], ["doc_id", "doc_key", "text_key"])
         identities = identities_of(documents, unit.args["part"])
-        yield numbers(identities, "key") % self.buckets, identities
+        yield to_numpy(identities, "key") % self.buckets, identities
 
 
 class FindDuplicates:
     """All identities of a bucket -> the documents among them that repeat another."""
 
-    def __init__(self, folder: StageFolder, identify: Identify) -> None:
+    def __init__(self, folder: StageFolder, identify: DuplicateFinder) -> None:
         self.folder, self.identify = folder, identify
 
     def __call__(self, bucket: Unit, identities: pa.Table) -> Stats:
@@ -199,7 +199,7 @@ class RouteDuplicates:
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Route one bucket."""
         repeated = self.folder.read_table(unit.args, REPEATED.names)
-        yield numbers(repeated, "part").astype(np.int64), repeated
+        yield to_numpy(repeated, "part").astype(np.int64), repeated
 
 
 class WriteDocuments:
@@ -215,7 +215,7 @@ class WriteDocuments:
             return {"file": read, "rows_out": read["rows"], "digest": read["digest"]}
         documents = self.folder.read_table(read)
         kept = np.ones(documents.num_rows, dtype=np.bool_)
-        kept[numbers(repeated, "row")] = False
+        kept[to_numpy(repeated, "row")] = False
         documents = documents.filter(pa.array(kept))
         file = self.folder.write_table(f"deduplicated/{part_name(part.args['part'], documents)}", documents)
         digest = encoded_digest(documents, "doc_key")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.documents.clean import CleanConfig
-from operators.documents.judge import (
+from operators.documents.judgements import (
     READ_JUDGEMENTS,
     Resolved,
     judged_by_labels,
@@ -26,10 +26,10 @@ from operators.documents.read import read
 from operators.documents.sources import SourceFile
 from operators.errors import InputError, listed, shown
 from operators.keys import Keys
-from operators.schemas import DROPPED, concat, numbers
-from operators.segments import in_sorted, row_of
+from operators.schemas import DROPPED, concat, to_numpy
+from operators.segments import first_index, in_sorted
 from pipelines.runtime.engines import Stats, Unit
-from pipelines.runtime.execution import Execution, added
+from pipelines.runtime.execution import Execution, sum_counts
 from pipelines.runtime.shuffle import Shuffle
 from pipelines.runtime.stage import Stage, Summary
 from pipelines.runtime.storage.records import Record
@@ -106,7 +106,7 @@ class PrepareQueries(Stage):
             "judgements": joined["judgements"],
             "empty_files": read_stats["empty_files"],
             "first_empty": read_stats.get("first_empty"),
-            "dropped": added([read_stats, joined], "dropped"),
+            "dropped": sum_counts([read_stats, joined], "dropped"),
             "dimension": next(iter(read_stats["dimensions"]), None),
             "parts": {kind: joined[kind] for kind in ("queries", "judgements", "dropped_queries")},
         }
@@ -127,7 +127,7 @@ class ReadQueries:
         judgements = pa.concat_tables([with_keys(table) for _, table in judged_by])
         judgements = judged_by_labels(self.stage.judgements[0].uri, judgements, self.stage.positive_labels)
         queries = self._once_each(queries)
-        unknown = ~np.isin(numbers(judgements, "query_key"), numbers(queries, "query_key"))
+        unknown = ~np.isin(to_numpy(judgements, "query_key"), to_numpy(queries, "query_key"))
         self._refuse_unknown(judgements.filter(pa.array(unknown)))
         judged = judged_queries(
             queries,
@@ -135,7 +135,7 @@ class ReadQueries:
             merge=self.stage.clean.exact_duplicates == "keep_first",
             drop_empty=self.stage.clean.drop_empty,
         )
-        keys = np.unique(numbers(judged.judgements, "doc_key"))
+        keys = np.unique(to_numpy(judged.judgements, "doc_key"))
         tables = {"queries": judged.queries, "judgements": judged.judgements, "dropped": judged.dropped}
         tables["judged"] = pa.table({"doc_key": keys})
         files = {name: self.folder.write_table(f"read/{name}.parquet", table) for name, table in tables.items()}
@@ -176,8 +176,8 @@ class ReadQueries:
     @staticmethod
     def _once_each(queries: pa.Table) -> pa.Table:
         """Keep the first row of each query, with the metadata of all its rows."""
-        keys, texts = numbers(queries, "query_key"), numbers(queries, "text_key")
-        first = row_of(keys, keys)
+        keys, texts = to_numpy(queries, "query_key"), to_numpy(queries, "text_key")
+        first = first_index(keys, keys)
         other = np.flatnonzero(texts != texts[first])
         if len(other):
             name = queries.column("query_id")[int(other[0])].as_py()
@@ -209,13 +209,13 @@ class FindJudged:
 
     def __init__(self, folder: StageFolder, corpus: StageFolder, judged: Record) -> None:
         self.corpus = corpus
-        self.judged = numbers(folder.read_table(judged), "doc_key")
+        self.judged = to_numpy(folder.read_table(judged), "doc_key")
 
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Look one file through."""
         file, kind = unit.args["file"], unit.args["kind"]
         table = self.corpus.read_table(file, COLUMNS[kind])
-        row = np.flatnonzero(in_sorted(numbers(table, COLUMNS[kind][0]), self.judged))
+        row = np.flatnonzero(in_sorted(to_numpy(table, COLUMNS[kind][0]), self.judged))
         if not len(row):
             return
         table = table.take(pa.array(row))
@@ -261,9 +261,9 @@ class JoinJudgements:
     def _without_dangling(
         self, judgements: pa.Table, documents: pa.Table, cleaned: pa.Table
     ) -> tuple[pa.Table, dict[str, int]]:
-        doc_key = numbers(judgements, "doc_key")
-        missing = ~np.isin(doc_key, numbers(documents, "doc_key"))
-        of_cleaned = missing & np.isin(doc_key, numbers(cleaned, "doc_key"))
+        doc_key = to_numpy(judgements, "doc_key")
+        missing = ~np.isin(doc_key, to_numpy(documents, "doc_key"))
+        of_cleaned = missing & np.isin(doc_key, to_numpy(cleaned, "doc_key"))
         unknown = judgements.filter(pa.array(missing & ~of_cleaned))
         if unknown.num_rows and self.stage.on_dangling == "refuse":
             _refuse_dangling(self.stage, "document", unknown.column("doc_id"), unknown.num_rows)
@@ -275,7 +275,7 @@ class JoinJudgements:
 
     def _write(self, led: Resolved) -> dict[str, list[dict[str, Any]]]:
         size = rows_of_partition(self.stage.partition_rows, led.queries.num_rows)
-        owner = row_of(numbers(led.queries, "query_key"), numbers(led.judgements, "query_key")) // size
+        owner = first_index(to_numpy(led.queries, "query_key"), to_numpy(led.judgements, "query_key")) // size
         parts: dict[str, list[dict[str, Any]]] = {"queries": [], "judgements": []}
         for number in range(math.ceil(led.queries.num_rows / size)):
             tables = {

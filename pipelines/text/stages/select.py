@@ -8,7 +8,7 @@ from typing import Any
 from operators.candidates.select import NOT_DRAWN, Select, SelectConfig
 from operators.datasets.card import filled
 from pipelines.runtime.engines import Stats, Unit
-from pipelines.runtime.execution import Execution, StageOutput, added
+from pipelines.runtime.execution import Execution, StageOutput, sum_counts
 from pipelines.runtime.stage import MOST_DROPPED, Histogram, Section, Stage, Summary
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.scores import scores_of
@@ -84,7 +84,7 @@ class SelectNegatives(Stage):
             "pairs": sum(one["pairs"] for one in stats),
             "short_rows": sum(one["short_rows"] for one in stats),
             "empty_rows": sum(one["empty_rows"] for one in stats),
-            "dropped": added(stats, "dropped"),
+            "dropped": sum_counts(stats, "dropped"),
             "parts": {kind: [one[kind] for one in stats] for kind in ("negatives", "suspected")},
         }
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from operators.keys import Keys
-from operators.schemas import numbers
-from operators.segments import groups_of, product_within
+from operators.schemas import to_numpy
+from operators.segments import group_indices, join_sorted
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Ints, Shuffle
@@ -101,9 +101,9 @@ class OpenWanted:
             some = doc_keys[first : first + KEYS_AT_ONCE]
             order = np.argsort(some)  # what is looked up in order is found ten times as fast
             ascending = some[order]
-            for bucket, places in groups_of(ascending % len(self.buckets)):
+            for bucket, places in group_indices(ascending % len(self.buckets)):
                 wanted = self.buckets[bucket]
-                found, at = product_within(ascending[places], numbers(wanted, "doc_key"))
+                found, at = join_sorted(ascending[places], to_numpy(wanted, "doc_key"))
                 place = order[places[found]]
                 by_place = np.argsort(place, kind="stable")
-                yield numbers(wanted, "part")[at[by_place]].astype(np.int64), first + place[by_place]
+                yield to_numpy(wanted, "part")[at[by_place]].astype(np.int64), first + place[by_place]

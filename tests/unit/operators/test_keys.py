@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.keys import digest_of, keys_of, mix, text_keys_of
+from operators.keys import digest_of, keys_of, splitmix64, text_keys_of
 
 SPACES = [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
 TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=20)
@@ -87,34 +87,34 @@ def test_text_keys_are_the_keys_of_decomposed_texts_whatever_the_version_of_arro
 
 def test_mix_is_splitmix64() -> None:
     # The first output of SplitMix64 seeded with 0, and with 1234567, as other implementations publish them.
-    assert mix(0).tolist() == [0xE220A8397B1DCDAF]
-    assert mix(1234567).tolist() == [6457827717110365317]
+    assert splitmix64(0).tolist() == [0xE220A8397B1DCDAF]
+    assert splitmix64(1234567).tolist() == [6457827717110365317]
 
 
 @given(st.integers(0, 2**63 - 1), INTS, st.randoms(use_true_random=False))
 def test_mix_does_not_depend_on_the_order_of_rows(seed: int, values: list[int], random: Random) -> None:
     keys = np.array(values, dtype=np.int64)
     order = np.array(random.sample(range(len(keys)), len(keys)))
-    assert (mix(seed, keys[order]) == mix(seed, keys)[order]).all()
-    alone = np.concatenate([mix(seed, keys[i : i + 1]) for i in range(len(keys))])
-    assert (alone == mix(seed, keys)).all()
+    assert (splitmix64(seed, keys[order]) == splitmix64(seed, keys)[order]).all()
+    alone = np.concatenate([splitmix64(seed, keys[i : i + 1]) for i in range(len(keys))])
+    assert (alone == splitmix64(seed, keys)).all()
 
 
 def test_mix_depends_on_every_part_and_on_their_order() -> None:
     keys = np.arange(10, 1010, dtype=np.int64)
     seen: list[npt.NDArray[np.uint64]] = [
-        mix(0, keys, 1),
-        mix(1, keys, 0),
-        mix(0, keys, 2),
-        mix(2, keys, 1),
-        mix(keys, 0, 1),
-        mix(0, keys),
+        splitmix64(0, keys, 1),
+        splitmix64(1, keys, 0),
+        splitmix64(0, keys, 2),
+        splitmix64(2, keys, 1),
+        splitmix64(keys, 0, 1),
+        splitmix64(0, keys),
     ]
     assert len(np.unique(np.concatenate(seen))) == len(seen) * len(keys)
 
 
 def test_mix_of_neighbouring_keys_is_uniform_in_every_bit() -> None:
-    drawn = mix(7, np.arange(20_000, dtype=np.int64), 3)
+    drawn = splitmix64(7, np.arange(20_000, dtype=np.int64), 3)
     bits = (drawn[:, None] >> np.arange(64, dtype=np.uint64)) & np.uint64(1)
     # Six standard deviations of the mean of 20,000 fair bits.
     assert np.abs(bits.mean(axis=0) - 0.5).max() < 6 * 0.5 / np.sqrt(len(drawn))

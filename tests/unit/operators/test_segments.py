@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from operators.segments import (
     count_before,
-    groups_of,
+    first_index,
+    group_indices,
     in_sorted,
+    join_sorted,
     pair_in,
-    product_within,
     rank_within,
-    row_of,
     starts_of,
 )
 
@@ -53,7 +53,7 @@ def test_flags_are_counted_within_their_run_and_before_the_element(rows: list[tu
 @given(st.lists(KEYS, max_size=30), st.lists(KEYS, max_size=30))
 def test_row_of_is_the_first_row_of_an_equal_key(keys: list[int], wanted: list[int]) -> None:
     expected = [keys.index(key) if key in keys else -1 for key in wanted]
-    assert row_of(_ints(keys), _ints(wanted)).tolist() == expected
+    assert first_index(_ints(keys), _ints(wanted)).tolist() == expected
 
 
 @given(PAIRS, PAIRS)
@@ -64,7 +64,7 @@ def test_pair_in_compares_both_of_a_pair(left: list[tuple[int, int]], right: lis
 @given(SEGMENTS.map(sorted), SEGMENTS.map(sorted))
 def test_product_within_pairs_equal_segments_in_order(left: list[int], right: list[int]) -> None:
     expected = [(i, j) for i, j in product(range(len(left)), range(len(right))) if left[i] == right[j]]
-    rows = product_within(_ints(left), _ints(right))
+    rows = join_sorted(_ints(left), _ints(right))
     assert list(zip(*(side.tolist() for side in rows), strict=True)) == expected
 
 
@@ -76,6 +76,6 @@ def test_what_is_among_ascending_values_is_what_a_set_holds(wanted: list[int], v
 
 @given(st.lists(st.integers(-5, 5)))
 def test_groups_are_the_places_of_every_value(values: list[int]) -> None:
-    found = {value: places.tolist() for value, places in groups_of(np.array(values, dtype=np.int64))}
+    found = {value: places.tolist() for value, places in group_indices(np.array(values, dtype=np.int64))}
     assert found == {value: [i for i, one in enumerate(values) if one == value] for value in sorted(set(values))}
     assert list(found) == sorted(found)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from operators.errors import InputError
-from operators.storage import check_storage, is_of_storage, refuse_credentials, told, within
+from operators.storage import check_storage, is_storage_error, redacted, refuse_credentials, with_timeout
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_other_uris_are_not(uri: str) -> None:
 
 def test_what_is_told_is_one_short_line_without_the_secrets_of_the_options() -> None:
     options = {"key": "the-key", "client_kwargs": {"aws_secret_access_key": "the-secret"}, "anon": False}
-    line = told(ValueError("the-key and\nthe-secret of " + "x" * 1000), options)
+    line = redacted(ValueError("the-key and\nthe-secret of " + "x" * 1000), options)
     assert line.startswith("ValueError: *** and *** of xxx")
     assert len(line) < 320
 
@@ -58,21 +58,21 @@ def test_an_error_of_storage_is_known_in_a_chain_and_in_the_text_of_another() ->
     quoting = RuntimeError(
         "Traceback:\n  File x\nbotocore.exceptions.EndpointConnectionError: Could not connect\n\nmore"
     )
-    assert is_of_storage(wrapped)
-    assert is_of_storage(quoting)
-    assert told(quoting, {}) == "EndpointConnectionError: Could not connect"
-    assert not is_of_storage(RuntimeError("something about botocore.exceptions.EndpointConnectionError: x"))
-    assert not is_of_storage(FileNotFoundError("x"))
+    assert is_storage_error(wrapped)
+    assert is_storage_error(quoting)
+    assert redacted(quoting, {}) == "EndpointConnectionError: Could not connect"
+    assert not is_storage_error(RuntimeError("something about botocore.exceptions.EndpointConnectionError: x"))
+    assert not is_storage_error(FileNotFoundError("x"))
 
 
 def test_what_takes_too_long_is_not_waited_for() -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError, match="0 s"):
-        within(0.2, lambda: time.sleep(2))
+        with_timeout(0.2, lambda: time.sleep(2))
     assert time.monotonic() - began < 1
-    assert within(5, lambda: "answer") == "answer"
+    assert with_timeout(5, lambda: "answer") == "answer"
     with pytest.raises(KeyError):
-        within(5, lambda: dict[str, int]()["missing"])
+        with_timeout(5, lambda: dict[str, int]()["missing"])
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from pipelines.text.stages.index import BuildIndex
 from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
-from pipelines.text.stages.search.all import SearchAll
-from pipelines.text.stages.search.short import SearchShort
+from pipelines.text.stages.search.all import SearchShards
+from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.select import SelectNegatives
 
 PIPELINES = Path(__file__).parents[3] / "pipelines"
@@ -27,8 +27,8 @@ STAGES = [
         PrepareQueries,
         EncodeTexts,
         BuildIndex,
-        SearchAll,
-        SearchShort,
+        SearchShards,
+        SearchDeeper,
         SelectNegatives,
         ExportDataset,
     )

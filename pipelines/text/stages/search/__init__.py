@@ -1,1 +1,1 @@
-"""Search: every query in every shard, the effort that it takes, and deeper rounds for the queries left short."""
+"""Search: every query in every shard, tuned for a recall, and deeper rounds for queries left short."""

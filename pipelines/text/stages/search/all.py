@@ -1,4 +1,4 @@
-"""Search: carry the positives' vectors to their queries, tune the effort, search every shard, and merge."""
+"""Search: carry the positives' vectors to their queries, tune the operating point, search every shard, and merge."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from operators.keys import Keys
-from operators.schemas import concat, matrix_of, numbers, positive_vectors_schema, vectors_column
-from operators.segments import row_of
-from operators.vectors.nearest import Effort
+from operators.schemas import concat, matrix_of, positive_vectors_schema, to_numpy, vectors_column
+from operators.segments import first_index
+from operators.vectors.nearest import OperatingPoint
 from operators.vectors.precision import multiplies_bfloat16
 from operators.vectors.search import SearchConfig
 from operators.vectors.similarity import score_pairs
@@ -21,9 +21,9 @@ from pipelines.runtime.shuffle import Shuffle
 from pipelines.runtime.stage import Section, Stage, Summary
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.effort import line_of, missed_recall, tuned_effort
-from pipelines.text.stages.search.rounds import Searching, search_round
-from pipelines.text.stages.search.shards import OpenShards, Searchers, name_of
+from pipelines.text.stages.search.operating_point import line_of, missed_recall, tuned_operating_point
+from pipelines.text.stages.search.rounds import SearchContext, search_round
+from pipelines.text.stages.search.shards import OpenShards, SearchPool, name_of
 from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
 
 # Loading torch takes seconds, as this many floating-point operations in float32 do on two cores.
@@ -33,7 +33,7 @@ PIECE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
-class SearchAll(Stage):
+class SearchShards(Stage):
     """Shards and partitions of query vectors -> partitions of candidates (CANDIDATES) and of positives.
 
     The positives (schema positive_vectors_schema) keep their documents' vectors: deeper rounds need them.
@@ -44,7 +44,7 @@ class SearchAll(Stage):
     """
 
     config: SearchConfig
-    searchers: Searchers
+    searchers: SearchPool
 
     name = "search/all"
     inputs = ("prepare/queries", "encode", "index")
@@ -56,7 +56,7 @@ class SearchAll(Stage):
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         """Say how hard it searched, and what it found of the nearest documents."""
         manifest = outputs[self.name].manifest
-        return Section({"search": {key: manifest[key] for key in ("effort", "recall")}})
+        return Section({"search": {key: manifest[key] for key in ("operating_point", "recall")}})
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration of this round."""
@@ -67,14 +67,14 @@ class SearchAll(Stage):
         encoded, index = execution.inputs["encode"], execution.inputs["index"]
         queries = encoded.parts("queries")
         carried = self._carry(execution, queries)
-        tuned = tuned_effort(execution, self.config, self.searchers)
+        tuned = tuned_operating_point(execution, self.config, self.searchers)
         if tuned is not None:
             execution.progress.say(f"search: {line_of(tuned)}")
-        searching = Searching(
+        searching = SearchContext(
             index=index,
             queries=encoded,
             positives=(execution.folder, carried),
-            effort=Effort(exact=True) if tuned is None else tuned.effort,
+            point=OperatingPoint(exact=True) if tuned is None else tuned.point,
             searchers=replace(self.searchers, device=self._device(sum(part["rows"] for part in queries), index)),
         )
         found = search_round(execution, searching, self.config.k, queries)
@@ -82,9 +82,9 @@ class SearchAll(Stage):
             "temporary": [WANTED, f"sample-{self.config.k}", f"tried-{self.config.k}"],
             "rows_in": sum(part["rows"] for part in queries),
             "rows_out": sum(part["rows"] for part in found.parts),
-            "bare_seconds": found.bare_seconds,
+            "compute_seconds": found.compute_seconds,
             "dropped": {},
-            "effort": asdict(searching.effort),
+            "operating_point": asdict(searching.point),
             "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
             "parts": {
                 "candidates": found.parts,
@@ -120,7 +120,7 @@ class SearchAll(Stage):
 
 def positives_in(prepared: StageFolder, judgements: Record) -> Keys:
     """Return the keys of the documents that a partition judges positive, each once."""
-    return np.unique(numbers(_positive(prepared.read_table(judgements, ["doc_key", "judged"])), "doc_key"))
+    return np.unique(to_numpy(_positive(prepared.read_table(judgements, ["doc_key", "judged"])), "doc_key"))
 
 
 class RoutePositives:
@@ -150,10 +150,10 @@ class WritePositives:
         """Write one partition."""
         positives = _positive(self.prepared.read_table(bucket.args["judgements"]))
         queries = self.encoded.read_table(bucket.args["queries"])
-        at = row_of(numbers(arrived, "doc_key"), numbers(positives, "doc_key"))
+        at = first_index(to_numpy(arrived, "doc_key"), to_numpy(positives, "doc_key"))
         if (at < 0).any():
             raise LookupError("A judgement names a document whose vector did not arrive.")
-        query = row_of(numbers(queries, "key"), numbers(positives, "query_key"))
+        query = first_index(to_numpy(queries, "key"), to_numpy(positives, "query_key"))
         vectors = matrix_of(arrived.column("vector"))[at]
         score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
         scored = positives.append_column("score", pa.array(score)).append_column("vector", vectors_column(vectors))
@@ -162,4 +162,4 @@ class WritePositives:
 
 
 def _positive(judgements: pa.Table) -> pa.Table:
-    return judgements.filter(pa.array(numbers(judgements, "judged") > 0))
+    return judgements.filter(pa.array(to_numpy(judgements, "judged") > 0))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from operators.keys import Keys, mix
-from operators.schemas import CANDIDATES, POSITIVES, concat, numbers
-from operators.segments import row_of
+from operators.keys import Keys, splitmix64
+from operators.schemas import CANDIDATES, POSITIVES, concat, to_numpy
+from operators.segments import first_index
 from pipelines.runtime.engines import Unit
 from pipelines.runtime.execution import StageOutput
 from pipelines.runtime.storage.records import Record
@@ -70,7 +70,7 @@ def positives_of(folder: StageFolder, part: Record) -> pa.Table:
 
 def replaced(candidates: pa.Table, deeper: pa.Table) -> pa.Table:
     """Put the deeper candidates of some queries in the place of what was found for them before."""
-    others = ~np.isin(numbers(candidates, "query_key"), np.unique(numbers(deeper, "query_key")))
+    others = ~np.isin(to_numpy(candidates, "query_key"), np.unique(to_numpy(deeper, "query_key")))
     return concat([candidates.filter(pa.array(others)), deeper], CANDIDATES)
 
 
@@ -81,13 +81,13 @@ def joined(candidates: pa.Table, signals: pa.Table) -> pa.Table:
         candidates: has the columns of PAIR.
         signals: has the columns of PAIR and a column for each signal, in any order of rows.
     """
-    at = row_of(_pair_keys(signals), _pair_keys(candidates))
+    at = first_index(_pair_keys(signals), _pair_keys(candidates))
     for name in (column for column in signals.column_names if column not in PAIR):
-        values = np.append(numbers(signals, name).astype(np.float32), np.float32(np.nan))[at]
+        values = np.append(to_numpy(signals, name).astype(np.float32), np.float32(np.nan))[at]
         candidates = candidates.append_column(name, pa.array(values))
     return candidates
 
 
 def _pair_keys(table: pa.Table) -> Keys:
     """Hash query and document into 63 bits, as their own keys have."""
-    return (mix(*(numbers(table, key) for key in PAIR)) >> np.uint64(1)).astype(np.int64)
+    return (splitmix64(*(to_numpy(table, key) for key in PAIR)) >> np.uint64(1)).astype(np.int64)

@@ -14,36 +14,36 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.schemas import CANDIDATES, concat, numbers
+from operators.schemas import CANDIDATES, concat, to_numpy
 from operators.vectors.merge import Merge
 from operators.vectors.missing import MISSING, asked_of, cut_lists, missing_rows, still_missing
-from operators.vectors.nearest import Effort
+from operators.vectors.nearest import OperatingPoint
 from operators.vectors.search import Search
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, Work, timed
 from pipelines.runtime.resources import share_of_cores
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.shards import OpenShards, Searchers, layout_of, name_of
+from pipelines.text.stages.search.shards import OpenShards, SearchPool, layout_of, name_of
 
 
 @dataclass(frozen=True)
-class Searching:
+class SearchContext:
     """What every round searches with.
 
     Attributes:
         index: the shards.
         queries: the encoded queries.
         positives: the stage's folder in which they lie, and the statistics of each partition.
-        effort: for every shard.
+        point: for every shard.
         searchers: who searches.
     """
 
     index: StageOutput
     queries: StageOutput
     positives: tuple[StageFolder, Sequence[Stats]]
-    effort: Effort
-    searchers: Searchers
+    point: OperatingPoint
+    searchers: SearchPool
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,15 @@ class Found:
     """What a round found: a partition of candidates for each partition of queries."""
 
     parts: list[dict[str, Any]]
-    bare_seconds: float
+    compute_seconds: float
 
 
 def search_round(
-    execution: Execution, searching: Searching, k: int, queries: Sequence[Record], only: Sequence[Record | None] = ()
+    execution: Execution,
+    searching: SearchContext,
+    k: int,
+    queries: Sequence[Record],
+    only: Sequence[Record | None] = (),
 ) -> Found:
     """Find `k` documents for each query.
 
@@ -76,7 +80,7 @@ def search_round(
         execution.folder.clear(f"{name}-{k}")
     return Found(
         parts=[{**merged[q]["file"], "rows": merged[q]["rows_out"], "part": q} for q in parts],
-        bare_seconds=sum(merged[q]["bare_seconds"] for q in parts),
+        compute_seconds=sum(merged[q]["compute_seconds"] for q in parts),
     )
 
 
@@ -85,7 +89,7 @@ class Round:
     """The steps of a round; see `search_round`. Partitions of queries go by their number."""
 
     execution: Execution
-    searching: Searching
+    searching: SearchContext
     k: int
     queries: Sequence[Record]
     only: Sequence[Record | None]
@@ -141,7 +145,7 @@ class Round:
         # Folders and no manifests, which grow with the corpus: a worker gets the work anew with each batch of units.
         folders = {"index": searching.index.folder, "queries": searching.queries.folder, "positives": carried}
         folders["found"] = self.execution.folder
-        work = partial(SearchShard, folders, searching.searchers, searching.effort, self.k, place)
+        work = partial(SearchShard, folders, searching.searchers, searching.point, self.k, place)
         found: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for (_, q, _), one in zip(units, self.execution.map(step, work, todo, pool), strict=True):
             found[q].append(brief(one))
@@ -157,9 +161,20 @@ class SearchShard:
     """A shard and a partition of queries -> what the shard has for them, or what of it was missing."""
 
     def __init__(
-        self, folders: Mapping[str, StageFolder], searchers: Searchers, effort: Effort, k: int, place: str
+        self,
+        folders: Mapping[str, StageFolder],
+        searchers: SearchPool,
+        point: OperatingPoint,
+        k: int,
+        place: str,
     ) -> None:
-        self.folders, self.device, self.effort, self.k, self.place = folders, searchers.device, effort, k, place
+        self.folders, self.device, self.point, self.k, self.place = (
+            folders,
+            searchers.device,
+            point,
+            k,
+            place,
+        )
         self.shards = OpenShards(folders["index"], searchers.cache)
 
     def __call__(self, unit: Unit) -> Stats:
@@ -172,16 +187,16 @@ class SearchShard:
             wanted = found.read_table(wanted)
             if args["missing"] is not None:
                 wanted = wanted.filter(pc.field("shard") == args["number"])
-            asked = numbers(wanted, "query_key")
-            queries = queries.filter(pa.array(np.isin(numbers(queries, "key"), asked)))
-            judged = judged.filter(pa.array(np.isin(numbers(judged, "query_key"), asked)))
+            asked = to_numpy(wanted, "query_key")
+            queries = queries.filter(pa.array(np.isin(to_numpy(queries, "key"), asked)))
+            judged = judged.filter(pa.array(np.isin(to_numpy(judged, "query_key"), asked)))
         shard = self.shards.open(args["shard"], whole=wanted is None)
-        search = Search(self.k, shard, self.effort, self.device, args["asked"])
+        search = Search(self.k, shard, self.point, self.device, args["asked"])
         candidates, seconds = timed(search, queries, judged)
         if args["missing"] is not None:
             candidates = missing_rows(candidates, wanted)
         file = found.write_table(f"{self.place}-{self.k}/{unit.name}.arrow", candidates)
-        return {"file": file, "rows_out": candidates.num_rows, "bare_seconds": seconds}
+        return {"file": file, "rows_out": candidates.num_rows, "compute_seconds": seconds}
 
 
 @dataclass(frozen=True)
@@ -202,7 +217,7 @@ class MergeShards:
 
     def __call__(self, unit: Unit) -> Stats:
         """Merge one partition, a few shards at a time: no more rows than two rankings have are in memory."""
-        keys = numbers(self.encoded.read_table(unit.args["queries"], ["key"]), "key")
+        keys = to_numpy(self.encoded.read_table(unit.args["queries"], ["key"]), "key")
         merge, found = Merge(self.k), unit.args["found"]
         merged, missing = CANDIDATES.empty_table(), MISSING.empty_table()
         for shards in portions([one["rows_out"] for one in found], self.k * len(keys)):
@@ -211,11 +226,11 @@ class MergeShards:
             cut = [cut_lists(table, shard, *self.lists[shard]) for shard, table in zip(shards, tables, strict=True)]
             missing = still_missing(concat([missing, *cut], MISSING), merged, self.k)
         part = f"part-{unit.args['part']:05d}"
-        stats = {"rows_out": merged.num_rows, "bare_seconds": sum(one["bare_seconds"] for one in found)}
+        stats = {"rows_out": merged.num_rows, "compute_seconds": sum(one["compute_seconds"] for one in found)}
         if not missing.num_rows:
             file = self.folder.write_table(f"merged-{self.k}/{part}.parquet", merged)
             return {**stats, "file": file, "missing": None}
-        shards = np.unique(numbers(missing, "shard")).tolist()
+        shards = np.unique(to_numpy(missing, "shard")).tolist()
         lists = self.folder.write_table(f"missing-{self.k}/{part}.arrow", missing)
         file = self.folder.write_table(f"first-{self.k}/{part}.arrow", merged)
         return {**stats, "file": file, "missing": {"file": lists, "shards": shards}}
@@ -231,19 +246,19 @@ class MergeAgain:
 
     def __call__(self, unit: Unit) -> Stats:
         """Merge one partition."""
-        keys = numbers(self.encoded.read_table(unit.args["queries"], ["key"]), "key")
+        keys = to_numpy(self.encoded.read_table(unit.args["queries"], ["key"]), "key")
         merge, first, found = Merge(self.k), unit.args["first"], unit.args["found"]
         merged = self.folder.read_table(first["file"])
         for shards in portions([one["rows_out"] for one in found], self.k * len(keys)):
             merged = merge(keys, [merged, *self.folder.read_tables([found[shard]["file"] for shard in shards])])
         file = self.folder.write_table(f"merged-{self.k}/part-{unit.args['part']:05d}.parquet", merged)
-        seconds = sum(one["bare_seconds"] for one in [first, *found])
-        return {"file": file, "rows_out": merged.num_rows, "bare_seconds": seconds, "missing": None}
+        seconds = sum(one["compute_seconds"] for one in [first, *found])
+        return {"file": file, "rows_out": merged.num_rows, "compute_seconds": seconds, "missing": None}
 
 
 def brief(stats: Stats) -> dict[str, Any]:
     """Return what merging wants to know of a unit."""
-    return {name: stats[name] for name in ("file", "rows_out", "bare_seconds")}
+    return {name: stats[name] for name in ("file", "rows_out", "compute_seconds")}
 
 
 def portions(rows: Sequence[int], most: int) -> Iterator[list[int]]:

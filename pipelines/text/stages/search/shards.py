@@ -27,7 +27,7 @@ def layout_of(shards: Sequence[Mapping[str, Any]]) -> str:
 
 
 @dataclass(frozen=True)
-class Searchers:
+class SearchPool:
     """Who searches the shards.
 
     Attributes:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from operators.candidates.select import FilterConfig, Select, SelectConfig
 from operators.schemas import CANDIDATES, concat
-from operators.vectors.nearest import Effort
+from operators.vectors.nearest import OperatingPoint
 from operators.vectors.search import SearchConfig
 from operators.vectors.tune import SAMPLE
 from pipelines.runtime.engines import Stats, Unit
@@ -18,13 +18,13 @@ from pipelines.runtime.stage import Section, Stage, Summary
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.search.candidates import positives_of, replaced
-from pipelines.text.stages.search.effort import line_of, missed_recall, tuned_effort
-from pipelines.text.stages.search.rounds import Searching, search_round
-from pipelines.text.stages.search.shards import Searchers
+from pipelines.text.stages.search.operating_point import line_of, missed_recall, tuned_operating_point
+from pipelines.text.stages.search.rounds import SearchContext, search_round
+from pipelines.text.stages.search.shards import SearchPool
 
 
 @dataclass(frozen=True)
-class SearchShort(Stage):
+class SearchDeeper(Stage):
     """Candidates of all queries -> deeper candidates (CANDIDATES) of those that have too few after the filters.
 
     Attributes:
@@ -35,7 +35,7 @@ class SearchShort(Stage):
 
     config: SearchConfig
     select: SelectConfig
-    searchers: Searchers
+    searchers: SearchPool
 
     name = "search/short"
     announced = False
@@ -65,11 +65,11 @@ class SearchShort(Stage):
         """Look who is short, search them deeper, and look again."""
         searched = execution.inputs["search/all"]
         queries = execution.inputs["encode"].parts("queries")
-        searching = Searching(
+        searching = SearchContext(
             index=execution.inputs["index"],
             queries=execution.inputs["encode"],
             positives=(searched.folder, [{"file": part} for part in searched.parts("positives")]),
-            effort=Effort(exact=True),
+            point=OperatingPoint(exact=True),
             searchers=self.searchers,
         )
         folder, parts = searched.folder, searched.parts("candidates")
@@ -84,10 +84,10 @@ class SearchShort(Stage):
             asked = sum(one["rows_out"] for one in short)
             execution.progress.say(f"search/short: {asked:,} {'query' if asked == 1 else 'queries'}, {depth:,} deep")
             deeper.append(self._tuned(execution, depth, short, only))
-            searching = replace(searching, effort=Effort(**deeper[-1]["effort"]))
+            searching = replace(searching, point=OperatingPoint(**deeper[-1]["operating_point"]))
             found = search_round(execution, searching, depth, queries, only)
             folder, parts, k = execution.folder, found.parts, depth
-            seconds += found.bare_seconds
+            seconds += found.compute_seconds
             rounds.append(found.parts)
         together = self._together(execution, len(queries), rounds)
         depths = [self.config.k, *self.config.deeper()]
@@ -95,7 +95,7 @@ class SearchShort(Stage):
             "temporary": [f"{kind}-{depth}" for kind in ("short", "merged", "sample", "tried") for depth in depths],
             "rows_in": deeper[0]["queries"] if deeper else 0,
             "rows_out": sum(one["rows_out"] for one in together),
-            "bare_seconds": seconds,
+            "compute_seconds": seconds,
             "dropped": {},
             "depth": k,
             "rounds": deeper,
@@ -113,13 +113,13 @@ class SearchShort(Stage):
         # A sample is searched exactly: for so few queries that is all there is to do.
         if queries > SAMPLE or not automatic:
             at_depth = self.config.model_copy(update={"k": depth})
-            tuned = tuned_effort(execution, at_depth, self.searchers, only)
+            tuned = tuned_operating_point(execution, at_depth, self.searchers, only)
         if tuned is not None:
             execution.progress.say(f"search deeper: {line_of(tuned)}")
         return {
             "k": depth,
             "queries": queries,
-            "effort": asdict(Effort(exact=True) if tuned is None else tuned.effort),
+            "operating_point": asdict(OperatingPoint(exact=True) if tuned is None else tuned.point),
             "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
         }
 

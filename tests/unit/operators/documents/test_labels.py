@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from operators.documents.check import check
 from operators.documents.data import DataConfig
-from operators.documents.judge import judged_by_labels, with_keys
+from operators.documents.judgements import judged_by_labels, with_keys
 from operators.documents.read import read
 from operators.errors import InputError
 from tests.unit.operators.documents.files import WRITERS, Row, file_of, refusal_of

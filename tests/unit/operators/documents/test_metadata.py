@@ -15,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.documents.judge import key_queries
+from operators.documents.judgements import key_queries
 from operators.documents.metadata import metadata_of, with_merged_metadata
 from operators.documents.pairs import queries_of
 from operators.documents.read import read
 from operators.errors import InputError
-from operators.schemas import numbers
-from operators.segments import row_of
+from operators.schemas import to_numpy
+from operators.segments import first_index
 from tests.unit.operators.documents.files import WRITERS, Row, as_jsonl, file_of, read_all
 
 
@@ -125,8 +125,8 @@ def test_the_metadata_of_a_query_holds_for_all_its_pairs(
 ) -> None:
     path = as_jsonl(tmp_path_factory.mktemp("pairs") / "x.jsonl", rows)
     keyed = key_queries(queries_of(read_all(path, "pairs")))
-    keys = numbers(keyed, "query_key")
-    queries = with_merged_metadata(keyed, row_of(keys, keys)).to_pylist()
+    keys = to_numpy(keyed, "query_key")
+    queries = with_merged_metadata(keyed, first_index(keys, keys)).to_pylist()
     assert [row["text"].strip() for row in queries] == list(dict.fromkeys(row["query"].strip() for row in rows))
     for query in queries:
         pairs = [row for row in rows if row["query"].strip() == query["text"].strip()]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.schemas import CANDIDATES, POSITIVE_DOCUMENT, concat, numbers
+from operators.schemas import CANDIDATES, POSITIVE_DOCUMENT, concat, to_numpy
 from operators.vectors.index import IndexChoice, train
 from operators.vectors.merge import Merge
 from operators.vectors.missing import MISSING, asked_of, cut_lists, missing_rows, still_missing
-from operators.vectors.nearest import Effort
+from operators.vectors.nearest import OperatingPoint
 from operators.vectors.search import Search
 from operators.vectors.shard import Shard
 from tests.unit.operators.tables import candidates, codes_of, shard_of
@@ -27,13 +27,15 @@ Ints = npt.NDArray[np.int64]
 class Asked:
     """Every shard asked for its share, a few merged at a time, and those that lack something asked again."""
 
-    def __init__(self, given_collection: Collection, k: int, shards: list[Shard], effort: Effort = EXACTLY) -> None:
+    def __init__(
+        self, given_collection: Collection, k: int, shards: list[Shard], point: OperatingPoint = EXACTLY
+    ) -> None:
         queries, positives = given_collection.query_table(), given_collection.positive_table()
         merge, keys = Merge(k), given_collection.query_key
         rows = [len(shard.doc_key) for shard in shards]
         self.asked = [asked_of(k, count, sum(rows)) for count in rows]
         found = [
-            Search(k, shard, effort, asked=asked)(queries, positives)
+            Search(k, shard, point, asked=asked)(queries, positives)
             for shard, asked in zip(shards, self.asked, strict=True)
         ]
         merged, missing = CANDIDATES.empty_table(), MISSING.empty_table()
@@ -45,11 +47,11 @@ class Asked:
         self.missing: list[dict[str, Any]] = missing.to_pylist()
         self.again = []
         for s in sorted({one["shard"] for one in self.missing}):
-            of_shard = missing.filter(pa.array(numbers(missing, "shard") == s))
-            wanted = numbers(of_shard, "query_key")
-            some = queries.filter(pa.array(np.isin(numbers(queries, "key"), wanted)))
-            judged = positives.filter(pa.array(np.isin(numbers(positives, "query_key"), wanted)))
-            self.again.append(missing_rows(Search(k, shards[s], effort)(some, judged), of_shard))
+            of_shard = missing.filter(pa.array(to_numpy(missing, "shard") == s))
+            wanted = to_numpy(of_shard, "query_key")
+            some = queries.filter(pa.array(np.isin(to_numpy(queries, "key"), wanted)))
+            judged = positives.filter(pa.array(np.isin(to_numpy(positives, "query_key"), wanted)))
+            self.again.append(missing_rows(Search(k, shards[s], point)(some, judged), of_shard))
         self.found = found
         self.merged = merge(keys, [merged, *self.again])
 
@@ -57,8 +59,8 @@ class Asked:
 def counted(tables: list[pa.Table], query_key: int) -> int:
     """How many rows that are no judged positives there are for a query."""
     table = concat(tables, CANDIDATES)
-    mine = numbers(table, "query_key") == query_key
-    return int((mine & (numbers(table, "positive") != POSITIVE_DOCUMENT)).sum())
+    mine = to_numpy(table, "query_key") == query_key
+    return int((mine & (to_numpy(table, "positive") != POSITIVE_DOCUMENT)).sum())
 
 
 @st.composite
@@ -165,24 +167,24 @@ def test_a_list_that_holds_its_whole_shard_was_not_cut() -> None:
 
 
 @pytest.mark.parametrize("factory", ["IVF4,PQ4x4", "IVF4,PQ4x4fs", "IVF4,SQ4", "PQ4x4", "HNSW8"])
-@pytest.mark.parametrize("effort", [Effort(1, 1), Effort(2, 3)])
-def test_codes_give_the_first_rows_of_what_they_give_for_k(factory: str, effort: Effort) -> None:
+@pytest.mark.parametrize("point", [OperatingPoint(1, 1), OperatingPoint(2, 3)])
+def test_codes_give_the_first_rows_of_what_they_give_for_k(factory: str, point: OperatingPoint) -> None:
     """However few are asked for: the codes, which are far off, propose as many as for all of k."""
     made = collection(1600, [0, 2, 30, 1], seed=5, dimension=16, spread=200)
     order = np.argsort(-(made.documents @ made.queries[0]))
     made = replace(made, documents=made.documents[order])
     trained = train(IndexChoice(factory=factory, train_rows=0, why=""), made.documents)
     shards = [replace(shard, codes=codes_of(trained, [shard.vectors])) for shard in made.shards(8)]
-    every = made.found(60, shards, effort)
-    asked = Asked(made, 60, shards, effort)
+    every = made.found(60, shards, point)
+    asked = Asked(made, 60, shards, point)
     assert max(asked.asked) < 60
     assert sum(table.num_rows for table in asked.again)
     assert without_nan(asked.merged.to_pylist()) == without_nan(every)
     for shard, few in zip(shards, asked.found, strict=True):
-        whole = Search(60, shard, effort)(made.query_table(), made.positive_table())
+        whole = Search(60, shard, point)(made.query_table(), made.positive_table())
         for key in made.query_key:
             mine, all_of = (
-                table.filter(pa.array(numbers(table, "query_key") == key)).column("doc_key").to_pylist()
+                table.filter(pa.array(to_numpy(table, "query_key") == key)).column("doc_key").to_pylist()
                 for table in (few, whole)
             )
             assert mine == all_of[: len(mine)]

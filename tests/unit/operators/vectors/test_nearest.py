@@ -12,7 +12,7 @@ from operators.schemas import Vectors
 from operators.vectors import best as best_module
 from operators.vectors import multiply as multiply_module
 from operators.vectors.index import IndexChoice, train
-from operators.vectors.nearest import Effort, nearest, nearest_exact
+from operators.vectors.nearest import OperatingPoint, nearest, nearest_exact
 from operators.vectors.shard import Shard
 from operators.vectors.similarity import score_pairs
 from tests.unit.operators.tables import codes_of, shard_of
@@ -111,7 +111,7 @@ def test_of_what_codes_propose_the_score_and_then_the_key_decide(factory: str, r
     codes = codes_of(train(IndexChoice(factory=factory, train_rows=0, why=""), held), [held])
     shard, queries = keyed(held, 1, codes), rng.integers(-3, 4, (20, 16)).astype(np.float32)
     wanted = rng.integers(1, 60, 20)
-    query, row = nearest(shard, queries, wanted, Effort(nprobe=4, refine_factor=refine_factor))
+    query, row = nearest(shard, queries, wanted, OperatingPoint(nprobe=4, refine_factor=refine_factor))
     proposed = codes.search(queries, min(96 * refine_factor, 900))[1]  # 59 and a few more, in steps of 32
     for number in range(20):
         rows = proposed[number][proposed[number] >= 0]
@@ -125,13 +125,13 @@ def test_a_great_many_equal_scores_take_no_more_memory_than_few(device: str, mon
     most: list[int] = []
     monkeypatch.setattr(best_module, "A_FEW", 1000)
     monkeypatch.setattr(multiply_module, "PRODUCTS_AT_ONCE", {"cpu": 10_000, "cuda": 10_000})
-    sort = best_module.Best.sort
+    sort = best_module.TopK.sort
 
-    def watched(best: best_module.Best) -> None:
+    def watched(best: best_module.TopK) -> None:
         most.append(len(best.held.query) + sum(len(pairs.query) for pairs in best.lately))
         sort(best)
 
-    monkeypatch.setattr(best_module.Best, "sort", watched)
+    monkeypatch.setattr(best_module.TopK, "sort", watched)
     shard = keyed(np.ones((20_000, 4), np.float16), 0)
     queries, wanted = np.ones((30, 4), np.float32), np.full(30, 10)
     query, row = nearest_exact(shard, queries, wanted, device, 5_000)

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from operators.vectors.best import Best, Pairs
-from operators.vectors.multiply import Multiply, MultiplyOn
+from operators.vectors.blocks import Bfloat16Blocks, Float32Blocks
 from operators.vectors.nearest import nearest_exact
 from operators.vectors.rounding import in_bfloat16, lengths_of
 from operators.vectors.shard import Shard
 from operators.vectors.similarity import score_pairs
+from operators.vectors.top_k import Pairs, TopK
 from tests.unit.operators.tables import shard_of
 
 Matrix = npt.NDArray[np.float32]
@@ -31,8 +31,8 @@ def shard_with(vectors: Any) -> Shard:  # noqa: ANN401
 
 def all_pairs(queries: Matrix, shard: Shard, device: str) -> Pairs:
     """The bounds of all scores: as many rows are wanted as there are."""
-    best = Best(queries, shard, np.full(len(queries), len(shard.doc_key)))
-    multiply = Multiply(queries, shard, best) if device == "cpu" else MultiplyOn(device, queries, shard, best)
+    best = TopK(queries, shard, np.full(len(queries), len(shard.doc_key)))
+    multiply = Float32Blocks(queries, shard, best) if device == "cpu" else Bfloat16Blocks(device, queries, shard, best)
     multiply(0, len(shard.doc_key))
     parts = [best.held, *best.lately]
     return Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("query", "row", "low", "high")))

@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.schemas import NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, numbers
+from operators.schemas import NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, to_numpy
 from operators.vectors import search as search_module
 from operators.vectors.index import IndexChoice, save, train
 from operators.vectors.merge import Merge
-from operators.vectors.nearest import Effort, nearest
+from operators.vectors.nearest import OperatingPoint, nearest
 from operators.vectors.rounding import lengths_of
 from operators.vectors.search import Search, SearchConfig
 from operators.vectors.shard import Shard, open_shard
 from tests.unit.operators.tables import Row, codes_of, flat_of, positive_vectors, query_vectors, shard_of
 
 Ints = npt.NDArray[np.int64]
-EXACTLY = Effort(exact=True)
+EXACTLY = OperatingPoint(exact=True)
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Collection:
             for rows in np.array_split(np.arange(len(self.documents)), number)
         ]
 
-    def found(self, k: int, shards: list[Shard], effort: Effort = EXACTLY) -> list[Row]:
-        tables = [Search(k, shard, effort)(self.query_table(), self.positive_table()) for shard in shards]
+    def found(self, k: int, shards: list[Shard], point: OperatingPoint = EXACTLY) -> list[Row]:
+        tables = [Search(k, shard, point)(self.query_table(), self.positive_table()) for shard in shards]
         rows: list[Row] = Merge(k)(self.query_key, tables).to_pylist()
         return rows
 
@@ -187,10 +187,15 @@ def test_a_query_with_many_positives_does_not_deepen_the_search_of_the_others(mo
     asked: list[tuple[int, int]] = []
 
     def watched(
-        shard: Shard, queries: npt.NDArray[np.float32], wanted: Ints, effort: Effort, device: str, depth: int
+        shard: Shard,
+        queries: npt.NDArray[np.float32],
+        wanted: Ints,
+        point: OperatingPoint,
+        device: str,
+        depth: int,
     ) -> tuple[Ints, Ints]:
         asked.append((len(queries), int(wanted.max())))
-        return nearest(shard, queries, wanted, effort, device, depth)
+        return nearest(shard, queries, wanted, point, device, depth)
 
     monkeypatch.setattr(search_module, "nearest", watched)
     given_collection = collection(900, [1, 1, 400, 1, 1], seed=3)
@@ -210,7 +215,7 @@ def test_what_faiss_pads_with_never_becomes_a_document() -> None:
     given_collection = collection(80, [0, 2, 1, 0, 3], seed=4)
     index = trained("IVF8,Flat", given_collection.documents)
     shard = replace(given_collection.shards(1)[0], codes=index)
-    found = given_collection.found(60, [shard], Effort(nprobe=1))
+    found = given_collection.found(60, [shard], OperatingPoint(nprobe=1))
     _, list_of_document = index.quantizer.search(given_collection.documents, 1)
     _, list_of_query = index.quantizer.search(given_collection.queries, 1)
     visited = {
@@ -229,7 +234,7 @@ def test_what_faiss_pads_with_never_becomes_a_document() -> None:
 def test_a_quantized_index_that_proposes_everything_equals_exact_search(factory: str, tmp_path: Path) -> None:
     given_collection = collection(300, [0, 2, 30, 1], seed=5, dimension=16, spread=200)
     shard = saved(given_collection, tmp_path, np.float32, factory)
-    found = given_collection.found(40, [shard], Effort(nprobe=4, refine_factor=10))
+    found = given_collection.found(40, [shard], OperatingPoint(nprobe=4, refine_factor=10))
     assert without_nan(found) == given_collection.brute_force(40)
 
 
@@ -237,7 +242,7 @@ def test_scores_never_come_from_the_codes() -> None:
     """Codes of 4 bits for four values are far off; whatever they propose is scored with the vectors themselves."""
     given_collection = collection(300, [0, 2, 1], seed=6, dimension=16, spread=200)
     shard = replace(given_collection.shards(1)[0], codes=trained("PQ4x4", given_collection.documents))
-    found = given_collection.found(20, [shard], Effort(refine_factor=1))
+    found = given_collection.found(20, [shard], OperatingPoint(refine_factor=1))
     scores = given_collection.queries @ given_collection.documents.T
     true = {
         (int(query), int(document)): scores[i, j]
@@ -272,7 +277,7 @@ def test_vectors_of_half_precision_are_searched_where_they_lie(factory: str | No
     assert np.array_equal(shard.vectors, given_collection.documents)
     maps = Path("/proc/self/maps")
     assert not maps.exists() or f"{tmp_path}/vectors.faiss" in maps.read_text(encoding="utf-8")
-    found = given_collection.found(30, [shard], Effort(nprobe=4, refine_factor=10))
+    found = given_collection.found(30, [shard], OperatingPoint(nprobe=4, refine_factor=10))
     assert without_nan(found) == given_collection.brute_force(30)
 
 
@@ -297,6 +302,6 @@ def test_a_second_call_gives_the_same_table() -> None:
     search = Search(20, given_collection.shards(1)[0])
     first = search(given_collection.query_table(), given_collection.positive_table())
     assert search(given_collection.query_table(), given_collection.positive_table()).equals(first)
-    assert numbers(first, "query_key").tolist() == sorted(
-        numbers(first, "query_key").tolist(), key=given_collection.query_key.tolist().index
+    assert to_numpy(first, "query_key").tolist() == sorted(
+        to_numpy(first, "query_key").tolist(), key=given_collection.query_key.tolist().index
     )

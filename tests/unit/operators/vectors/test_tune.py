@@ -1,4 +1,4 @@
-"""What tuning says of an effort is what a search with that effort finds, and as certain as it says."""
+"""What tuning says of an operating point is what a search with it finds, and as certain as it says."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ import pytest
 
 from operators.vectors import tune as tune_module
 from operators.vectors.index import IndexChoice, train
-from operators.vectors.nearest import Effort, depth_for, nearest
+from operators.vectors.nearest import OperatingPoint, depth_for, nearest
 from operators.vectors.search import SearchConfig
 from operators.vectors.shard import Shard
 from operators.vectors.tune import (
     SAMPLE,
-    Space,
+    ParameterSpace,
     Tried,
     Tuned,
-    choose_effort,
+    choose_operating_point,
     nprobes_to_try,
+    probe,
     refine_factors_to_try,
-    trial,
     tune,
 )
 from tests.unit.operators.tables import codes_of, shard_of
@@ -59,9 +59,9 @@ def codes_pay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tuned(shards: list[Shard], queries: Matrix, config: SearchConfig, population: int | None = None) -> Tuned:
-    tried = [trial(shard, queries, config) for shard in shards]
+    tried = [probe(shard, queries, config) for shard in shards]
     lists = 0 if shards[0].inverted is None else shards[0].inverted.nlist
-    space = Space(
+    space = ParameterSpace(
         nprobes=nprobes_to_try(config, lists),
         refine_factors=refine_factors_to_try(config),
         depth=depth_for(config.k),
@@ -74,13 +74,13 @@ def tuned(shards: list[Shard], queries: Matrix, config: SearchConfig, population
     return tune(config, [table for table, _ in tried], [scanned for _, scanned in tried], space)
 
 
-def recall_of(shards: list[Shard], queries: Matrix, k: int, effort: Effort) -> float:
+def recall_of(shards: list[Shard], queries: Matrix, k: int, point: OperatingPoint) -> float:
     """The recall of a real search of all shards, against all documents compared."""
     vectors = np.concatenate([shard.vectors for shard in shards]).astype(np.float32)
     best = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :k]
     hits = np.zeros(len(queries))
     for shard in shards:
-        query, row = nearest(shard, queries, np.full(len(queries), k), effort)
+        query, row = nearest(shard, queries, np.full(len(queries), k), point)
         hits += np.bincount(query, (best[query] == shard.doc_key[row][:, None]).any(axis=1), len(queries))
     return float(np.mean(hits / k))
 
@@ -91,8 +91,8 @@ def test_the_recall_that_is_told_is_the_one_that_a_search_has(
 ) -> None:
     config = SearchConfig(k=20, nprobe=nprobe, refine_factor=refine_factor)
     told = tuned(shards, queries, config)
-    assert told.effort.refine_factor == refine_factor
-    assert told.recall == pytest.approx(recall_of(shards, queries, 20, told.effort), abs=0.004)  # ties aside
+    assert told.point.refine_factor == refine_factor
+    assert told.recall == pytest.approx(recall_of(shards, queries, 20, told.point), abs=0.004)  # ties aside
 
 
 def test_the_effort_that_is_chosen_reaches_the_target_and_no_cheaper_one_does(
@@ -102,13 +102,16 @@ def test_the_effort_that_is_chosen_reaches_the_target_and_no_cheaper_one_does(
     sample = everyone[np.random.default_rng(0).permutation(3000)[:SAMPLE]]
     told = tuned(shards, sample, SearchConfig(k=20, recall_target=0.8), population=3000)
     assert told.reached
-    assert not told.effort.exact
+    assert not told.point.exact
     assert told.below == 0.8
-    true = recall_of(shards, everyone, 20, told.effort)
+    true = recall_of(shards, everyone, 20, told.point)
     assert 0.8 <= true < 1
     assert abs(told.recall - true) < 0.02
     for factor in ("nprobe", "refine_factor"):
-        less: dict[str, Any] = {"nprobe": max(told.effort.nprobe, 1), "refine_factor": told.effort.refine_factor}
+        less: dict[str, Any] = {
+            "nprobe": max(told.point.nprobe, 1),
+            "refine_factor": told.point.refine_factor,
+        }
         if less[factor] > 1:
             less[factor] //= 2
             assert not tuned(shards, sample, SearchConfig(k=20, recall_target=0.8, **less), population=3000).reached
@@ -119,13 +122,13 @@ def test_a_deeper_search_is_tuned_for_its_own_depth(shards: list[Shard], queries
         return
     shallow, deep = (tuned(shards, queries, SearchConfig(k=k, recall_target=0.95)) for k in (10, 400))
     assert deep.k == 400
-    assert recall_of(shards, queries, 400, deep.effort) >= 0.95 > recall_of(shards, queries, 400, shallow.effort)
+    assert recall_of(shards, queries, 400, deep.point) >= 0.95 > recall_of(shards, queries, 400, shallow.point)
 
 
 def test_a_target_that_set_values_do_not_reach_is_told_with_what_would(shards: list[Shard], queries: Matrix) -> None:
     told = tuned(shards, queries, SearchConfig(k=20, nprobe=1, refine_factor=1, recall_target=0.999))
     assert not told.reached
-    assert not told.effort.exact
+    assert not told.point.exact
     assert "what would" in told.why
 
 
@@ -151,12 +154,12 @@ def test_no_more_than_one_in_twenty_statements_of_recall_is_wrong(means: list[fl
     rng = np.random.default_rng(population)
     everyone = recalls_of_efforts(rng, means, population)
     config = SearchConfig(recall_target=0.95)
-    space = Space([], [], 0, SAMPLE, population, 0, 0, 0)
-    true = {Effort(nprobe=i): float(recalls.mean()) for i, recalls in enumerate(everyone)}
+    space = ParameterSpace([], [], 0, SAMPLE, population, 0, 0, 0)
+    true = {OperatingPoint(nprobe=i): float(recalls.mean()) for i, recalls in enumerate(everyone)}
     wrong, trials = 0, 2000
     for _ in range(trials):
         sample = rng.choice(population, SAMPLE, replace=False)
-        tried: list[Tried] = [(i + 1.0, Effort(nprobe=i), one[sample]) for i, one in enumerate(everyone)]
-        told = choose_effort(config, tried, 1e9, space)
-        wrong += not told.effort.exact and true[told.effort] < told.below - 1e-9
+        tried: list[Tried] = [(i + 1.0, OperatingPoint(nprobe=i), one[sample]) for i, one in enumerate(everyone)]
+        told = choose_operating_point(config, tried, 1e9, space)
+        wrong += not told.point.exact and true[told.point] < told.below - 1e-9
     assert wrong / trials <= 0.05

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.runtime.pipeline import line_of
 
-SIDES = {"corpus": {"rows_found": 80}, "queries": {"rows_found": 1000}}
+SIDES = {"corpus": {"rows_reused": 80}, "queries": {"rows_reused": 1000}}
 
 
 @pytest.mark.parametrize(
@@ -14,8 +14,12 @@ SIDES = {"corpus": {"rows_found": 80}, "queries": {"rows_found": 1000}}
     [
         ({"dropped": {}}, "2,000 in, 1,900 out, 1.2 s", "2,000 in, 1,900 out, reused"),
         ({"dropped": {"a": 60, "b": 40}}, "2,000 in, 1,900 out, 100 dropped, 1.2 s", None),
-        ({"dropped": {}, "rows_found": 1800}, "2,000 in, 1,900 out, 1,800 found, 1.2 s", "2,000 in, 1,900 out, reused"),
-        ({"dropped": {}, "rows_found": 0}, "2,000 in, 1,900 out, 1.2 s", None),
+        (
+            {"dropped": {}, "rows_reused": 1800},
+            "2,000 in, 1,900 out, 1,800 found, 1.2 s",
+            "2,000 in, 1,900 out, reused",
+        ),
+        ({"dropped": {}, "rows_reused": 0}, "2,000 in, 1,900 out, 1.2 s", None),
         ({"dropped": {}, "rows": SIDES}, "2,000 in, 1,900 out, 1,080 found, 1.2 s", None),
         ({"says": "nothing to search deeper"}, "nothing to search deeper, 1.2 s", "nothing to search deeper, reused"),
     ],

@@ -63,18 +63,18 @@ def test_encoders_are_counted_on_the_nodes_that_offer_what_they_take(
     nodes: list[dict[str, float]], settings: dict[str, Any], workers: int, gpus: float, cpus: int
 ) -> None:
     config = POOLS.model_copy(update=settings)
-    pool, device = encoder_pool(config, Machines(nodes, joined=True, grows=True))
+    pool, device = encoder_pool(config, Machines(nodes, is_cluster=True, autoscales=True))
     assert (pool.workers, pool.gpus, pool.cpus, pool.resources) == (workers, gpus, cpus, {"encoder": 1})
     assert device == ("cuda" if gpus else "cpu")
 
 
 def test_a_cluster_without_the_nodes_is_refused_unless_it_grows(capsys: pytest.CaptureFixture[str]) -> None:
-    fixed = Machines([PLAIN, ENCODER], joined=True)
+    fixed = Machines([PLAIN, ENCODER], is_cluster=True)
     assert encoder_pool(POOLS, fixed)[0].workers == 2
     words = "engine.search_resources: no node of the cluster offers memory_rich: 0.5, and none will be added. "
     with pytest.raises(InputError, match=re.escape(words + "They offer {}, {encoder: 3}.")):
         search_pool(POOLS, fixed, remote=False)
-    growing = Machines([PLAIN, ENCODER], joined=True, grows=True)
+    growing = Machines([PLAIN, ENCODER], is_cluster=True, autoscales=True)
     assert search_pool(POOLS, growing, remote=False)[0].resources == {"memory_rich": 0.5}
     assert "engine.search_resources: no node of the cluster offers memory_rich: 0.5 yet." in capsys.readouterr().err
 

@@ -28,7 +28,7 @@ def begun(folder: StageFolder, units: int, done_before: int, done_at: list[float
 def directory(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(str(tmp_path))
     first, second, third = (run.stage(name, "0123") for name in ("prepare/corpus", "encode", "select"))
-    run.write_plan("local", [("prepare/corpus", first), ("encode", second), ("select", third)])
+    run.write_stage_list("local", [("prepare/corpus", first), ("encode", second), ("select", third)])
     first.commit({"rows_in": 8, "rows_out": 7, "seconds": 2.0})
     begun(second, units=20, done_before=3, done_at=[1.0, 2.0, 3.0, 4.0])
     return run
@@ -71,12 +71,19 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     [
         ({"rows_out": 100, "seconds": 2.0}, 50.0),
         ({"rows_out": 100, "seconds": 2.0, "resumed": True}, None),
-        ({"rows_out": 100, "seconds": 2.0, "rows_found": 60, "resumed": True}, 20.0),
+        ({"rows_out": 100, "seconds": 2.0, "rows_reused": 60, "resumed": True}, 20.0),
         (
-            {"rows_out": 100, "seconds": 0.001, "rows": {"corpus": {"rows_found": 80}, "queries": {"rows_found": 20}}},
+            {
+                "rows_out": 100,
+                "seconds": 0.001,
+                "rows": {"corpus": {"rows_reused": 80}, "queries": {"rows_reused": 20}},
+            },
             None,
         ),
-        ({"rows_out": 100, "seconds": 0.5, "rows": {"corpus": {"rows_found": 80}, "queries": {"rows_found": 0}}}, 40.0),
+        (
+            {"rows_out": 100, "seconds": 0.5, "rows": {"corpus": {"rows_reused": 80}, "queries": {"rows_reused": 0}}},
+            40.0,
+        ),
         ({"rows_out": 0, "seconds": 2.0, "rows": {"triplet": 0}}, None),
         ({"rows_out": 5, "seconds": 0.0}, None),
     ],

@@ -34,21 +34,21 @@ def fail(step: Step, failure: Exception) -> None:
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_failure_is_carried_with_its_kind(folder: StageFolder, failure: Exception) -> None:
     step = Step(folder, "step")
-    assert step.take_failure() is None
+    assert step.pop_failure() is None
     fail(step, failure)
-    carried = step.take_failure()
+    carried = step.pop_failure()
     assert (type(carried), str(carried)) == (type(failure), str(failure))
-    assert step.take_failure() is None
+    assert step.pop_failure() is None
 
 
 def test_a_late_worker_of_another_attempt_is_not_heard(folder: StageFolder) -> None:
     """It is still at work when the next attempt has begun, and fails when that fails for another reason."""
     late, now = Step(folder, "step"), Step(folder, "step")
     fail(late, InputError("an old refusal"))
-    assert now.take_failure() is None
+    assert now.pop_failure() is None
     fail(late, InputError("an old refusal"))
     fail(now, TransientError("the disk is full"))
-    assert str(now.take_failure()) == "the disk is full"
+    assert str(now.pop_failure()) == "the disk is full"
     assert folder.names("_units/step") == []
 
 

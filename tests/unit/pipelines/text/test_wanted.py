@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.schemas import JUDGEMENTS, numbers, positive_vectors_schema
+from operators.schemas import JUDGEMENTS, positive_vectors_schema, to_numpy
 from pipelines.runtime.engines import Unit
 from pipelines.runtime.engines.local import LocalEngine
 from pipelines.runtime.execution import Execution
@@ -99,7 +99,7 @@ def test_a_shard_gives_each_vector_once_to_each_partition_and_in_pieces(
         (part, key): tuple(vector)
         for of_piece, table in pieces
         for part, key, vector in zip(
-            of_piece.tolist(), numbers(table, "doc_key").tolist(), table.column("vector").to_pylist(), strict=True
+            of_piece.tolist(), to_numpy(table, "doc_key").tolist(), table.column("vector").to_pylist(), strict=True
         )
     }
     at = dict(zip(keys.tolist(), vectors.tolist(), strict=True))
@@ -137,7 +137,7 @@ def test_a_positive_whose_vector_does_not_arrive_is_an_error(tmp_path: Path) -> 
         (stats,) = execution_in(folder).shuffle(f"step-{number}", shuffle)
         positives = folder.read_table(stats["file"])
         assert positives.schema == schema
-        assert numbers(positives, "doc_key").tolist() == [8, 7, 8]
-        assert numbers(positives, "judged").tolist() == [1, 2, 3]
-        assert numbers(positives, "score").tolist() == [7, 3, 7]
+        assert to_numpy(positives, "doc_key").tolist() == [8, 7, 8]
+        assert to_numpy(positives, "judged").tolist() == [1, 2, 3]
+        assert to_numpy(positives, "score").tolist() == [7, 3, 7]
         assert positives.column("vector").to_pylist() == [[3, 4], [1, 2], [3, 4]]

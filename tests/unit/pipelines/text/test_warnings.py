@@ -7,15 +7,15 @@ from pipelines.runtime.engines import Pool
 from pipelines.runtime.storage.cache import Cache
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
-from pipelines.text.stages.search.all import SearchAll
-from pipelines.text.stages.search.shards import Searchers
-from pipelines.text.stages.search.short import SearchShort
+from pipelines.text.stages.search.all import SearchShards
+from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.select import SelectNegatives
 
 CORPUS = PrepareCorpus([], CleanConfig(), "auto")
 QUERIES = PrepareQueries([], [], CleanConfig(), "refuse", "auto")
 SELECT = SelectNegatives(SelectConfig())
-SEARCHERS = Searchers(Pool(), "cpu", Cache("cache", 0))
+SEARCHERS = SearchPool(Pool(), "cpu", Cache("cache", 0))
 
 
 def test_a_stage_that_drops_most_rows_names_the_reason() -> None:
@@ -40,9 +40,9 @@ def test_mostly_short_rows_name_the_filter_that_took_most() -> None:
 def test_every_round_of_search_that_missed_its_recall_is_named() -> None:
     missed, reached = ({"k": k, "recall": 0.9, "reached": k < 50, "why": "so"} for k in (80, 20))
     everyone = {"rows_in": 10, "dropped": {}, "recall": missed}
-    assert SearchAll(SearchConfig(), SEARCHERS).warnings(everyone) == ["recall@80 0.900; so"]
+    assert SearchShards(SearchConfig(), SEARCHERS).warnings(everyone) == ["recall@80 0.900; so"]
     deeper = {"rows_in": 5, "dropped": {}, "rounds": [{"recall": one} for one in (reached, None, missed)]}
-    assert SearchShort(SearchConfig(), SelectConfig(), SEARCHERS).warnings(deeper) == ["recall@80 0.900; so"]
+    assert SearchDeeper(SearchConfig(), SelectConfig(), SEARCHERS).warnings(deeper) == ["recall@80 0.900; so"]
 
 
 def test_source_files_without_rows_are_counted() -> None:

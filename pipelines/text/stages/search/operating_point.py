@@ -1,4 +1,4 @@
-"""Tune the effort of a search: sample the queries, try every shard with them, choose for all."""
+"""Tune the operating point of a search: sample the queries, try every shard with them, choose for all."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,26 +8,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import concat, matrix_of, numbers, vectors_schema
+from operators.schemas import concat, matrix_of, to_numpy, vectors_schema
 from operators.vectors.factory import EXACT, lists_in
 from operators.vectors.nearest import depth_for
 from operators.vectors.precision import in_float32
 from operators.vectors.search import SearchConfig
-from operators.vectors.tune import SAMPLE, Space, Tuned, nprobes_to_try, refine_factors_to_try, trial, tune
+from operators.vectors.tune import SAMPLE, ParameterSpace, Tuned, nprobes_to_try, probe, refine_factors_to_try, tune
 from pipelines.runtime.engines import Pool, Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.resources import share_of_cores
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.shards import OpenShards, Searchers, name_of
+from pipelines.text.stages.search.shards import OpenShards, SearchPool, name_of
 
 SEED = 11  # of the sample
 
 
-def tuned_effort(
-    execution: Execution, config: SearchConfig, searchers: Searchers, only: Sequence[Record | None] = ()
+def tuned_operating_point(
+    execution: Execution, config: SearchConfig, searchers: SearchPool, only: Sequence[Record | None] = ()
 ) -> Tuned | None:
-    """Return the cheapest effort that reaches the recall target; None for an index without codes, which needs none.
+    """Return the cheapest operating point that reaches the recall target; None for an index without codes.
 
     Args:
         execution: of the stage; the steps are named after `config.k`.
@@ -51,7 +51,7 @@ def tuned_effort(
     # Where search runs, there is room for it.
     placed = Pool(cpus=share_of_cores(len(units)), resources=searchers.pool.resources)
     tried = execution.map(f"try-{config.k}", trying, units, placed)
-    space = Space(
+    space = ParameterSpace(
         nprobes=nprobes_to_try(config, lists_in(factory)),
         refine_factors=refine_factors_to_try(config),
         depth=depth_for(config.k),
@@ -67,7 +67,7 @@ def tuned_effort(
 
 def line_of(tuned: Tuned) -> str:
     """Say what was chosen, and what it finds."""
-    how = "every vector" if tuned.effort.exact else f"nprobe {tuned.effort.nprobe} x {tuned.effort.refine_factor}"
+    how = "every vector" if tuned.point.exact else f"nprobe {tuned.point.nprobe} x {tuned.point.refine_factor}"
     return f"{how}, recall@{tuned.k} {tuned.recall:.3f} of {tuned.queries} queries ({tuned.why})"
 
 
@@ -90,14 +90,14 @@ class SampleQueries:
             rows = wanted[(wanted >= first[number]) & (wanted < first[number + 1])] - first[number]
             table = self.encoded.read_table(parts[number])
             if only:
-                table = table.filter(pa.array(np.isin(numbers(table, "key"), self._asked(only[number]))))
+                table = table.filter(pa.array(np.isin(to_numpy(table, "key"), self._asked(only[number]))))
             tables.append(table.take(rows))
         sample = concat(tables, self.schema)
         file = self.folder.write_table(f"sample-{self.k}/queries.arrow", sample)
         return {"file": file, "rows_out": sample.num_rows, "population": population}
 
     def _asked(self, file: Record | None) -> npt.NDArray[np.int64]:
-        return np.zeros(0, np.int64) if file is None else numbers(self.folder.read_table(file), "query_key")
+        return np.zeros(0, np.int64) if file is None else to_numpy(self.folder.read_table(file), "query_key")
 
 
 class TryShard:
@@ -109,7 +109,7 @@ class TryShard:
 
     def __call__(self, unit: Unit) -> Stats:
         """Try one shard."""
-        trials, scanned = trial(self.shards.open(unit.args), self.queries, self.config)
+        trials, scanned = probe(self.shards.open(unit.args), self.queries, self.config)
         file = self.folder.write_table(f"tried-{self.config.k}/{unit.name}.parquet", trials)
         return {"file": file, "rows_out": trials.num_rows, "scanned": scanned}
 

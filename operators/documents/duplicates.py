@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from operators.errors import InputError, listed
 from operators.keys import Keys
-from operators.schemas import DUPLICATES, numbers
+from operators.schemas import DUPLICATES, to_numpy
 from operators.segments import starts_of
 
 # What travels of each document to be held against the others: once under the key of its id, once of its text.
@@ -28,7 +28,7 @@ IDENTITIES = pa.schema(
 def identities_of(documents: pa.Table, part: int) -> pa.Table:
     """List the identities of one part of the corpus (schema IDENTITIES): two for each document."""
     size = documents.num_rows
-    doc_key, text_key = numbers(documents, "doc_key"), numbers(documents, "text_key")
+    doc_key, text_key = to_numpy(documents, "doc_key"), to_numpy(documents, "text_key")
     ids = pa.chunked_array([*documents.column("doc_id").chunks, pa.nulls(size, pa.string())])
     columns = {
         "of_text": np.repeat([False, True], size),
@@ -42,7 +42,7 @@ def identities_of(documents: pa.Table, part: int) -> pa.Table:
     return pa.table(columns, schema=IDENTITIES)
 
 
-class Identify:
+class DuplicateFinder:
     """Tell which documents repeat an earlier one. Takes all identities that share a set of keys (schema IDENTITIES)."""
 
     def __init__(self, exact_duplicates: Literal["keep_first", "keep"]) -> None:
@@ -67,12 +67,12 @@ class Identify:
 def _first_of_each(identities: pa.Table) -> tuple[pa.Table, Keys]:
     """Sort by key and then by place; return that and for each row the row of the first with its key."""
     ordered = identities.sort_by([("key", "ascending"), ("part", "ascending"), ("row", "ascending")])
-    starts = starts_of(numbers(ordered, "key"))
+    starts = starts_of(to_numpy(ordered, "key"))
     return ordered, np.repeat(starts, np.diff(np.append(starts, ordered.num_rows)))
 
 
 def _refuse_conflicts(ordered: pa.Table, first: Keys) -> None:
-    text_key = numbers(ordered, "text_key")
+    text_key = to_numpy(ordered, "text_key")
     ids = ordered.column("doc_id")
     other_text = text_key != text_key[first]
     other_id = pc.not_equal(ids, ids.take(pa.array(first))).to_numpy()
@@ -93,7 +93,7 @@ def _refuse_conflicts(ordered: pa.Table, first: Keys) -> None:
 def _repetitions(ordered: pa.Table, first: Keys, reason: str) -> pa.Table:
     repeats = np.flatnonzero(first != np.arange(len(first)))
     table = ordered.take(pa.array(repeats))
-    kept = numbers(ordered, "doc_key")[first[repeats]]
+    kept = to_numpy(ordered, "doc_key")[first[repeats]]
     columns = {name: table.column(name) for name in ("part", "row", "doc_key", "text_key")}
     return (
         pa.table({**columns, "kept_key": kept, "reason": pa.repeat(pa.scalar(reason), len(repeats))})

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from operators.documents.clean import is_empty
 from operators.errors import InputError, listed, shown
 from operators.keys import keys_of, text_keys_of
-from operators.schemas import DROPPED, JUDGEMENTS, QUERIES, numbers
-from operators.segments import row_of, starts_of
+from operators.schemas import DROPPED, JUDGEMENTS, QUERIES, to_numpy
+from operators.segments import first_index, starts_of
 
 # Judgements as they were read, with the keys of both sides.
 READ_JUDGEMENTS = pa.schema(
@@ -161,20 +161,20 @@ def judged_queries(queries: pa.Table, judgements: pa.Table, *, merge: bool, drop
 
     Judgements follow the query that was kept (their query_key is changed; schema READ_JUDGEMENTS).
     """
-    wanted = np.isin(numbers(queries, "query_key"), numbers(judgements, "query_key"))
+    wanted = np.isin(to_numpy(queries, "query_key"), to_numpy(judgements, "query_key"))
     dropped = [_dropped(queries.filter(pa.array(~wanted)), "not_judged")]
     queries = queries.filter(pa.array(wanted))
     empty = is_empty(queries.column("text").combine_chunks()).to_numpy(zero_copy_only=False) & drop_empty
     dropped.append(_dropped(queries.filter(pa.array(empty)), "empty_text"))
     queries = queries.filter(pa.array(~empty))
 
-    text_key = numbers(queries, "text_key" if merge else "query_key")
-    first = row_of(text_key, text_key)
+    text_key = to_numpy(queries, "text_key" if merge else "query_key")
+    first = first_index(text_key, text_key)
     repeats = first != np.arange(len(first))
     dropped.append(_dropped(queries.filter(pa.array(repeats)), "exact_duplicate"))
-    row = row_of(numbers(queries, "query_key"), numbers(judgements, "query_key"))
+    row = first_index(to_numpy(queries, "query_key"), to_numpy(judgements, "query_key"))
     known = row >= 0
-    kept_key = numbers(queries, "query_key")[first[row[known]]]
+    kept_key = to_numpy(queries, "query_key")[first[row[known]]]
     judgements = judgements.filter(pa.array(known)).drop_columns("query_key")
     judgements = judgements.append_column("query_key", pa.array(kept_key)).select(READ_JUDGEMENTS.names)
     return Resolved(queries.filter(pa.array(~repeats)), judgements, pa.concat_tables(dropped))
@@ -191,15 +191,15 @@ def resolve(queries: pa.Table, judgements: pa.Table, documents: pa.Table) -> Res
     Returns:
         The judgements are sorted by the row of their query; of two for one (query, document) the higher counts.
     """
-    row = row_of(numbers(documents, "doc_key"), numbers(judgements, "doc_key"))
+    row = first_index(to_numpy(documents, "doc_key"), to_numpy(judgements, "doc_key"))
     found = row >= 0
     judgements, row = judgements.filter(pa.array(found)), row[found]
-    query_row = row_of(numbers(queries, "query_key"), numbers(judgements, "query_key"))
+    query_row = first_index(to_numpy(queries, "query_key"), to_numpy(judgements, "query_key"))
     led = pa.table(
         {
             "query_key": judgements.column("query_key"),
-            "doc_key": numbers(documents, "kept_key")[row],
-            "text_key": numbers(documents, "text_key")[row],
+            "doc_key": to_numpy(documents, "kept_key")[row],
+            "text_key": to_numpy(documents, "text_key")[row],
             "judged": judgements.column("judged"),
             "label": judgements.column("label"),
         },
@@ -207,7 +207,7 @@ def resolve(queries: pa.Table, judgements: pa.Table, documents: pa.Table) -> Res
     )
     led, query_row = _highest_of_each(led, query_row)
     has_positive = np.zeros(queries.num_rows, dtype=np.bool_)
-    has_positive[query_row[numbers(led, "judged") > 0]] = True
+    has_positive[query_row[to_numpy(led, "judged") > 0]] = True
     return Resolved(
         queries.filter(pa.array(has_positive)),
         led.filter(pa.array(has_positive[query_row])),
@@ -217,8 +217,8 @@ def resolve(queries: pa.Table, judgements: pa.Table, documents: pa.Table) -> Res
 
 def _highest_of_each(judgements: pa.Table, query_row: np.ndarray) -> tuple[pa.Table, np.ndarray]:
     place = np.arange(judgements.num_rows)
-    by_pair = np.lexsort((place, -numbers(judgements, "judged"), numbers(judgements, "doc_key"), query_row))
-    doc_key = numbers(judgements, "doc_key")[by_pair]
+    by_pair = np.lexsort((place, -to_numpy(judgements, "judged"), to_numpy(judgements, "doc_key"), query_row))
+    doc_key = to_numpy(judgements, "doc_key")[by_pair]
     new = np.zeros(len(by_pair), dtype=np.bool_)
     new[starts_of(doc_key)] = True
     new[starts_of(query_row[by_pair])] = True

@@ -8,10 +8,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from operators.vectors.best import Best, Pairs
 from operators.vectors.precision import in_float32
 from operators.vectors.rounding import BFLOAT16_ROUNDOFF, LARGEST, bounds_of
 from operators.vectors.shard import Shard
+from operators.vectors.top_k import Pairs, TopK
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 # FAISS is asked for so many more than wanted: what it leaves out is then mostly too far off to be among the best.
-SPARE = 8
+OVERFETCH = 8
 # So many products are looked at in one piece: all of them may be among the best where scores are equal.
 PRODUCTS_AT_ONCE = {"cpu": 2**22, "cuda": 2**26}
 
@@ -30,7 +30,7 @@ def slices(rows: int, products: int, device: str = "cpu") -> Iterator[slice]:
     yield from (slice(start, start + size) for start in range(0, rows, size))
 
 
-def cut_short(scores: Matrix, rows: Ints, best: Best, most: Floats) -> Mask:
+def is_truncated(scores: Matrix, rows: Ints, best: TopK, most: Floats) -> Mask:
     """Tell for which queries the best that FAISS returned may not hold all that may be among the best: bool (queries,).
 
     Args:
@@ -43,17 +43,17 @@ def cut_short(scores: Matrix, rows: Ints, best: Best, most: Floats) -> Mask:
     known = (np.take_along_axis(rows, at[:, None], axis=1)[:, 0] >= 0) & (best.wanted <= scores.shape[1])
     with np.errstate(invalid="ignore"):
         lowest = np.where(known, np.take_along_axis(scores, at[:, None], axis=1)[:, 0] - most, -np.inf)
-        left_out_below = scores[:, -1] + most < np.maximum(lowest, best.least)
+        left_out_below = scores[:, -1] + most < np.maximum(lowest, best.threshold)
     return np.asarray((rows[:, -1] >= 0) & ~left_out_below)
 
 
-class Multiply:
+class Float32Blocks:
     """By FAISS on the CPU, in float32: the best of each block, and all of it where many are about equal."""
 
-    def __init__(self, queries: Matrix, shard: Shard, best: Best) -> None:
+    def __init__(self, queries: Matrix, shard: Shard, best: TopK) -> None:
         self.queries, self.shard, self.best = queries, shard, best
         self.bounds = bounds_of(queries, bfloat16=False)
-        self.depth = int(best.wanted.max()) + SPARE
+        self.depth = int(best.wanted.max()) + OVERFETCH
 
     def __call__(self, start: int, end: int) -> None:
         """Add what a block has."""
@@ -61,8 +61,8 @@ class Multiply:
         asked = min(self.depth, len(block))
         scores, rows = faiss.knn(self.queries, block, asked, metric=faiss.METRIC_INNER_PRODUCT)
         most = self.bounds.most(float(lengths[0].max()))
-        cut = cut_short(scores, rows, self.best, most) if asked < len(block) else ~np.isfinite(most)
-        better = (scores + most[:, None] >= self.best.least[:, None]) & (rows >= 0) & ~cut[:, None]
+        cut = is_truncated(scores, rows, self.best, most) if asked < len(block) else ~np.isfinite(most)
+        better = (scores + most[:, None] >= self.best.threshold[:, None]) & (rows >= 0) & ~cut[:, None]
         query, row = np.nonzero(better)[0], rows[better]
         error = self.bounds.of(query, lengths[:, row])
         self.best.add(Pairs.within(query, row + start, scores[better], (error, error)))
@@ -74,13 +74,13 @@ class Multiply:
         most = self.bounds.most(float(lengths[0].max()))
         with np.errstate(over="ignore", invalid="ignore"):
             products = self.queries[asked] @ block.T
-            at, row = np.nonzero(~(products + most[asked, None] < self.best.least[asked, None]))
+            at, row = np.nonzero(~(products + most[asked, None] < self.best.threshold[asked, None]))
         query = asked[at]
         error = self.bounds.unless_infinite(most, query, lengths[:, row])
         self.best.add(Pairs.within(query, row + start, products[at, row], (error, error)))
 
 
-class MultiplyOn:
+class Bfloat16Blocks:
     """By torch on any of its devices, in bfloat16.
 
     Two columns behind the values of queries and documents add the bound `a` |d| + `b` |d - d'| to their product (`c` is
@@ -94,7 +94,7 @@ class MultiplyOn:
     ADDED_AT_MOST = 1 + 2.0**-5
     ALIGNED = 8  # values of a row, as tensor cores want it
 
-    def __init__(self, device: str, queries: Matrix, shard: Shard, best: Best) -> None:
+    def __init__(self, device: str, queries: Matrix, shard: Shard, best: TopK) -> None:
         import torch
 
         self.device, self.shard, self.best = device, shard, best
@@ -125,8 +125,8 @@ class MultiplyOn:
             if not self.longest * float(lengths[0].max()) < LARGEST:
                 products = torch.where(torch.isfinite(products), products, torch.inf)
             for part in slices(len(products), end - start, self.device):
-                least = torch.from_numpy(self.best.least[part] - self.bounds.c[part]).to(self.device).bfloat16()
-                query, row = torch.nonzero(products[part] >= least[:, None], as_tuple=True)
+                threshold = torch.from_numpy(self.best.threshold[part] - self.bounds.c[part]).to(self.device).bfloat16()
+                query, row = torch.nonzero(products[part] >= threshold[:, None], as_tuple=True)
                 product = products[part][query, row].float().cpu().numpy()
                 self._add(query.cpu().numpy() + part.start, row.cpu().numpy(), product, start)
 

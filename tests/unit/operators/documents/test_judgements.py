@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.documents.judge import READ_JUDGEMENTS, Resolved, judged_queries, key_queries, resolve, with_keys
+from operators.documents.judgements import READ_JUDGEMENTS, Resolved, judged_queries, key_queries, resolve, with_keys
 from operators.keys import keys_of, text_keys_of
 from operators.schemas import JUDGEMENTS, QUERIES
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.segments import rank_within
-from operators.vectors.order import in_order, in_rough_order
+from operators.vectors.order import argsort_ranked, argsort_scores
 from operators.vectors.shard import Shard
 from operators.vectors.similarity import score_pairs
 
@@ -50,7 +50,7 @@ class Pairs:
         return Pairs(self.query[rows], self.row[rows], self.low[rows], self.high[rows])
 
 
-class Best:
+class TopK:
     """The best of every query so far, flat: those found lately are sorted in when there are many.
 
     Attributes:
@@ -60,15 +60,15 @@ class Best:
     def __init__(self, queries: Matrix, shard: Shard, wanted: Ints) -> None:
         """Keep `wanted` rows of a shard for each query, shape (queries,)."""
         self.queries, self.shard, self.wanted = queries, shard, wanted
-        self.least = np.full(len(wanted), -np.inf, dtype=np.float32)
+        self.threshold = np.full(len(wanted), -np.inf, dtype=np.float32)
         nothing, no_score = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         self.held = Pairs(nothing, nothing, no_score, no_score)
-        self.lately: list[Pairs] = []
+        self.pending: list[Pairs] = []
 
     def add(self, pairs: Pairs) -> None:
         """Take rows that are not among those given before."""
-        self.lately.append(pairs.take(pairs.high >= self.least[pairs.query]))
-        if sum(len(one.query) for one in self.lately) > len(self.held.query):
+        self.pending.append(pairs.take(pairs.high >= self.threshold[pairs.query]))
+        if sum(len(one.query) for one in self.pending) > len(self.held.query):
             self.sort()
 
     def rows(self) -> tuple[Ints, Ints]:
@@ -80,12 +80,12 @@ class Best:
 
     def sort(self) -> None:
         """Sort in what was found lately, and drop what cannot be among the best."""
-        held = _together([self.held, *self.lately])
-        self.lately.clear()
-        held = held.take(in_rough_order(held.query, held.low))
+        held = _together([self.held, *self.pending])
+        self.pending.clear()
+        held = held.take(argsort_scores(held.query, held.low))
         last = np.flatnonzero(rank_within(held.query) == self.wanted[held.query] - 1)
-        self.least[held.query[last]] = held.low[last]
-        self.held = held.take(held.high >= self.least[held.query])
+        self.threshold[held.query[last]] = held.low[last]
+        self.held = held.take(held.high >= self.threshold[held.query])
         if len(self.held.query) > HELD_AT_MOST * int(self.wanted.sum()) + A_FEW:
             self._decide()
 
@@ -97,11 +97,11 @@ class Best:
         score, new = held.low.copy(), held.low != held.high
         score[new] = score_pairs(self.queries, held.query[new], self.shard.vectors, held.row[new])
         score = np.where(np.isnan(score), np.float32(-np.inf), score)
-        order = in_order(held.query, score, self.shard.doc_key[held.row])
+        order = argsort_ranked(held.query, score, self.shard.doc_key[held.row])
         order = order[rank_within(held.query[order]) < self.wanted[held.query[order]]]
         decided = Pairs(held.query[order], held.row[order], score[order], score[order])
         last = np.flatnonzero(rank_within(decided.query) == self.wanted[decided.query] - 1)
-        self.least[decided.query[last]] = decided.low[last]
+        self.threshold[decided.query[last]] = decided.low[last]
         together = _together([settled, decided])
         self.held = together.take(np.argsort(together.query, kind="stable"))
 
