@@ -45,7 +45,7 @@ _SECRET_PARAMETERS = {
 }
 _SECRET_OPTIONS = ("key", "secret", "token", "password", "credential", "connection_string", "sas", "username")
 
-# A code of S3, or the name of an exception -> what is wrong, and the way out. The first that is met in a chain.
+# A code of S3, or the name of an exception -> what is wrong, and the remedy. The first that is met in a chain.
 _GIVE = "Give credentials in the environment, an AWS profile or storage_options (docs/object_storage.md)."
 _UNKNOWN = ("the storage cannot be used", "Check the URI and storage_options (docs/object_storage.md).")
 _ENDPOINT = ("the store does not answer", "Check the endpoint: AWS_ENDPOINT_URL, or endpoint_url in storage_options.")

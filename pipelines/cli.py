@@ -92,7 +92,7 @@ def mine(  # noqa: PLR0913, PLR0917 - the options of a command
     as_json: AsJson = False,
     first: Annotated[
         str | None,
-        typer.Option("--from", metavar="STAGE", help="Run nothing before this stage; what comes before must be there."),
+        typer.Option("--from", metavar="STAGE", help="Run nothing before this stage; earlier stages must be complete."),
     ] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Run nothing after this stage.")] = None,
 ) -> None:
@@ -237,7 +237,7 @@ def _load(
 def _print_summary(result: dict[str, Any]) -> None:
     for name, uri in result["outputs"].items():
         typer.echo(f"{name:16} {uri}")
-    peak = f"{result['peak_rss_mib']:,} MiB at the most in this command and what it started"
+    peak = f"{result['peak_rss_mib']:,} MiB peak memory (all processes)"
     typer.echo(f"{result['seconds']:.1f} s, {peak}")
 
 

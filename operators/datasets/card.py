@@ -1,4 +1,4 @@
-"""The dataset card: what lies beside the training data, for the person who finds it and for `load_dataset`."""
+"""The dataset card, a file beside the training data: for the person who finds it, and for `load_dataset`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

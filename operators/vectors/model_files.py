@@ -138,7 +138,7 @@ def _exports(files: Sequence[Path]) -> frozenset[str]:
 
 
 def _found(folder: Path) -> list[Path]:
-    """Return what lies in a folder and in those below it, but what is hidden at its top. Follows links, but no loop."""
+    """Return the files in a folder and in those below it, except hidden ones at its top. Follows links, but no loop."""
     found: list[Path] = []
     above: dict[str, frozenset[str]] = {str(folder): frozenset({os.path.realpath(folder)})}
 

@@ -66,7 +66,7 @@ def nearest(
         shard: searched.
         queries: float32 of shape (queries, dimension).
         wanted: how many each query gets, at least 1, shape (queries,).
-        point: of no account where the shard has no codes.
+        point: ignored without quantized codes.
         device: for exact search.
         depth: how deep the codes are asked, at least what `depth_for` returns for the most that is wanted; None is
             just that.

@@ -72,7 +72,7 @@ class Search:
 
     Attributes:
         k: how many documents that are not judged positive each query gets.
-        point: how hard the codes are searched; of no account where there are none.
+        point: how hard the codes are searched; ignored without quantized codes.
         device: on which every vector is compared, where that is done.
         asked: how many of the `k` each query gets, the best of them.
     """

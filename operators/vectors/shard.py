@@ -81,7 +81,7 @@ def open_shard(folder: Path) -> Shard:
 def read_ahead(folder: Path) -> None:
     """Have the system read a shard's large files now, one after the other, where it can.
 
-    What codes propose lies all over a shard, and page by page a slow disk takes many times as long.
+    Codes propose rows all over a shard; page by page, a slow disk takes many times as long.
     """
     for file in (folder / "codes.faiss", folder / "vectors.faiss"):
         if file.exists() and hasattr(os, "posix_fadvise"):

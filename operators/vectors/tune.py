@@ -1,8 +1,8 @@
 """Tune the search: compare operating points with exact search on a sample of queries, and take the cheapest that does.
 
 A quarter of the sample tells which operating points find more than every cheaper one. The rest tests these, from the
-one that finds most downwards, until one does not reach the target with 95 % certainty: the last that did is taken. As the
-order of the tests does not depend on what is tested with, all of them together err in at most 5 % of samples (fixed
+one that finds most downwards, until one does not reach the target with 95 % certainty; the last that did is taken. The
+order of the tests does not depend on what is tested with, so all of them together err in at most 5 % of samples (fixed
 sequence testing; Angelopoulos et al., "Learn then Test", Annals of Applied Statistics 19(2), 2025, section 4.1). A
 sample that is all queries leaves nothing uncertain: then all of it chooses and measures.
 """
@@ -41,7 +41,7 @@ REFINE_FACTORS = (1, 2, 4, 8, 16)
 # What a step costs, in nanoseconds on two cores for 384 dimensions; the ratios count. Comparing takes 4.3 in
 # benchmarks/vectors.md; another list of 488 codes takes 1,100 in docs/adr/0005-codes.md, and 1,232 here.
 COMPARE, VISIT_LIST, SCAN_CODE, REFINE = 4.0, 500.0, 1.5, 60.0
-# Exact search as the way out of a missed target may take so many times the work of the best operating point.
+# Where the target is missed, exact search may take this many times the work of the best operating point.
 EXACT_AT_MOST = 100
 
 TRIALS = pa.schema(

@@ -100,7 +100,7 @@ def cores_for_each(workers: int, nodes: Sequence[int]) -> int:
 def search_pool(config: EngineConfig, machines: Machines, remote: bool) -> tuple[Pool, Device]:
     """Decide on the pool of what searches shards, and on the device that compares every vector.
 
-    A shard that lies here is a memory map, opened in milliseconds: only fetched ones are worth keeping a worker for.
+    A shard on this machine is a memory map, opened in milliseconds. Only fetched ones are worth keeping a worker for.
 
     Raises:
         InputError: no node offers what it needs.

@@ -79,5 +79,5 @@ def from_json(content: str | bytes) -> list[Unit]:
 
 
 def workers_that_fit(offered: Mapping[str, float], wanted: Mapping[str, float]) -> float:
-    """Return how many workers that want so much find room in what a node offers; any number, if they want nothing."""
+    """Return how many workers with these needs fit on a node; infinity, if they need nothing."""
     return min((int(offered.get(name, 0) / amount + 1e-6) for name, amount in wanted.items()), default=float("inf"))

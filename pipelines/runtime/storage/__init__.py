@@ -1,1 +1,1 @@
-"""Where a run lies: folders at any URI, the run directory, who holds it, and copies of what lies far away."""
+"""The storage of a run: folders at any URI, the run directory, its lease, and local copies of remote files."""

@@ -55,7 +55,7 @@ class Folder:
 
     @cached_property
     def is_local(self) -> bool:
-        """Whether the folder lies in the file system of the machine."""
+        """Whether the folder is in the file system of the machine."""
         return isinstance(self.fs, LocalFileSystem)
 
     @cached_property
@@ -143,7 +143,7 @@ class Folder:
             self.remove_if_empty(folder)
 
     def remove_if_empty(self, name: str = "") -> bool:
-        """Remove a folder with nothing in it; tell whether it is gone. What lies in it is never touched."""
+        """Remove an empty folder; tell whether it is gone. A folder with anything in it stays."""
         if self.is_local:
             with suppress(OSError):
                 os.rmdir(self.path(name))
