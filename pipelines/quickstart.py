@@ -90,8 +90,8 @@ def show(home: Path) -> None:
     console.print(f"the report: {home / 'run' / 'report' / 'report.html'}")
 
 
-def _table(name: str, *to_numpy: str) -> Table:
-    return Table(name, *(Column(number, justify="right") for number in to_numpy), box=None, pad_edge=False)
+def _table(name: str, *counts: str) -> Table:
+    return Table(name, *(Column(number, justify="right") for number in counts), box=None, pad_edge=False)
 
 
 def main() -> None:

@@ -49,8 +49,8 @@ def _of_the_machine(error: BaseException) -> tuple[str, int] | None:
             return f"too little memory. Lower engine.memory_budget or engine.workers. {_KEPT}.", FAILED
         if not isinstance(one, OSError):
             continue
-        to_numpy = [one.errno, *map(int, _NUMBER.findall(str(one)))]  # pyarrow has it in its text alone
-        number = next((number for number in to_numpy if number in _OF_THE_MACHINE), None)
+        numbers = [one.errno, *map(int, _NUMBER.findall(str(one)))]  # pyarrow has it in its text alone
+        number = next((number for number in numbers if number in _OF_THE_MACHINE), None)
         if number is not None:
             place = f" ({shown(one.filename, 150)})" if one.filename else ""
             return f"{os.strerror(number)}{place}. {_KEPT} once this is mended.", FAILED

@@ -32,6 +32,11 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
 
 
+def python(snippet: str) -> str:
+    """Run a snippet of a page, as a program of its own in the root of the project."""
+    return subprocess.run([sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_readme_holds_what_its_commands_do() -> None:
     lines = [line for block in blocks("README.md", "bash") for line in block.splitlines() if line != "make test"]
     first = shell(lines[0])
@@ -45,9 +50,15 @@ def test_the_readme_holds_what_its_commands_do() -> None:
     evaluated = next(text for line, text in outputs.items() if " evaluate " in line)
     measured = dict(line.split() for line in evaluated.splitlines())
     assert 0.3 < float(measured["ndcg@10"]) < 1
-    (snippet,) = blocks("README.md", "python")
-    done = subprocess.run([sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("['query', 'positive', 'negative'] [")
+    columns, in_memory = blocks("README.md", "python")
+    assert python(columns).startswith("['query', 'positive', 'negative'] [")
+    python(in_memory)
+    from_dataset, from_configuration = blocks("docs/api.md", "python")
+    assert python(from_dataset) == "['query', 'positive', 'negative'] True\n"
+    states, _, counts, whole = python(from_configuration).splitlines()
+    assert set(yaml.safe_load(states).values()) <= {"reuse", "run"}
+    assert counts.startswith("['query', 'positive', 'negative'] ")
+    assert whole == "complete whole"
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> list[str]:

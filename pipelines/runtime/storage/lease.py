@@ -67,11 +67,11 @@ class Lease:
             BusyError: another run holds it.
         """
         while not self._number:
-            to_numpy = self._numbers()
-            before = {number: self._read(number) for number in to_numpy}
-            if to_numpy:
-                self._wait_until_stale(to_numpy[-1])
-            taken = (to_numpy[-1] if to_numpy else 0) + 1
+            numbers = self._numbers()
+            before = {number: self._read(number) for number in numbers}
+            if numbers:
+                self._wait_until_stale(numbers[-1])
+            taken = (numbers[-1] if numbers else 0) + 1
             if not self._create(taken):
                 continue
             others = [number for number in self._numbers() if number != taken]

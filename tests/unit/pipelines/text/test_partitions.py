@@ -18,8 +18,8 @@ MIB = 1 << 20
 @settings(deadline=None)  # the first example takes pyarrow a quarter of a second
 @given(sizes=st.lists(st.integers(0, 30), max_size=8), rows=st.integers(1, 20))
 def test_partitions_hold_all_rows_in_order_and_are_full_but_for_the_last(sizes: list[int], rows: int) -> None:
-    to_numpy = iter(range(1000))
-    tables = [pa.table({"n": pa.array([next(to_numpy) for _ in range(size)], pa.int64())}) for size in sizes]
+    numbers = iter(range(1000))
+    tables = [pa.table({"n": pa.array([next(numbers) for _ in range(size)], pa.int64())}) for size in sizes]
     cut = list(partitions(iter(tables), rows))
     assert [n for table in cut for n in table.column("n").to_pylist()] == list(range(sum(sizes)))
     assert all(table.num_rows == rows for table in cut[:-1])
