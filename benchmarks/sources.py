@@ -72,9 +72,9 @@ def write_sources(
                 own = positive[(positive >= start) & (positive < start + len(vectors))] - start
                 drawn.append(cloud.queries_for(vectors[own], np.random.default_rng([seed, start, 1])))
     order = random.permutation(queries)  # else the queries would lie as their positives do
-    to_numpy = np.arange(queries)
-    pq.write_table(_rows("query_id", "query", to_numpy, np.concatenate(drawn)[order]), folder / "queries.parquet")
-    judged = {"query_id": _ids("query_id", to_numpy), "doc_id": _ids("doc_id", positive[order])}
+    numbers = np.arange(queries)
+    pq.write_table(_rows("query_id", "query", numbers, np.concatenate(drawn)[order]), folder / "queries.parquet")
+    judged = {"query_id": _ids("query_id", numbers), "doc_id": _ids("doc_id", positive[order])}
     pq.write_table(pa.table(judged), folder / "judgements.parquet")
 
 
@@ -92,13 +92,13 @@ def blocks(cloud: Cloud, rows: range, seed: int) -> Iterator[tuple[int, Matrix]]
         yield start, cloud.draw(count, np.random.default_rng([seed, start]))
 
 
-def _rows(identifier: str, word: str, to_numpy: npt.NDArray[np.int64], vectors: Matrix) -> pa.Table:
-    texts = pa.array([f"{word} {number}" for number in to_numpy.tolist()])
-    return pa.table({identifier: _ids(identifier, to_numpy), "text": texts, "vector": vectors_column(vectors)})
+def _rows(identifier: str, word: str, numbers: npt.NDArray[np.int64], vectors: Matrix) -> pa.Table:
+    texts = pa.array([f"{word} {number}" for number in numbers.tolist()])
+    return pa.table({identifier: _ids(identifier, numbers), "text": texts, "vector": vectors_column(vectors)})
 
 
-def _ids(identifier: str, to_numpy: npt.NDArray[np.int64]) -> pa.Array:
-    return pa.array([f"{identifier[0]}{number}" for number in to_numpy.tolist()])
+def _ids(identifier: str, numbers: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.array([f"{identifier[0]}{number}" for number in numbers.tolist()])
 
 
 def _schema(identifier: str, cloud: Cloud) -> pa.Schema:

@@ -80,8 +80,8 @@ def _triplets(rows: Sequence[Record]) -> Iterator[Group]:
 
 def _n_tuples(rows: Sequence[Record]) -> Iterator[Group]:
     for row in rows:
-        to_numpy = [name.removeprefix("negative_") for name in row if name.startswith("negative_")]
-        negatives = [_written(row, "negative", f"_{n}") for n in to_numpy if n.isdigit()]
+        numbers = [name.removeprefix("negative_") for name in row if name.startswith("negative_")]
+        negatives = [_written(row, "negative", f"_{n}") for n in numbers if n.isdigit()]
         yield Group(_written(row, "query", ""), _written(row, "positive", ""), tuple(negatives))
 
 

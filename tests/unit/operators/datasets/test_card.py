@@ -94,8 +94,8 @@ def test_a_card_of_no_rows_says_so() -> None:
 @given(st.integers(0, 5000), st.integers(0, 5000), st.integers(0, 5000))
 def test_pairs_are_full_short_or_empty_and_the_three_make_up_all(full: int, short: int, empty: int) -> None:
     said = filled(full + short + empty, short, empty)
-    to_numpy = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", said)]
-    assert to_numpy == [full + short + empty, full, short, empty]
+    numbers = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", said)]
+    assert numbers == [full + short + empty, full, short, empty]
 
 
 def test_the_card_tells_the_counts_and_the_configuration() -> None:

@@ -97,10 +97,10 @@ PARTS = st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_s
 
 @given(PARTS, st.integers(0, 100), st.integers(1, 4), st.sampled_from(["keep_first", "keep"]))
 def test_buckets_of_keys_find_what_a_loop_over_the_whole_corpus_finds(
-    to_numpy: list[list[tuple[int, int]]], seed: int, buckets: int, mode: Mode
+    rows_of_parts: list[list[tuple[int, int]]], seed: int, buckets: int, mode: Mode
 ) -> None:
     # The id holds the number of its text, so that no id has two texts.
-    parts = [[(f"{name}-{text}", f"text {text}") for name, text in rows] for rows in to_numpy]
+    parts = [[(f"{name}-{text}", f"text {text}") for name, text in rows] for rows in rows_of_parts]
     expected, first = {}, dict[str, str]()
     for part, rows in enumerate(parts):
         for row, (name, text) in enumerate(rows):
