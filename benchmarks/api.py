@@ -62,10 +62,10 @@ def main() -> None:
             pages.tell(f"{name}, {side}: {measured.seconds:.0f} s, {measured.peak_mib:,} MiB, {result['pairs']:,} full")
     shutil.rmtree(scratch)
     about = (
-        f"{args.pairs:,} generated pairs, each a query of {OF_QUERY} words and a positive of {OF_DOCUMENT}; the positives "
-        "are the corpus. A static model of 384 dimensions, so that encoding is little of the work; 3 negatives for each "
-        "pair, all else by default, n-tuples. Whole processes; memory is the peak of the sum of the proportional set "
-        f"sizes of all processes. {pages.rounds_of(args.rounds)}"
+        f"{args.pairs:,} generated pairs, each a query of {OF_QUERY} words and a positive of {OF_DOCUMENT}; the "
+        "positives are the corpus. A static model of 384 dimensions, so that encoding is little of the work; 3 "
+        "negatives for each pair, all else by default, n-tuples. Whole processes; memory is the peak of the sum of the "
+        f"proportional set sizes of all processes. {pages.rounds_of(args.rounds)}"
     )
     head = ["margin", "function", "seconds", "MiB", "full rows", "the same rows"]
     table = [[name, side, *_cells(rounds), _same(done, name)] for (name, side), rounds in done.items()]

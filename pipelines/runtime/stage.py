@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,11 +70,11 @@ class Stage(ABC):
 
     name: str
     inputs: tuple[str, ...] = ()
-    checked_after: ClassVar[tuple[str, ...]] = ()
-    kept_when_refused: ClassVar[bool] = True
-    announced: ClassVar[bool] = True
-    expected_drops: ClassVar[frozenset[str]] = frozenset()
-    dropped_prefix: ClassVar[str] = ""
+    checked_after: tuple[str, ...] = ()
+    kept_when_refused: bool = True
+    announced: bool = True
+    expected_drops: frozenset[str] = frozenset()
+    dropped_prefix: str = ""
 
     @abstractmethod
     def settings(self) -> Mapping[str, Any]:

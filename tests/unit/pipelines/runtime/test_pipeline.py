@@ -155,7 +155,7 @@ def test_a_refusal_leaves_what_was_there_and_what_cost_much(tmp_path: Path, how:
 
 def test_what_is_not_complete_is_named_with_the_command(tmp_path: Path) -> None:
     made = pipeline(tmp_path, [Number("first", 1), Number("second", 2, ("first",))])
-    with pytest.raises(InputError, match="first is not complete.*--until second"):
+    with pytest.raises(InputError, match=r"first is not complete.*--until second"):
         made.check_complete("second")
     ran(made, "second")
     made.check_complete("second")
