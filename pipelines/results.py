@@ -61,7 +61,9 @@ class Mined:
     @property
     def suspected(self) -> pa.Table:
         """The suspected false negatives (schema operators.schemas.SELECTED), with why each was dropped."""
-        return self.output("select", "suspected")
+        completed = self._outcome.completed.items()
+        stage = next((name for name, output in completed if "suspected" in output.manifest["parts"]), "selection")
+        return self.output(stage, "suspected")
 
     def output(self, stage: str, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read one kind of a stage's output.

@@ -87,7 +87,7 @@ def _configs(facts: CardFacts, columns: list[str]) -> dict[str, Any]:
     Of a local folder `load_dataset` knows what it has in its cache by this header and the folder's name alone: without
     the digest it gives the rows of another run, or of this one before it was mined again.
     """
-    schema = layout_of(facts.layout).schema(facts.num_negatives)
+    schema = layout_of(facts.layout).arrow_schema(facts.num_negatives)
     files = {"data_files": f"*.{facts.file_format}", "description": f"rows with the digest {facts.digest}"}
     default: dict[str, Any] = {"config_name": "default", "default": True, **files}
     of_default = schema

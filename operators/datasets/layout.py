@@ -80,7 +80,7 @@ class Layout(Settings):
     def __call__(self, rows: NegativeRows) -> pa.Table:
         """Return the rows of a batch. The columns and their types are the same for every batch."""
 
-    def schema(self, num_negatives: int) -> pa.Schema:
+    def arrow_schema(self, num_negatives: int) -> pa.Schema:
         """Return the columns and their types, as every file has them."""
         return self(
             NegativeRows(SELECTED.empty_table(), QUERIES.empty_table(), TEXTS.empty_table(), num_negatives)

@@ -122,10 +122,9 @@ def _check_gpus(key: str, gpus: float, config: EngineConfig, machines: Machines)
     if unknown or any(workers_that_fit(node, {"GPU": gpus}) for node in machines.nodes):
         return
     most = max((node.get("GPU", 0) for node in machines.nodes), default=0)
-    where = "no node of the cluster" if machines.is_cluster else "this machine does not"
+    where = "no node of the cluster has" if machines.is_cluster else "this machine does not have"
     raise InputError(
-        f"engine.{key}: {gpus:g} for each worker, and {where} {'has' if machines.joined else 'have'} as many: the most "
-        f"is {most:g}. Set it to 0 to work on CPUs."
+        f"engine.{key}: {gpus:g} for each worker, and {where} as many: the most is {most:g}. Set it to 0 to work on CPUs."
     )
 
 

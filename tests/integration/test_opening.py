@@ -83,7 +83,7 @@ def test_every_format_opens_with_its_columns_and_types(
     datasets: dict[str, Path], shape: str, layout: str, file_format: FileFormat, view: str, tmp_path: Path
 ) -> None:
     place = str(datasets[file_format] / layout)
-    schema = layout_of(layout).schema(NEGATIVES)
+    schema = layout_of(layout).arrow_schema(NEGATIVES)
     columns = layout_of(layout).training_columns(NEGATIVES)
     if view == "full" or file_format == "jsonl":
         columns = schema.names
@@ -115,7 +115,7 @@ def test_files_are_numbered_without_gaps(datasets: dict[str, Path]) -> None:
 def test_other_readers_open_the_parquet_files_of_empty_partitions(datasets: dict[str, Path]) -> None:
     for layout in [one for one in FORMATS if not layout_of(one).jsonl_only]:
         for file in (datasets["parquet"] / layout).glob("*.parquet"):
-            assert pq.read_table(file).schema.equals(layout_of(layout).schema(NEGATIVES))
+            assert pq.read_table(file).schema.equals(layout_of(layout).arrow_schema(NEGATIVES))
 
 
 def test_what_was_mined_anew_is_what_opens_again_from_one_cache(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_the_header_of_json_lines_names_the_files_and_no_columns(layout: str) ->
 def test_types_are_declared_as_datasets_itself_would(layout: str) -> None:
     from datasets import Features
 
-    schema = layout_of(layout).schema(2)
+    schema = layout_of(layout).arrow_schema(2)
     assert features_of(schema) == Features.from_arrow_schema(schema)._to_yaml_list()
     declared = {one["config_name"]: one["features"] for one in header(written(layout, "jsonl"))["dataset_info"]}
     assert declared == dict.fromkeys(("default", "full"), features_of(schema))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.schemas import Vectors
-from operators.vectors import best as best_module
-from operators.vectors import multiply as multiply_module
+from operators.vectors import blocks as blocks_module
+from operators.vectors import top_k as top_k_module
 from operators.vectors.index import IndexChoice, train
 from operators.vectors.nearest import OperatingPoint, nearest, nearest_exact
 from operators.vectors.shard import Shard
@@ -81,8 +81,8 @@ def test_the_nearest_are_those_of_all_compared_whatever_the_block(
 ) -> None:
     shard, queries, wanted = search
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(best_module, "A_FEW", held)
-        patch.setattr(multiply_module, "PRODUCTS_AT_ONCE", {"cpu": 100, "cuda": 100})
+        patch.setattr(top_k_module, "A_FEW", held)
+        patch.setattr(blocks_module, "PRODUCTS_AT_ONCE", {"cpu": 100, "cuda": 100})
         found = nearest_exact(shard, queries, wanted, device, rows_at_once)
     assert keys_found(shard, queries, found) == brute_force(shard, queries, wanted)
 
@@ -123,15 +123,15 @@ def test_of_what_codes_propose_the_score_and_then_the_key_decide(factory: str, r
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_great_many_equal_scores_take_no_more_memory_than_few(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     most: list[int] = []
-    monkeypatch.setattr(best_module, "A_FEW", 1000)
-    monkeypatch.setattr(multiply_module, "PRODUCTS_AT_ONCE", {"cpu": 10_000, "cuda": 10_000})
-    sort = best_module.TopK.sort
+    monkeypatch.setattr(top_k_module, "A_FEW", 1000)
+    monkeypatch.setattr(blocks_module, "PRODUCTS_AT_ONCE", {"cpu": 10_000, "cuda": 10_000})
+    sort = top_k_module.TopK.sort
 
-    def watched(best: best_module.TopK) -> None:
-        most.append(len(best.held.query) + sum(len(pairs.query) for pairs in best.lately))
+    def watched(best: top_k_module.TopK) -> None:
+        most.append(len(best.held.query) + sum(len(pairs.query) for pairs in best.pending))
         sort(best)
 
-    monkeypatch.setattr(best_module.TopK, "sort", watched)
+    monkeypatch.setattr(top_k_module.TopK, "sort", watched)
     shard = keyed(np.ones((20_000, 4), np.float16), 0)
     queries, wanted = np.ones((30, 4), np.float32), np.full(30, 10)
     query, row = nearest_exact(shard, queries, wanted, device, 5_000)

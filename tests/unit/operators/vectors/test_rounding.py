@@ -34,7 +34,7 @@ def all_pairs(queries: Matrix, shard: Shard, device: str) -> Pairs:
     best = TopK(queries, shard, np.full(len(queries), len(shard.doc_key)))
     multiply = Float32Blocks(queries, shard, best) if device == "cpu" else Bfloat16Blocks(device, queries, shard, best)
     multiply(0, len(shard.doc_key))
-    parts = [best.held, *best.lately]
+    parts = [best.held, *best.pending]
     return Pairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("query", "row", "low", "high")))
 
 

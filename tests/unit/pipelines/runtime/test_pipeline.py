@@ -1,7 +1,7 @@
 """A pipeline of small stages: what is reused, what is checked when, and what a refusal leaves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class Number(Stage):
 def write(folder: StageFolder, total: int) -> dict[str, Any]:
     folder.write_table("unused/part-00000.parquet", pa.table({"number": [0]}))
     return folder.write_table("part-00000.parquet", pa.table({"number": [total]}))
+
+
+def refuses(name: str, value: int, how: str) -> Number:
+    """A stage that refuses its input when it runs, or when it looks at what is complete."""
+    when = {"refuses": how == "refuses", "refused_by_check": how == "refused_by_check"}
+    return replace(Number(name, value, ("cheap",), checked_after=("cheap",)), **when)  # type: ignore[arg-type]
 
 
 def pipeline(place: Path, stages: Sequence[Stage]) -> Pipeline:
@@ -131,7 +137,7 @@ def test_a_group_is_all_of_its_stages(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["refuses", "refused_by_check"])
 def test_a_refusal_leaves_nothing_of_a_run_that_had_only_cheap_output(tmp_path: Path, how: str) -> None:
     cheap = Number("cheap", 1, kept_when_refused=False)
-    refusing = Number("last", 2, ("cheap",), checked_after=("cheap",), **{how: True})
+    refusing = refuses("last", 2, how)
     with pytest.raises(InputError, match="last refuses"):
         ran(pipeline(tmp_path, [cheap, refusing]), "last")
     assert not files(tmp_path)
@@ -141,7 +147,7 @@ def test_a_refusal_leaves_nothing_of_a_run_that_had_only_cheap_output(tmp_path: 
 def test_a_refusal_leaves_what_was_there_and_what_cost_much(tmp_path: Path, how: str) -> None:
     cheap, costly = Number("cheap", 1, kept_when_refused=False), Number("costly", 2, ("cheap",))
     ran(pipeline(tmp_path / "before", [cheap]), "cheap")
-    refusing = Number("last", 3, ("cheap",), checked_after=("cheap",), **{how: True})
+    refusing = refuses("last", 3, how)
     with pytest.raises(InputError):
         ran(pipeline(tmp_path / "before", [cheap, refusing]), "last")
     assert "cheap" in files(tmp_path / "before")

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from operators.errors import InputError
 from pipelines.runtime.config import EngineConfig
-from pipelines.runtime.engines import room
+from pipelines.runtime.engines import workers_that_fit
 from pipelines.runtime.resources import Machines, cores_for_each, encoder_pool, encoders_on, search_pool
 
 PLAIN = {"CPU": 16.0, "memory": 1e9, "node:10.0.0.1": 1.0}
@@ -40,11 +40,11 @@ def test_no_worker_wants_more_cores_than_a_node_has(workers: int, nodes: list[in
     ("wanted", "workers"), [({"encoder": 1}, 3), ({"encoder": 2}, 1), ({"encoder": 1, "GPU": 1}, 2), ({"other": 1}, 0)]
 )
 def test_what_a_worker_wants_most_of_decides_how_many_find_room(wanted: dict[str, float], workers: int) -> None:
-    assert room(ENCODER, wanted) == workers
+    assert workers_that_fit(ENCODER, wanted) == workers
 
 
 def test_a_tenth_goes_ten_times_into_one() -> None:
-    assert room({"encoder": 1}, {"encoder": 0.1}) == 10
+    assert workers_that_fit({"encoder": 1}, {"encoder": 0.1}) == 10
 
 
 @pytest.mark.parametrize(

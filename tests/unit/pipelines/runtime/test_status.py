@@ -8,7 +8,7 @@ import pytest
 
 from operators.errors import InputError
 from pipelines.runtime.status import rows_per_second, status
-from pipelines.runtime.storage.lease import holding
+from pipelines.runtime.storage.lease import hold_lease
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 
 BEGAN = 1_700_000_000
@@ -48,7 +48,7 @@ def test_rates_and_the_time_left_are_those_since_the_step_went_on(directory: Run
 
 
 def test_whoever_holds_the_run_directory_is_named(directory: RunDirectory) -> None:
-    with holding(directory, "local"):
+    with hold_lease(directory, "local"):
         told = status(directory)
     assert told["state"] == "running"
     assert told["holder"].endswith(f"/{os.getpid()}")
