@@ -101,7 +101,7 @@ class Mined:
             raise InputError(
                 f"{self.run}: no dataset {layout!r} was exported. There are {', '.join(formats) or 'none'}."
             )
-        folder = f"{record['export']}/{layout}/"
+        folder = f"{record['folder']}/{layout}/"
         files = [one["path"] for one in record["files"] if one["path"].startswith(folder)]
         data = [f"{self._directory.uri.rstrip('/')}/{file}" for file in files if not file.endswith(".md")]
         kind = "json" if data[0].endswith(".jsonl") else "parquet"

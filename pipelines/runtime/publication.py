@@ -57,7 +57,7 @@ def publish(run: RunDirectory, folder: StageFolder, formats: Sequence[str], file
     place = folder.uri[len(run.uri.rstrip("/")) + 1 :]
     root = f"{run.uri.rstrip('/')}/{DATASET}" if _link(run, place) else folder.uri
     written = [{"path": f"{place}/{file['path']}", **{key: file[key] for key in ("bytes", "xxh3")}} for file in files]
-    record = {"export": place, "formats": list(formats), "files": written}
+    record = {"folder": place, "formats": list(formats), "files": written}
     if run.read_sealed(RECORD) != record:
         run.write_sealed(RECORD, record)
     return root

@@ -124,7 +124,8 @@ def _check_gpus(key: str, gpus: float, config: EngineConfig, machines: Machines)
     most = max((node.get("GPU", 0) for node in machines.nodes), default=0)
     where = "no node of the cluster has" if machines.is_cluster else "this machine does not have"
     raise InputError(
-        f"engine.{key}: {gpus:g} for each worker, and {where} as many: the most is {most:g}. Set it to 0 to work on CPUs."
+        f"engine.{key}: {gpus:g} for each worker, and {where} as many: the most is {most:g}. "
+        f"Set it to 0 to work on CPUs."
     )
 
 

@@ -136,9 +136,9 @@ def _compared(run: RunDirectory, expected: Mapping[str, Record], sizes: Mapping[
 def _damaged_link(run: RunDirectory, records: Mapping[str, dict[str, Any] | None]) -> list[Damage]:
     published = records.get(RECORD)
     link = run.path(DATASET)
-    if not run.is_local or published is None or (os.path.islink(link) and os.readlink(link) == published["export"]):
+    if not run.is_local or published is None or (os.path.islink(link) and os.readlink(link) == published["folder"]):
         return []
-    return [Damage(DATASET, f"it is not the link to {published['export']} that was made")]
+    return [Damage(DATASET, f"it is not the link to {published['folder']} that was made")]
 
 
 def show(result: Mapping[str, Any]) -> Iterator[str]:
