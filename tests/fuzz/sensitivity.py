@@ -30,15 +30,15 @@ class Patch:
 PATCHES: Sequence[Patch] = (
     Patch(
         "labels of numbers are words",
-        "operators/documents/judge.py",
+        "operators/documents/judgements.py",
         "    values = _numbers_in(labels)\n    if not positive_labels:",
         "    values = None\n    if not positive_labels:",
     ),
     Patch(
         "copies of a positive are negatives",
-        "operators/candidates/filters.py",
-        '"positive_text": lambda candidates, _: candidates.positive == POSITIVE_TEXT,',
-        '"positive_text": lambda candidates, _: candidates.positive < 0,',
+        "operators/candidates/filters/positive_text.py",
+        'pairs["positive"] == POSITIVE_TEXT',
+        'pairs["positive"] < 0',
     ),
     Patch(
         "thresholds that are no number",
@@ -56,9 +56,9 @@ PATCHES: Sequence[Patch] = (
     ),
     Patch(
         "ties at the cut",
-        "operators/vectors/best.py",
-        "order = in_order(held.query, score, self.shard.doc_key[held.row])",
-        "order = in_rough_order(held.query, score)",
+        "operators/vectors/top_k.py",
+        "order = argsort_ranked(held.query, score, self.shard.doc_key[held.row])",
+        "order = argsort_scores(held.query, score)",
     ),
     Patch(
         "sizes on reuse",
@@ -116,8 +116,8 @@ PATCHES: Sequence[Patch] = (
     Patch(
         "depth of queries with many positives",
         "operators/vectors/merge.py",
-        'counted = numbers(table, "positive")[order] != POSITIVE_DOCUMENT',
-        'counted = numbers(table, "positive")[order] < 9',
+        'counted = to_numpy(table, "positive")[order] != POSITIVE_DOCUMENT',
+        'counted = to_numpy(table, "positive")[order] < 9',
     ),
 )
 

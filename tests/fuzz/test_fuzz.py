@@ -1,6 +1,9 @@
 """A short fuzzing with fixed seeds; `make fuzz` tries thousands with a fresh one."""
 
-from tests.fuzz.fuzzing import fuzz, names_of
+import pytest
+
+from tests.fuzz.fuzzing import ROOT, fuzz, names_of
+from tests.fuzz.sensitivity import PATCHES, Patch
 
 SEED = 1
 CASES = {"source": 50, "config": 25, "run": 20, "model": 3}
@@ -20,3 +23,8 @@ def test_no_case_finds_anything() -> None:
         names += ways["process"][:count] + ways["command"][: COMMANDS // 3 if kind != "model" else 0]
     report = fuzz(names, jobs=2)
     assert not report.found, "\n".join(report.lines())
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
+def test_what_a_patch_undoes_is_in_the_code(patch: Patch) -> None:
+    assert (ROOT / patch.file).read_text(encoding="utf-8").count(patch.old) == 1

@@ -56,7 +56,7 @@ import sys, json, faiss, numpy as np, tempfile, pathlib
 from operators.errors import InputError
 from operators.vectors.factory import check_factory
 from operators.vectors.index import IndexConfig, Task, add, choose, codes_from, empty_flat, save, train
-from operators.vectors.nearest import Effort, nearest
+from operators.vectors.nearest import OperatingPoint, nearest
 from operators.vectors.rounding import lengths_of
 from operators.vectors.shard import Shard, _mapped
 faiss.omp_set_num_threads(1)
@@ -81,7 +81,7 @@ for factory, dimension in json.loads(sys.argv[1]):
         keys = np.arange(len(drawn))
         shard = Shard(flat, keys, keys, lengths_of(drawn), _mapped(file))
         for depth in (32, len(drawn)):
-            query, row = nearest(shard, drawn[:9], np.full(9, depth), Effort(8, 4))
+            query, row = nearest(shard, drawn[:9], np.full(9, depth), OperatingPoint(8, 4))
             assert ((row >= 0) & (row < len(drawn))).all()
             assert len(set(zip(query, row))) == len(row) and np.bincount(query).max() <= depth
             assert depth < 100 or (query == row).sum() > 4, row
