@@ -27,4 +27,4 @@ def test_no_case_finds_anything() -> None:
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
 def test_what_a_patch_undoes_is_in_the_code(patch: Patch) -> None:
-    assert (ROOT / patch.file).read_text(encoding="utf-8").count(patch.old) == 1
+    assert (ROOT / patch.file).read_text(encoding="utf-8").count(patch.old) >= 1

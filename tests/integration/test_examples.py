@@ -29,7 +29,7 @@ def test_together_they_mine(collection: Collection, static_model: Path, tmp_path
         static_model,
         signals=["tests.examples.best_share:BestShare"],
         select={
-            "filters": [{"filter": "tests.examples.long_tail:LongTail", "share": 0.3}],
+            "filters": [{"filter": "tests.examples.long_tail:LongTail", "share": 0.9}],
             "draws": [{"strategy": "tests.examples.middle:Middle", "num_negatives": 2}],
         },
         export={"formats": ["tests.examples.ids:Ids", "triplet"]},
@@ -37,7 +37,7 @@ def test_together_they_mine(collection: Collection, static_model: Path, tmp_path
     mined = mine(config, progress=False)
     negatives = mined.output("select", "negatives")
     assert mined.dropped["long_tail"] > 0
-    assert (to_numpy(negatives, "score") >= to_numpy(negatives, "positive_score") * np.float32(0.3)).all()
+    assert (to_numpy(negatives, "score") >= to_numpy(negatives, "positive_score") * np.float32(0.9)).all()
     ids = mined.dataset("tests.examples.ids:Ids")
     assert ids.column_names == ["query_id", "positive_id", "negative_id"]
     assert len(ids) == len(mined.dataset("triplet")) == negatives.num_rows
