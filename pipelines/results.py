@@ -83,11 +83,12 @@ class Mined:
             raise InputError(f"{self.run}: this run has no {kind} of {stage}. There are {found}.")
         return pa.concat_tables([output.folder.read_table(part, columns) for part in output.parts(kind)])
 
-    def dataset(self, layout: str | None = None) -> "Dataset":
+    def dataset(self, layout: str | None = None, full: bool = False) -> "Dataset":
         """Load the training data with the package `datasets`.
 
         Args:
             layout: one of the formats that were exported; None is the first.
+            full: ids, scores and metadata too; else the columns to train on.
 
         Raises:
             InputError: the run exported no such format.
@@ -106,4 +107,5 @@ class Mined:
         data = [f"{self._directory.uri.rstrip('/')}/{file}" for file in files if not file.endswith(".md")]
         kind = "json" if data[0].endswith(".jsonl") else "parquet"
         options = dict(self._directory.storage_options)
-        return load_dataset(kind, data_files=data, split="train", storage_options=options or None)
+        rows = load_dataset(kind, data_files=data, split="train", storage_options=options or None)
+        return rows if full else rows.select_columns(record["columns"][layout])

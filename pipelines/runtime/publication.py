@@ -41,7 +41,9 @@ def check_published(run: RunDirectory, stages: Sequence[str]) -> None:
             )
 
 
-def publish(run: RunDirectory, folder: StageFolder, formats: Sequence[str], files: Sequence[Mapping[str, Any]]) -> str:
+def publish(
+    run: RunDirectory, folder: StageFolder, formats: Mapping[str, Sequence[str]], files: Sequence[Mapping[str, Any]]
+) -> str:
     """Make the folder of a stage the dataset of the run; return the URI under which its formats are.
 
     The files stay where the stage wrote them. On a local file system `<run>/dataset` is a link to their folder, which
@@ -51,13 +53,13 @@ def publish(run: RunDirectory, folder: StageFolder, formats: Sequence[str], file
     Args:
         run: the run directory.
         folder: of the stage.
-        formats: the folders in it.
+        formats: the folders in it, and for each the columns to train on.
         files: records of all files, with paths in the folder.
     """
     place = folder.uri[len(run.uri.rstrip("/")) + 1 :]
     root = f"{run.uri.rstrip('/')}/{DATASET}" if _link(run, place) else folder.uri
     written = [{"path": f"{place}/{file['path']}", **{key: file[key] for key in ("bytes", "xxh3")}} for file in files]
-    record = {"folder": place, "formats": list(formats), "files": written}
+    record = {"folder": place, "formats": list(formats), "columns": dict(formats), "files": written}
     if run.read_sealed(RECORD) != record:
         run.write_sealed(RECORD, record)
     return root

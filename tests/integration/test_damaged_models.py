@@ -146,7 +146,7 @@ def outcome(folder: Path, few: Collection, place: Path) -> str:
 def test_scores_are_those_of_sentence_transformers(shape: str, minilm: Path, few: Collection, tmp_path: Path) -> None:
     assert not outcome(save_model(shape, minilm, tmp_path / "model"), few, tmp_path / "run")
     report = json.loads((tmp_path / "run" / "report" / "report.json").read_text(encoding="utf-8"))
-    plan = describe(build(configuration(tmp_path / "run", few, tmp_path / "model")))["stages"]["prepare/model"]
+    plan = describe(build(configuration(tmp_path / "run", few, tmp_path / "model")))["prepare/model"]
     similarity = "cosine" if shape in {"prompt not pooled", "adapter"} else "dot"
     prompts = (
         {"query": "", "document": ""} if shape == "cut to fewer dimensions" else {"query": QUERY, "document": DOCUMENT}

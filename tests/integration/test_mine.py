@@ -151,7 +151,7 @@ def test_another_margin_redoes_only_selection_in_seconds_and_loads_no_model(
     changed = configuration(tmp_path, collection, static_model, select={"relative_margin": 0.2})
     program = (
         "import json, sys\nfrom pipelines.text.config import Config\nfrom pipelines.run import run\n"
-        "result = run('mine', Config.model_validate_json(sys.argv[1]))\n"
+        "result = run(Config.model_validate_json(sys.argv[1]))\n"
         "assert not {'torch', 'sentence_transformers', 'ray'} & set(sys.modules)\nprint(json.dumps(result))"
     )
     done = subprocess.run(

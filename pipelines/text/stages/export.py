@@ -70,7 +70,10 @@ class ExportDataset(Stage):
                 digest=xxhash.xxh3_64_hexdigest(" ".join(part["xxh3"] for part in parts).encode()),
             )
             files += [*parts, write_card(exported.folder, layout, facts)]
-        root = publish(run, exported.folder, list(map(folder_of, self.config.formats)), files)
+        columns = {
+            folder_of(layout): layout_of(layout).training_columns(self.num_negatives) for layout in self.config.formats
+        }
+        root = publish(run, exported.folder, columns, files)
         return {layout: f"{root}/{folder_of(layout)}" for layout in self.config.formats}
 
     def run(self, execution: Execution) -> Summary:

@@ -19,7 +19,7 @@ def test_a_reader_sees_one_export_or_the_other(tmp_path: Path) -> None:
     run = RunDirectory(str(tmp_path))
     for mark, content in (("a", b"first"), ("b", b"second"), ("a", b"first")):
         folder, record = exported(run, mark, content)
-        root = publish(run, folder, ["triplet"], [record])
+        root = publish(run, folder, {"triplet": ["query"]}, [record])
         assert root == f"{run.uri}/{DATASET}"
         assert (tmp_path / DATASET / "triplet" / "train.jsonl").read_bytes() == content
         assert os.readlink(tmp_path / DATASET) == f"export/{mark * 16}"
