@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from operators.candidates import draws as own_draws
 from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.filter import Filter
 from operators.candidates.pairs import ALWAYS_THERE, Pairs, pairs_of
-from operators.plugins import code_of, made
+from operators.plugins import code_of, find, made
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
 from operators.segments import count_before, rank_within
 from operators.settings import AtLeastOne, AtLeastZero, Settings
@@ -43,6 +43,11 @@ def _filter(settings: object) -> Filter:
 
 def _draw(settings: object) -> Draw:
     return made(settings, "strategy", Draw, own_draws)  # type: ignore[type-abstract]
+
+
+def _strategy(name: str) -> str:
+    find(name, Draw, own_draws)  # type: ignore[type-abstract]
+    return name
 
 
 AnyFilter = Annotated[SerializeAsAny[Filter], BeforeValidator(_filter)]
@@ -98,7 +103,7 @@ class SelectConfig(FilterConfig):
     num_negatives: int = Field(default=4, ge=1, le=MOST_NEGATIVES)
     range_min: AtLeastZero = 0
     range_max: AtLeastOne = 100
-    sampling_strategy: str = "top"
+    sampling_strategy: Annotated[str, AfterValidator(_strategy)] = "top"
     seed: int = 0
     draws: tuple[AnyDraw, ...] = ()
 
