@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import xxhash
+from pydantic import ValidationError
 
 from operators.errors import InputError
 from operators.vectors.encoder import DISTANCES
 from operators.vectors.model_files import weights_digest
 from pipelines.run import mine
+from pipelines.runtime.config_errors import explained
 from pipelines.text.config import Config
 from pipelines.text.pair_dataset import OutputFormat, PairDataset
 
@@ -144,37 +146,43 @@ def mine_hard_negatives(  # noqa: PLR0913, PLR0917 - the arguments of the functi
         "query_prompt": _prompt(model, query_prompt, query_prompt_name),
         "document_prompt": _prompt(model, corpus_prompt, corpus_prompt_name),
     }
+    if not isinstance(model, str) and model.similarity_fn_name in DISTANCES:
+        raise InputError(
+            f"model: it compares vectors by {model.similarity_fn_name} distance, and hardneg ranks by inner product. "
+            f"Set model.similarity_fn_name to cosine."
+        )
     home = _home(run, cache_folder, pairs, model)
     draw: dict[str, Any] = {"strategy": sampling_strategy, "num_negatives": num_negatives, "seed": seed}
     if sampling_strategy == "random":
         draw["per"] = "query"
-    config = Config.model_validate(
-        {
-            "run": str(home),
-            "data": pairs.written(home / "source"),
-            "clean": {"drop_empty": False, "exact_duplicates": "keep"},
-            "encoder": {
-                "model": _folder(model, home),
-                "dtype": "float32",
-                "vector_dtype": "float32",
-                "similarity": "cosine",
-                **prompts,
-            },
-            "index": "exact",
-            "search": {"k": depth.k, "max_k": "auto" if search_deeper else depth.k},
-            "select": {
-                **filters,
-                "margin_positive": "lowest",
-                "range_min": range_min,
-                "range_max": depth.range_max,
-                "draws": [draw],
-                "filters": [] if search_deeper else [{"filter": "max_rank", "limit": depth.k}],
-            },
-            "engine": {"name": engine},
-        }
-    )
+    sections = {
+        "run": str(home),
+        "clean": {"drop_empty": False, "exact_duplicates": "keep"},
+        "encoder": {"dtype": "float32", "vector_dtype": "float32", "similarity": "cosine", **prompts},
+        "index": "exact",
+        "search": {"k": depth.k, "max_k": "auto" if search_deeper else depth.k},
+        "select": {
+            **filters,
+            "margin_positive": "lowest",
+            "range_min": range_min,
+            "range_max": depth.range_max,
+            "draws": [draw],
+            "filters": [] if search_deeper else [{"filter": "max_rank", "limit": depth.k}],
+        },
+        "engine": {"name": engine},
+    }
+    _config(sections, "a model", {"pairs": "pairs"})  # a wrong argument is refused before anything is written
+    config = _config(sections, _folder(model, home), pairs.written(home / "source"))
     mined = mine(config, until="select", progress=verbose)
     return pairs.with_negatives(mined, output_format, num_negatives, output_scores)
+
+
+def _config(sections: Mapping[str, Any], model: str, data: Mapping[str, Any]) -> Config:
+    encoder = {**sections["encoder"], "model": model}
+    try:
+        return Config.model_validate({**sections, "encoder": encoder, "data": data})
+    except ValidationError as error:
+        raise InputError(explained(error, Config, "mine_hard_negatives", [])) from None
 
 
 def _deprecated(old: str, new: str) -> None:
@@ -234,11 +242,6 @@ def _folder(model: "SentenceTransformer | str", home: Path) -> str:
     """Return the folder of a model; one in memory is saved, under the digest of its weights."""
     if isinstance(model, str):
         return model
-    if model.similarity_fn_name in DISTANCES:
-        raise InputError(
-            f"model: it compares vectors by {model.similarity_fn_name} distance, and hardneg ranks by inner product. "
-            f"Set model.similarity_fn_name to cosine."
-        )
     models = home / "model"
     unfinished = models / f"{uuid.uuid4().hex}.unfinished"
     model.save_pretrained(str(unfinished), create_model_card=False)

@@ -209,13 +209,17 @@ def test_silence_is_complete_and_nothing_global_changes(
         ({"faiss_batch_size": 0}, "faiss_batch_size"),
         ({"sampling_strategy": "tpo"}, "Did you mean 'top'"),
         ({"engine": "spark"}, "engine"),
+        ({"relative_margin": -0.1}, "select.relative_margin: a number of at least 0 is wanted"),
+        ({"max_score": float("nan")}, "select.max_score"),
     ],
 )
 def test_wrong_arguments_are_value_errors(
     given: dict[str, Any], said: str, pairs: Dataset, model: SentenceTransformer, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as refused:
         hardneg.mine_hard_negatives(pairs, model, **given, run=str(tmp_path), verbose=False)
+    assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir()), "nothing was written"
 
 
 @pytest.mark.parametrize(

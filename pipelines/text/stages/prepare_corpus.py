@@ -117,6 +117,8 @@ class PrepareCorpus(Stage):
     def _written(self, execution: Execution, parts: Sequence[Unit], found: Sequence[Stats]) -> list[Stats]:
         """Bring what repeats to its partition, and write it again without."""
         files = [file for stats in found for file in stats["files"]]
+        if not files:
+            return [as_read(part) for part in parts]
         units = [Unit(f"{i:05d}", file) for i, file in enumerate(files)]
         route = partial(RouteDuplicates, execution.folder)
         gather = partial(WriteDocuments, execution.folder)
@@ -212,7 +214,7 @@ class WriteDocuments:
         """Write one partition."""
         read = part.args["read"]
         if not repeated.num_rows:
-            return {"file": read, "rows_out": read["rows"], "digest": read["digest"]}
+            return as_read(part)
         documents = self.folder.read_table(read)
         kept = np.ones(documents.num_rows, dtype=np.bool_)
         kept[to_numpy(repeated, "row")] = False
@@ -220,3 +222,9 @@ class WriteDocuments:
         file = self.folder.write_table(f"deduplicated/{part_name(part.args['part'], documents)}", documents)
         digest = encoded_digest(documents, "doc_key")
         return {"file": file, "rows_out": documents.num_rows, "digest": digest, "replaced": read["path"]}
+
+
+def as_read(part: Unit) -> Stats:
+    """Return the statistics of a partition in which nothing repeats."""
+    read = part.args["read"]
+    return {"file": read, "rows_out": read["rows"], "digest": read["digest"]}
