@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
@@ -15,6 +16,26 @@ from operators.errors import shown
 from operators.settings import Settings
 
 Kind = TypeVar("Kind", bound=Settings)
+
+
+@cache
+def names_in(package: ModuleType) -> tuple[str, ...]:
+    """Return the names of the modules of a package, ascending; the folder is listed once."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
+
+
+def imported(place: str) -> object:
+    """Return what `module:name` stands for.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
+    module, _, name = place.partition(":")
+    try:
+        found: object = getattr(importlib.import_module(module), name)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ValueError(f"{shown(place)} cannot be imported: {error}") from None
+    return found
 
 
 def find(name: object, kind: type[Kind], package: ModuleType) -> type[Kind]:
@@ -28,27 +49,23 @@ def find(name: object, kind: type[Kind], package: ModuleType) -> type[Kind]:
     Raises:
         ValueError: there is none of that name, or it is of another kind.
     """
-    own = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    own = names_in(package)
     if isinstance(name, str) and name in own:
         module = importlib.import_module(f"{package.__name__}.{name}")
         found = next(one for one in vars(module).values() if _is(one, kind) and one.__module__ == module.__name__)
         return cast("type[Kind]", found)
     what = kind.__name__.lower()
-    place, separator, attribute = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if not separator:
+    if not isinstance(name, str) or ":" not in name:
         near = difflib.get_close_matches(str(name)[:100], own, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"there is no {what} {shown(name)}.{meant} There are {', '.join(own)}; one of your own is named as "
             f"`module:name`"
         )
-    try:
-        found = getattr(importlib.import_module(place), attribute)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise ValueError(f"the {what} {shown(name)} cannot be imported: {error}") from None
-    if not _is(found, kind):
+    theirs = imported(name)
+    if not _is(theirs, kind):
         raise ValueError(f"{shown(name)} does not derive from {kind.__module__}.{kind.__name__}")
-    return cast("type[Kind]", found)
+    return cast("type[Kind]", theirs)
 
 
 def made(settings: object, key: str, kind: type[Kind], package: ModuleType) -> Kind:

@@ -1,13 +1,13 @@
 """Read a configuration: one YAML file, `--set` on top of it, checked as a whole before anything starts."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from operators.errors import InputError, shown
-from pipelines.runtime.config import ENGINES, RunConfig
+from operators.plugins import imported
+from pipelines.runtime.config import RunConfig, check_engine
 from pipelines.runtime.config_errors import OPTIONS, explained
 from pipelines.runtime.yaml_file import LONGEST_FILE, NotYamlError, parse
 
@@ -27,8 +27,7 @@ def load(path: str, settings: Sequence[str] = (), engine: str | None = None) -> 
     for setting in settings:
         _put(raw, setting, kind.shorthands)
     if engine is not None:
-        if engine not in ENGINES:
-            raise InputError(f"--engine {shown(engine)}: there is no such engine. Choose one of {', '.join(ENGINES)}.")
+        check_engine("--engine", engine)
         _put(raw, f"engine.name={engine}", kind.shorthands)
     try:
         config = kind.model_validate(raw)
@@ -41,11 +40,10 @@ def load(path: str, settings: Sequence[str] = (), engine: str | None = None) -> 
 def _class_of(path: str, pipeline: object) -> type[RunConfig]:
     """Return the class of a pipeline's configuration, by the name of the pipeline or as `module:name`."""
     place = PIPELINES.get(pipeline, pipeline) if isinstance(pipeline, str) else ""
-    module, separator, name = place.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name) if separator else None
-    except (ImportError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: pipeline: {shown(pipeline)} cannot be imported: {error}.") from None
+        found = imported(place) if ":" in place else None
+    except ValueError as error:
+        raise InputError(f"{path}: pipeline: {error}.") from None
     if not (isinstance(found, type) and issubclass(found, RunConfig)):
         raise InputError(
             f"{path}: pipeline: {shown(pipeline)} is no pipeline. Name one of {', '.join(PIPELINES)}, or the class of "

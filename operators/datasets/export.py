@@ -1,19 +1,18 @@
 """Which formats the training data is written in."""
 
-import pkgutil
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from operators.datasets import formats as own_formats
 from operators.datasets.layout import Layout
-from operators.plugins import find
+from operators.plugins import find, names_in
 from operators.settings import Settings
 
 FileFormat = Literal["parquet", "jsonl"]
 
 # Those that are ours.
-FORMATS = tuple(module.name.replace("_", "-") for module in pkgutil.iter_modules(own_formats.__path__))
+FORMATS = tuple(name.replace("_", "-") for name in names_in(own_formats))
 
 
 def layout_of(name: str) -> Layout:

@@ -163,14 +163,23 @@ class RunConfig(Settings):
         return run
 
 
+def check_engine(place: str, engine: str) -> None:
+    """Refuse the name of an engine that there is not.
+
+    Raises:
+        InputError: it names the place.
+    """
+    if engine not in ENGINES:
+        raise InputError(f"{place} {shown(engine)}: there is no such engine. Choose one of {', '.join(ENGINES)}.")
+
+
 def with_engine(config: Run, engine: str) -> Run:
     """Return a configuration with another engine.
 
     Raises:
         InputError: there is no such engine.
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine {shown(engine)}: there is no such engine. Choose one of {', '.join(ENGINES)}.")
+    check_engine("engine", engine)
     return config.model_copy(update={"engine": config.engine.model_copy(update={"name": engine})})
 
 

@@ -1,6 +1,5 @@
 """(anchor, positive) pairs in memory: as the sources of a run, and with the negatives that it selected."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 
 from operators.errors import InputError
@@ -19,6 +17,7 @@ from operators.keys import digest_of, keys_of
 from operators.schemas import to_numpy
 from operators.segments import first_index
 from pipelines.results import Mined
+from pipelines.runtime.storage.folder import Folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -245,9 +244,7 @@ def _lists(values: npt.NDArray[np.generic] | pa.Array, lengths: Ints) -> pa.List
 
 def _written(folder: Path, kind: str, table: pa.Table) -> Path:
     """Write a table under the digest of its rows, unless it is there; a file that is there is whole."""
-    file = folder / f"{kind}-{digest_of(table)}.parquet"
-    if not file.exists():
-        unfinished = file.with_suffix(f".{uuid.uuid4().hex}.unfinished")
-        pq.write_table(table, unfinished)
-        unfinished.replace(file)
-    return file
+    name = f"{kind}-{digest_of(table)}.parquet"
+    if not (folder / name).exists():
+        Folder(str(folder)).write_table(name, table)
+    return folder / name
