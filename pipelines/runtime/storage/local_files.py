@@ -36,10 +36,20 @@ def unfinished_file(path: str) -> Iterator[Path]:
 
 
 def _in_the_way(path: str) -> InputError:
-    above = (part for part in reversed(Path(path).parents) if not part.is_dir())
+    above = (part for part in reversed(Path(path).parents) if _is_obstacle(part))
     place = next(above, Path(path))
     what = "a folder" if place.is_dir() else "a file"
     return InputError(f"{place}: {what} is where hardneg writes {path}. Move or delete it.")
+
+
+def _is_obstacle(place: Path) -> bool:
+    """Tell by one look, as folders may come and go, whether there is something else than a folder."""
+    try:
+        return not stat.S_ISDIR(os.stat(place).st_mode)
+    except NotADirectoryError:  # something above it is one
+        return False
+    except FileNotFoundError:
+        return place.is_symlink()
 
 
 def written_to(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -80,7 +90,9 @@ def create_here(path: str, content: bytes) -> bool:
             try:
                 os.makedirs(unfinished.parent, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as error:
-                raise _in_the_way(path) from error
+                if any(map(_is_obstacle, unfinished.parents)):
+                    raise _in_the_way(path) from error
+                continue  # another removed the folder between two looks at it
             with suppress(FileNotFoundError):  # another removed the folder while it was empty
                 unfinished.write_bytes(content)
         os.link(unfinished, path)  # with its content at once, and only if there is nothing of that name

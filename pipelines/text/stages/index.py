@@ -109,7 +109,8 @@ class BuildIndex(Stage):
         quantizer = {name: trained[name] for name in ("name", "file")}
         build = partial(BuildShard, execution.folder, _encoded(encoded), quantizer)
         pool = Pool(cpus=share_of_cores(len(units)), resources=self.resources)
-        stats = execution.map("build", build, units, pool)
+        only_reads = trained["file"] is None and not self.resources  # nothing is computed of codes
+        stats = execution.map("build", build, units, None if only_reads else pool)
         return {
             "rows_in": task.documents,
             "rows_out": sum(one["rows_out"] for one in stats),

@@ -1,3 +1,5 @@
+import threading
+import time
 from pathlib import Path
 from typing import IO
 
@@ -65,3 +67,23 @@ def test_a_relative_path_means_the_folder_it_was_given_in(tmp_path: Path, monkey
     monkeypatch.chdir("/")
     assert uri == str(tmp_path / "runs" / "one")
     assert absolute("s3://bucket/run") == "s3://bucket/run"
+
+
+def test_files_are_created_while_others_remove_their_empty_folder(tmp_path: Path) -> None:
+    folder, until, failures = RunDirectory(str(tmp_path / "run")), time.monotonic() + 3, []
+
+    def create_and_remove(name: str) -> None:
+        while time.monotonic() < until and not failures:
+            try:
+                assert folder.create(f"lease/{name}", b"content")
+                folder.remove(f"lease/{name}")
+                folder.remove_if_empty("lease")
+            except Exception as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=create_and_remove, args=(str(n),)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
