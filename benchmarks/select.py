@@ -32,7 +32,8 @@ def main() -> None:
     _stay_on_one_core()
     # From here on only: numpy and Arrow start their threads when they are imported.
     from benchmarks import charts
-    from operators.candidates.select import Select, SelectConfig
+    from operators.candidates.config import SelectConfig
+    from operators.candidates.select import Select
 
     sizes = [min(QUERIES_PER_BATCH, args.queries - first) for first in range(0, args.queries, QUERIES_PER_BATCH)]
     batches = [batch(queries, args.candidates, seed) for seed, queries in enumerate(sizes)]

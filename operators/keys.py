@@ -63,3 +63,8 @@ def splitmix64(*parts: Keys | int) -> npt.NDArray[np.uint64]:
 def uniform(*parts: Keys | int) -> npt.NDArray[np.float64]:
     """Return a number in [0, 1) for each row, float64 of shape (n,), uniform and decided by the parts alone."""
     return (splitmix64(*parts) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def pair_keys(*parts: Keys) -> Keys:
+    """Hash pairs of keys into 63 bits, as keys themselves have: non-negative int64 of shape (n,)."""
+    return (splitmix64(*parts) >> np.uint64(1)).astype(np.int64)

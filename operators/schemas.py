@@ -61,7 +61,7 @@ CANDIDATES = pa.schema(
         "doc_key": pa.int64(),
         "text_key": pa.int64(),
         "score": pa.float32(),  # exact similarity to the query
-        "rank": pa.int32(),  # from 0, among all that search found for the query
+        "rank": pa.int32(),  # from 0, among all that search found for the query; -1 where it did not find it
         "positive": pa.uint8(),  # one of NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT
         "max_positive_similarity": pa.float32(),
         "mean_positive_similarity": pa.float32(),
@@ -69,6 +69,15 @@ CANDIDATES = pa.schema(
 )
 NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT = 0, 1, 2
 
+# The columns that name a candidate.
+PAIR = ("query_key", "doc_key")
+PROPOSALS = pa.schema(
+    {
+        "query_key": pa.int64(),
+        "doc_key": pa.int64(),
+        "rank": pa.int32(),  # from 0, among all that the proposer named for the query
+    }
+)
 SELECTED = pa.schema(
     {
         "query_key": pa.int64(),
@@ -79,6 +88,7 @@ SELECTED = pa.schema(
         "rank": pa.int32(),
         "max_positive_similarity": pa.float32(),
         "mean_positive_similarity": pa.float32(),
+        "sources": pa.list_(pa.string()),  # the proposers that named it, `search` among them
         "draw": pa.string(),  # the strategy that chose it, or null
         "reason": pa.string(),  # "negative" where the candidate was chosen, else why it was not
     }

@@ -103,7 +103,7 @@ def directory_of(run: str | RunConfig) -> RunDirectory:
         run = load(run)
     if isinstance(run, str):
         return RunDirectory(absolute(run))
-    return RunDirectory(absolute(run.run), run.storage_options)
+    return run.directory()
 
 
 def _check_before(stages: StageRange, pipeline: Pipeline) -> None:

@@ -26,6 +26,7 @@ class Draw(Settings):
         strategy: its name; negatives carry it.
         num_negatives: how many each row gets from this draw, at most.
         seed: of what is random.
+        source: only candidates that this source named: `search`, or the source of a proposer; any where none is given.
         needs: the signals that it reads.
         first_only: it takes the first candidates of each row, so those behind them change nothing.
     """
@@ -33,6 +34,7 @@ class Draw(Settings):
     strategy: str
     num_negatives: int = Field(default=4, ge=1, le=MOST_NEGATIVES)
     seed: int = 0
+    source: str | None = None
 
     needs: ClassVar[tuple[str, ...]] = ()
     first_only: ClassVar[bool] = False

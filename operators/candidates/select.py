@@ -1,24 +1,19 @@
 """Select negatives: filter the candidates, cut the window, draw, and account for every candidate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from operators.candidates import draws as own_draws
-from operators.candidates import filters as own_filters
-from operators.candidates.draw import MOST_NEGATIVES, Draw
+from operators.candidates.config import SelectConfig
 from operators.candidates.filter import Filter
 from operators.candidates.pairs import ALWAYS_THERE, Pairs, pairs_of
-from operators.plugins import code_of, find, made
+from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
 from operators.segments import count_before, rank_within
-from operators.settings import AtLeastOne, AtLeastZero, Settings
 
 Ints = npt.NDArray[np.int64]
 
@@ -26,129 +21,6 @@ NEGATIVE = "negative"  # chosen
 NOT_DRAWN = "not_drawn"  # eligible, but enough negatives were already chosen
 # Outside the window of the candidates that passed the filters: before its beginning, after its end.
 WINDOW = ("range_min", "range_max")
-
-# Filters that have a key of their own in `select`, and what that key is in their section.
-SHORT_FORMS = {
-    "max_positive_similarity": "limit",
-    "absolute_margin": "margin",
-    "relative_margin": "margin",
-    "max_score": "limit",
-    "min_score": "limit",
-}
-
-
-def _filter(settings: object) -> Filter:
-    return made(settings, "filter", Filter, own_filters)  # type: ignore[type-abstract]
-
-
-def _draw(settings: object) -> Draw:
-    return made(settings, "strategy", Draw, own_draws)  # type: ignore[type-abstract]
-
-
-def _strategy(name: str) -> str:
-    find(name, Draw, own_draws)  # type: ignore[type-abstract]
-    return name
-
-
-AnyFilter = Annotated[SerializeAsAny[Filter], BeforeValidator(_filter)]
-AnyDraw = Annotated[SerializeAsAny[Draw], BeforeValidator(_draw)]
-
-
-class FilterConfig(Settings):
-    """Which candidates are not fit to be negatives. Names and meanings are those of sentence-transformers.
-
-    Attributes:
-        max_positive_similarity: drop candidates whose similarity to a positive document of the query is higher.
-        absolute_margin: drop candidates whose score is above the positive's score less this.
-        relative_margin: drop candidates whose score is above the positive's score less this fraction of its magnitude:
-            `score > positive - abs(positive) * relative_margin`, so right for negative scores too (0.05 is TopK-PercPos
-            95 % of NV-Retriever, arXiv 2407.15831, section 3.2).
-        margin_positive: against which positive the margins are taken where a query has several. `row`: the positive
-            of the row that the negatives are drawn for, so rows of one query may have different negatives. `lowest`:
-            the lowest-scored positive of the query for all its rows, as sentence-transformers does.
-        max_score: drop candidates with a higher score.
-        min_score: drop candidates with a lower score.
-        filters: further filters: `{filter: name, ...}`, or `module:name` of your own.
-    """
-
-    max_positive_similarity: float | None = None
-    absolute_margin: float | None = Field(default=None, ge=0)
-    relative_margin: float | None = Field(default=None, ge=0)
-    margin_positive: Literal["row", "lowest"] = "row"
-    max_score: float | None = None
-    min_score: float | None = None
-    filters: tuple[AnyFilter, ...] = ()
-
-    def active_filters(self) -> list[Filter]:
-        """Return the filters in the order in which they are asked: the first that drops a candidate is its reason."""
-        given = {name: value for name in SHORT_FORMS if (value := getattr(self, name)) is not None}
-        short = [{"filter": name, SHORT_FORMS[name]: value} for name, value in given.items()]
-        always = [{"filter": "positive"}, {"filter": "positive_text"}]
-        return [*map(_filter, (*always, *short)), *self.filters]
-
-
-class SelectConfig(FilterConfig):
-    """Which candidates become negatives. Names and meanings are those of sentence-transformers.
-
-    Attributes:
-        num_negatives: how many negatives each (query, positive) row gets, at most.
-        range_min: skip so many of the best candidates that passed the filters.
-        range_max: draw only from so many of the best that passed the filters.
-        sampling_strategy: `top` takes the best of that window, `random` a uniform sample of it.
-        seed: of the sample. The same seed gives the same sample, in whatever order and on how many workers.
-        draws: several draws one after the other, in the place of `num_negatives` and `sampling_strategy`:
-            `{strategy: name, num_negatives: 2, ...}`, or `module:name` of your own. A candidate is drawn once.
-    """
-
-    num_negatives: int = Field(default=4, ge=1, le=MOST_NEGATIVES)
-    range_min: AtLeastZero = 0
-    range_max: AtLeastOne = 100
-    sampling_strategy: Annotated[str, AfterValidator(_strategy)] = "top"
-    seed: int = 0
-    draws: tuple[AnyDraw, ...] = ()
-
-    @model_validator(mode="after")
-    def _window_holds_the_negatives(self) -> Self:
-        short_form, fields = ("num_negatives", "sampling_strategy"), type(self).model_fields
-        given = [name for name in short_form if getattr(self, name) != fields[name].default]
-        if self.draws and given:
-            raise ValueError(f"{' and '.join(given)}: the short form of one draw: give them in draws alone")
-        wanted, window = self.negatives_per_row, self.range_max - self.range_min
-        if wanted > MOST_NEGATIVES:
-            raise ValueError(f"draws: {wanted:,} negatives for each row; the most is {MOST_NEGATIVES:,}")
-        if wanted > window:
-            raise ValueError(
-                f"num_negatives ({wanted}) is larger than the candidate window: range_max - range_min is "
-                f"{max(window, 0)}. Lower num_negatives or range_min, or raise range_max."
-            )
-        return self
-
-    def active_draws(self) -> tuple[Draw, ...]:
-        """Return the draws, or the one that the short form stands for."""
-        short = {"strategy": self.sampling_strategy, "num_negatives": self.num_negatives, "seed": self.seed}
-        return self.draws or (_draw(short),)
-
-    @property
-    def negatives_per_row(self) -> int:
-        """How many negatives a full row has."""
-        return sum(draw.num_negatives for draw in self.active_draws())
-
-    @property
-    def needed(self) -> int:
-        """How many candidates have to pass the filters so that more of them would change nothing."""
-        first_only = all(draw.first_only for draw in self.active_draws())
-        return self.range_min + self.negatives_per_row if first_only else self.range_max
-
-    @property
-    def signals(self) -> frozenset[str]:
-        """The signals that its filters and draws read."""
-        needs = [*(one.needs for one in self.active_filters()), *(one.needs for one in self.active_draws())]
-        return frozenset(name for names in needs for name in names)
-
-    def code(self) -> Mapping[str, Any]:
-        """Return a digest of the code of filters and draws that are not ours: they decide what is selected, too."""
-        own = {type(one).__name__: code_of(one) for one in (*self.filters, *self.draws)}
-        return {name: digest for name, digest in own.items() if digest is not None}
 
 
 @dataclass(frozen=True)
@@ -173,8 +45,9 @@ class Selection:
 class Select:
     """Choose the negatives of (query, positive) rows among the candidates of their queries."""
 
-    def __init__(self, config: SelectConfig) -> None:
-        self.config = config
+    def __init__(self, config: SelectConfig, sources: Sequence[str] = ()) -> None:
+        """Select as configured, among candidates of the search and of these proposers."""
+        self.config, self.sources = config, (SEARCH, *sources)
         self.filters, self.draws = config.active_filters(), config.active_draws()
 
     @cached_property
@@ -186,15 +59,16 @@ class Select:
         """Select for every positive of a batch.
 
         Args:
-            candidates: schema CANDIDATES and a column for every further signal in use; those of one query together,
-                best first. Those of a query without positives have no row to be drawn for: they are left out.
+            candidates: schema CANDIDATES, the ranks of every proposer, and a column for every further signal in use;
+                those of one query together, best first. Those of a query without positives have no row to be drawn
+                for: they are left out.
             positives: schema POSITIVES, those of one query together; each one is a row of the output.
 
         With several positives per query, margins are taken against the positive of the row (`margin_positive: row`),
         or against the lowest of them.
         """
         pairs = self._pairs(candidates, positives)
-        reason = self._reason_codes(pairs, self.filters)
+        reason = self._filtered(pairs, self.filters)
         draw = self._drawn(pairs, reason)
         chosen = np.flatnonzero(reason == 0)
         suspected = {one.reason for one in self.filters if one.suspected} | {"range_min"}
@@ -224,8 +98,7 @@ class Select:
         pairs = self._pairs(candidates, positives)
         # Signals that are computed after the search cannot decide how deep it goes.
         known = [one for one in self.filters if set(one.needs).issubset(ALWAYS_THERE)]
-        reason = self._reason_codes(pairs, known)
-        passed = np.isin(reason, [0, *(self.reasons.index(name) for name in WINDOW)])
+        passed = self._filtered(pairs, known) == 0
         passing = np.bincount(pairs.row[passed], minlength=len(query))
         counted = pairs["positive"] != POSITIVE_DOCUMENT
         found = np.bincount(pairs.row[counted], minlength=len(query))
@@ -235,30 +108,47 @@ class Select:
     def _pairs(self, candidates: pa.Table, positives: pa.Table) -> Pairs:
         return pairs_of(candidates, positives, lowest=self.config.margin_positive == "lowest")
 
-    def _reason_codes(self, pairs: Pairs, filters: Sequence[Filter]) -> npt.NDArray[np.int8]:
-        """Return the reason code of each pair, shape (n,), 0 for those that negatives are drawn from."""
+    def _filtered(self, pairs: Pairs, filters: Sequence[Filter]) -> npt.NDArray[np.int8]:
+        """Return the reason code of each pair, shape (n,), 0 for those that passed."""
         reason, kept = np.zeros(len(pairs), dtype=np.int8), np.ones(len(pairs), dtype=np.bool_)
         for one in filters:
             dropped = kept & one.drops(pairs)
             reason[dropped] = self.reasons.index(one.reason)
             kept &= ~dropped
-        place = count_before(kept, pairs.row)
-        outside = {"range_min": place < self.config.range_min, "range_max": place >= self.config.range_max}
-        for name in WINDOW:
-            reason[kept & outside[name]] = self.reasons.index(name)
         return reason
 
     def _drawn(self, pairs: Pairs, reason: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
         """Draw; what is not drawn gets its reason. Returns which draw took each pair, shape (n,), or -1."""
-        taken_by = np.full(len(pairs), -1, dtype=np.int8)
-        left = np.flatnonzero(reason == 0)
+        taken_by, passed = np.full(len(pairs), -1, dtype=np.int8), reason == 0
+        windows = {draw.source: self._window(pairs, passed, draw.source) for draw in self.draws}
+        left = passed.copy()
         for number, draw in enumerate(self.draws):
-            eligible = pairs.take(left)
-            taken = highest(eligible.row, draw.priority(eligible), draw.num_negatives)
-            taken_by[left[taken]] = number
-            left = left[~taken]
-        reason[left] = self.reasons.index(NOT_DRAWN)
+            at = np.flatnonzero(left & (windows[draw.source] == 0))
+            eligible = pairs.take(at)
+            taken = at[highest(eligible.row, draw.priority(eligible), draw.num_negatives)]
+            taken_by[taken] = number
+            left[taken] = False
+        reason[left] = self._outside(list(windows.values()))[left]
         return taken_by
+
+    def _window(self, pairs: Pairs, passed: npt.NDArray[np.bool_], source: str | None) -> npt.NDArray[np.int8]:
+        """Return 0 for each pair inside the window of a source, else the reason code why it is not: shape (n,)."""
+        named = passed if source is None else passed & (pairs[rank_column(source)] != NOT_NAMED)
+        place = count_before(named, pairs.row)
+        code = np.where(named, np.int8(0), np.int8(self.reasons.index(NOT_DRAWN)))
+        before, after = (np.int8(self.reasons.index(name)) for name in WINDOW)
+        code[named & (place < self.config.range_min)] = before
+        code[named & (place >= self.config.range_max)] = after
+        return code
+
+    def _outside(self, windows: Sequence[npt.NDArray[np.int8]]) -> npt.NDArray[np.int8]:
+        """Return why a pair that passed was not drawn: it is outside the first window of its sources, or inside one."""
+        not_drawn = np.int8(self.reasons.index(NOT_DRAWN))
+        code = np.full(len(windows[0]), not_drawn)
+        for window in reversed(windows):
+            code = np.where(window == not_drawn, code, window)
+        inside = np.any([window == 0 for window in windows], axis=0)
+        return np.where(inside, not_drawn, code)
 
     def _rows(self, pairs: Pairs, reason: npt.NDArray[np.int8], draw: npt.NDArray[np.int8]) -> pa.Table:
         row, candidate = pa.array(pairs.row), pa.array(pairs.candidate)
@@ -266,7 +156,8 @@ class Select:
         of_candidate = pairs.candidates.select(
             ["doc_key", "score", "rank", "max_positive_similarity", "mean_positive_similarity"]
         ).take(candidate)
-        names = [_named(draw, [one.strategy for one in self.draws]), _named(reason, self.reasons)]
+        sources = names_of(pairs.candidates, self.sources, pairs.candidate)
+        names = [sources, _named(draw, [one.strategy for one in self.draws]), _named(reason, self.reasons)]
         return pa.table([*of_row.columns, *of_candidate.columns, *names], names=SELECTED.names).cast(SELECTED)
 
 

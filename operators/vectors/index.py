@@ -13,11 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from operators.errors import InputError
 from operators.schemas import VectorDType, Vectors
 from operators.settings import AtLeastOne, Settings
+from operators.vectors.costs import COSTS
 from operators.vectors.factory import EXACT, empty_index, lists_in, said
 from operators.vectors.precision import in_float32
 
-# What a machine multiplies in some twenty seconds: two cores at 200 GFLOP/s, a GPU at 200 TFLOP/s in half precision.
-EXACT_FLOP = {"cpu": 4e12, "cuda": 4e15}
 # FAISS trains its coarse quantizer on up to 256 points a list, warns below 39, and goes over them ten times.
 TRAIN_ROWS_PER_LIST = 64
 TRAIN_ROUNDS = 10
@@ -92,8 +91,9 @@ def _automatic(task: Task) -> tuple[str, str]:
     lists = 2 ** round(math.log2(2 * math.sqrt(in_shard)))  # a shard is searched by itself: its size counts
     building = lists * (TRAIN_ROWS_PER_LIST * lists * TRAIN_ROUNDS + task.documents) * pair
     asked = f"{task.queries:,} queries x {task.documents:,} documents"
-    if exact <= EXACT_FLOP[task.device]:
-        return EXACT, f"{asked} are {exact:.1e} FLOP, little enough to compare all ({EXACT_FLOP[task.device]:.0e})"
+    little = COSTS.little_flop(task.device)
+    if exact <= little:
+        return EXACT, f"{asked} are {exact:.1e} FLOP, little enough to compare all ({little:.0e})"
     if exact <= building:
         return EXACT, f"{asked} are {exact:.1e} FLOP, less than the {building:.1e} of building an index"
     codes = f"PQ{task.dimension // 2}x4fs" if task.dimension % 2 == 0 else "SQ8"

@@ -7,22 +7,12 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from operators.schemas import (
-    CANDIDATES,
-    NOT_POSITIVE,
-    POSITIVE_DOCUMENT,
-    POSITIVE_TEXT,
-    matrix_of,
-    to_numpy,
-)
-from operators.segments import first_index, pair_in
+from operators.schemas import POSITIVE_DOCUMENT, to_numpy
 from operators.settings import AtLeastOne, Settings
+from operators.vectors.candidates import Asked, Documents, candidates_of
 from operators.vectors.merge import within_k
 from operators.vectors.nearest import OperatingPoint, depth_for, nearest
-from operators.vectors.order import argsort_ranked
-from operators.vectors.precision import in_float32
 from operators.vectors.shard import Shard
-from operators.vectors.similarity import candidate_similarities
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -100,36 +90,16 @@ class Search:
         them. The depth of a query grows with its own positives in this shard, not with those of another. Where fewer
         are asked for, it gets the first rows of just that, up to the last that is asked for.
         """
-        vectors = in_float32(matrix_of(queries.column("vector")))
-        owner = first_index(to_numpy(queries, "key"), to_numpy(positives, "query_key"))
-        order = np.argsort(owner, kind="stable")
-        positives, owner = positives.take(pa.array(order)), owner[order]
-        query, row = self._found(vectors, self._positives_here(len(vectors), positives, owner))
+        asked = Asked.of(queries, positives)
+        query, row = self._found(asked.vectors, self._positives_here(asked))
+        documents = Documents(self.shard.doc_key, self.shard.text_key, self.shard.vectors)
+        query, table = candidates_of(asked, documents, query, row)
+        kept = within_k(query, to_numpy(table, "positive") != POSITIVE_DOCUMENT, self.asked)
+        return table if kept.all() else table.filter(pa.array(kept))
 
-        flags = self._flags(query, row, positives, owner)
-        score, highest, mean = candidate_similarities(
-            (self.shard.vectors, row), (vectors, query), (matrix_of(positives.column("vector")), owner)
-        )
-        order = argsort_ranked(query, score, self.shard.doc_key[row])
-        order = order[within_k(query[order], flags[order] != POSITIVE_DOCUMENT, self.asked)]
-        query, row = query[order], row[order]
-        return pa.table(
-            {
-                "query_key": to_numpy(queries, "key")[query],
-                "doc_key": self.shard.doc_key[row],
-                "text_key": self.shard.text_key[row],
-                "score": score[order],
-                "rank": np.zeros(len(row), dtype=np.int32),  # known when the shards are merged
-                "positive": flags[order],
-                "max_positive_similarity": highest[order],
-                "mean_positive_similarity": mean[order],
-            },
-            schema=CANDIDATES,
-        )
-
-    def _positives_here(self, queries: int, positives: pa.Table, owner: Ints) -> Ints:
-        here = self.shard.holds(to_numpy(positives, "doc_key"))
-        return np.bincount(owner[here], minlength=queries)
+    def _positives_here(self, asked: Asked) -> Ints:
+        here = self.shard.holds(to_numpy(asked.positives, "doc_key"))
+        return np.bincount(asked.owner[here], minlength=len(asked.keys))
 
     def _found(self, vectors: Matrix, positives: Ints) -> tuple[Ints, Ints]:
         """Return the query's number and the shard's row of everything found, flat, in the order of the queries.
@@ -148,9 +118,3 @@ class Search:
         row = np.concatenate([row for _, row in found])
         order = np.argsort(query, kind="stable")
         return query[order], row[order]
-
-    def _flags(self, query: Ints, row: Ints, positives: pa.Table, owner: Ints) -> npt.NDArray[np.uint8]:
-        by_text = pair_in((query, self.shard.text_key[row]), (owner, to_numpy(positives, "text_key")))
-        by_document = pair_in((query, self.shard.doc_key[row]), (owner, to_numpy(positives, "doc_key")))
-        flags = np.where(by_text, POSITIVE_TEXT, NOT_POSITIVE)
-        return np.where(by_document, POSITIVE_DOCUMENT, flags).astype(np.uint8)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from operators.schemas import concat, to_numpy
 from operators.segments import rank_within, starts_of
 from operators.vectors.certainty import is_above, lower_bound
+from operators.vectors.costs import COSTS, DIMENSION
 from operators.vectors.nearest import OperatingPoint, depth_for, nearest_exact, set_nprobe
 from operators.vectors.order import argsort_ranked
 from operators.vectors.search import SearchConfig
@@ -38,9 +39,6 @@ SEED = 7  # of the random order in which the queries of a sample are looked at
 PROPOSED_AT_ONCE = 2**21
 NPROBES = (1, 4, 8, 16, 32, 64, 128, 256)
 REFINE_FACTORS = (1, 2, 4, 8, 16)
-# What a step costs, in nanoseconds on two cores for 384 dimensions; the ratios count. Comparing takes 4.3 in
-# benchmarks/vectors.md; another list of 488 codes takes 1,100 in docs/adr/0005-codes.md, and 1,232 here.
-COMPARE, VISIT_LIST, SCAN_CODE, REFINE = 4.0, 500.0, 1.5, 60.0
 # Where the target is missed, exact search may take this many times the work of the best operating point.
 EXACT_AT_MOST = 100
 
@@ -178,7 +176,7 @@ def tune(
     starts = starts_of(query)
     counts = np.diff(np.append(starts, len(query)))
     codes = np.sum(np.asarray(scanned, dtype=np.float64), axis=0) / space.queries
-    exact_cost = COMPARE * space.documents * space.dimension / 384
+    exact_cost = COSTS.compare * space.documents * space.dimension / DIMENSION
     tried = []
     for at, nprobe in enumerate(space.nprobes):
         for refine in space.refine_factors:
@@ -209,9 +207,9 @@ def _matrix(table: pa.Table) -> npt.NDArray[np.int32]:
 
 
 def _cost(space: ParameterSpace, nprobe: int, codes: float, refine: int) -> float:
-    dimensions = space.dimension / 384
-    lists = space.shards * nprobe * VISIT_LIST
-    return lists + codes * SCAN_CODE * dimensions + space.shards * refine * space.depth * REFINE * dimensions
+    refined = space.shards * refine * space.depth
+    by_dimension = (codes * COSTS.scan_code + refined * COSTS.refine) * space.dimension / DIMENSION
+    return space.shards * nprobe * COSTS.visit_list + by_dimension
 
 
 def choose_operating_point(

@@ -14,6 +14,7 @@ from operators.settings import AtLeastOne, Place, Settings
 if TYPE_CHECKING:
     from pipelines.runtime.engines.ray_cluster import RayCluster
     from pipelines.runtime.stage import Stage
+    from pipelines.runtime.storage.run_directory import RunDirectory
 
 # Ray counts in ten-thousandths.
 Amount = Annotated[float, Field(ge=1e-4, le=1e6)]
@@ -136,6 +137,13 @@ class RunConfig(Settings):
         Raises:
             InputError: an input is missing or wrong.
         """
+
+    def directory(self) -> "RunDirectory":
+        """Return the run directory. Nothing is written."""
+        from pipelines.runtime.storage.folder import absolute
+        from pipelines.runtime.storage.run_directory import RunDirectory
+
+        return RunDirectory(absolute(self.run), self.storage_options)
 
     def check(self) -> None:
         """Check what needs more than the configuration itself; called once when it is loaded.

@@ -185,7 +185,7 @@ class Pipeline:
         began = time.perf_counter()
         inputs = {name: completed[name] for name in stage.inputs}
         summary = stage.run(Execution(stage.name, folder, inputs, engine, progress))
-        left = {name: summary.pop(name, []) for name in ("temporary", "replaced")}
+        left = {"temporary": list(summary.temporary), "replaced": list(summary.replaced)}
         manifest = {
             "stage": stage.name,
             "fingerprint": planned.fingerprint,
@@ -196,7 +196,7 @@ class Pipeline:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.perf_counter() - began, 3),
             "resumed": planned.partial,  # some of it had been done before these seconds
-            **summary,
+            **summary.manifest(),
         }
         if any(left.values()):
             manifest["left"] = left
@@ -233,8 +233,8 @@ def _up_to(until: str, planned: Sequence[PlannedStage]) -> Sequence[PlannedStage
 def line_of(name: str, manifest: Mapping[str, Any], reused: bool) -> str:
     """Say in one line what a stage did, or had done before."""
     took = "reused" if reused else f"{manifest['seconds']:.1f} s"
-    if "says" in manifest:
-        return f"{name}: {manifest['says']}, {took}"
+    if "line" in manifest:
+        return f"{name}: {manifest['line']}, {took}"
     dropped, found = sum(manifest["dropped"].values()), 0 if reused else rows_reused(manifest)
     counts = [f"{manifest['rows_in']:,} in", f"{manifest['rows_out']:,} out"]
     counts += [f"{count:,} {what}" for count, what in ((found, "found"), (dropped, "dropped")) if count]

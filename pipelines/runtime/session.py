@@ -91,7 +91,7 @@ def build(config: RunConfig, cluster: RayCluster | None = None) -> Pipeline:
         InputError: an input is missing or wrong, or a storage cannot be used. Nothing has been written.
     """
     check_storage("run", absolute(config.run), config.storage_options, folder=True)
-    return Pipeline(config.stages(cluster), RunDirectory(absolute(config.run), config.storage_options))
+    return Pipeline(config.stages(cluster), config.directory())
 
 
 @contextmanager

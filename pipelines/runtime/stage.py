@@ -10,13 +10,51 @@ import numpy.typing as npt
 
 from operators.errors import one_line
 from pipelines.runtime.execution import Execution, StageOutput
+from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import RunDirectory
-
-# What `run` returns; see there.
-Summary = dict[str, Any]
 
 MOST_DROPPED = 0.5
 LONGEST_PLACE = 200
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a stage says when its work is done: the manifest is made of it.
+
+    Attributes:
+        rows_in: read.
+        rows_out: written.
+        parts: kind -> records of files, with their rows: every file that the stage leaves.
+        dropped: reason -> rows.
+        facts: what else later stages, warnings and the report read: keys of the manifest, beside those of the rest.
+        compute_seconds: inside of models and libraries; None where there is no such work.
+        rows_reused: of `rows_out`, those that were there already; None where `facts` say it of each side, or never.
+        empty_files: sources without rows.
+        first_empty: the URI of one of them.
+        line: printed in the place of the counts.
+        temporary: folders to clear when the stage is committed.
+        replaced: files to remove when the stage is committed.
+    """
+
+    rows_in: int
+    rows_out: int
+    parts: Mapping[str, Sequence[Record]]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    compute_seconds: float | None = None
+    rows_reused: int | None = None
+    empty_files: int = 0
+    first_empty: str | None = None
+    line: str | None = None
+    temporary: Sequence[str] = ()
+    replaced: Sequence[str] = ()
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what of it stays when the stage is committed."""
+        always = {"rows_in": self.rows_in, "rows_out": self.rows_out, "dropped": dict(self.dropped)}
+        optional = ("compute_seconds", "rows_reused", "empty_files", "first_empty", "line")
+        given = {name: value for name in optional if (value := getattr(self, name)) not in {None, ""}}
+        return {**always, **given, **self.facts, "parts": self.parts}
 
 
 @dataclass(frozen=True)
@@ -82,13 +120,7 @@ class Stage(ABC):
 
     @abstractmethod
     def run(self, execution: Execution) -> Summary:
-        """Do the work.
-
-        The summary has `parts` (kind -> [{path, bytes, xxh3, rows}]: every file that the stage leaves), `rows_in`,
-        `rows_out`, `dropped` (reason -> rows), and whatever else the stage reads again from its output. It may have
-        `compute_seconds` (inside of models and libraries), `says` (for the line that is printed), `temporary` and
-        `replaced`: folders to clear, and files to remove, when the stage is committed.
-        """
+        """Do the work, on the units that are not done yet."""
 
     def content_settings(self) -> Mapping[str, Any] | None:
         """Return the settings that decide what a unit writes, where its name tells its whole input; else None.

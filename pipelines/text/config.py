@@ -5,10 +5,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
 
+from operators.candidates import proposers as own_proposers
 from operators.candidates import signals as own_signals
+from operators.candidates.config import SelectConfig
 from operators.candidates.pairs import ALWAYS_THERE
-from operators.candidates.select import SelectConfig
+from operators.candidates.proposer import Proposer, check_sources
 from operators.candidates.signal import Signal
+from operators.candidates.sources import SEARCH, rank_column
 from operators.datasets.export import ExportConfig
 from operators.documents.clean import CleanConfig
 from operators.documents.data import DataConfig
@@ -28,13 +31,19 @@ def _signal(settings: object) -> Signal:
     return made(settings, "signal", Signal, own_signals)  # type: ignore[type-abstract]
 
 
+def _proposer(settings: object) -> Proposer:
+    return made(settings, "proposer", Proposer, own_proposers)  # type: ignore[type-abstract]
+
+
 AnySignal = Annotated[SerializeAsAny[Signal], BeforeValidator(_signal)]
+AnyProposer = Annotated[SerializeAsAny[Proposer], BeforeValidator(_proposer)]
 
 
 class Config(RunConfig):
     """All of a run of the text pipeline; each section has a class of its own.
 
     Attributes:
+        proposers: what names candidates beside the search: `{proposer: name, ...}`, or `module:name` of your own.
         signals: numbers to compute for every candidate, which filters and draws read: `{signal: name, ...}`, or
             `module:name` of your own.
     """
@@ -45,6 +54,7 @@ class Config(RunConfig):
     encoder: EncoderConfig = EncoderConfig()
     index: IndexConfig = IndexConfig()
     search: SearchConfig = SearchConfig()
+    proposers: tuple[AnyProposer, ...] = ()
     signals: tuple[AnySignal, ...] = ()
     select: SelectConfig = SelectConfig()
     export: ExportConfig = ExportConfig()
@@ -81,12 +91,21 @@ class Config(RunConfig):
         return {"factory": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _signals_are_computed(self) -> Self:
+    def _sources_and_signals_are_there(self) -> Self:
+        check_sources(self.proposers)
+        sources = [SEARCH, *(proposer.source for proposer in self.proposers)]
+        drawn = [draw.source for draw in self.select.draws if draw.source is not None]
+        unknown = sorted(set(drawn) - set(sources))
+        if unknown:
+            raise ValueError(
+                f"select.draws: there is no source {shown(unknown[0])}; the sources are {', '.join(sources)}"
+            )
+        there = {*ALWAYS_THERE, *map(rank_column, sources)}
         given = [signal.gives for signal in self.signals]
-        taken = [name for number, name in enumerate(given) if name in {*ALWAYS_THERE, *given[:number]}]
+        taken = [name for number, name in enumerate(given) if name in {*there, *given[:number]}]
         if taken:
             raise ValueError(f"signals: there are two signals {shown(taken[0])}")
-        missing = sorted(self.select.signals - {*ALWAYS_THERE, *given})
+        missing = sorted(self.select.signals - {*there, *given})
         if missing:
             raise ValueError(f"select reads the signal {shown(missing[0])}, which none of `signals` computes")
         return self

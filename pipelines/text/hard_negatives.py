@@ -113,7 +113,7 @@ def mine_hard_negatives(  # noqa: PLR0913, PLR0917 - the arguments of the functi
         cache_folder: where runs are kept, each in a folder named by its corpus and model.
         as_triplets: deprecated; see `output_format`.
         margin: deprecated; see `absolute_margin`.
-        run: the run directory, which a second call reuses; None is a folder in `cache_folder`.
+        run: the run directory, a local folder, which a second call reuses; None is a folder in `cache_folder`.
         engine: where the work runs.
         search_deeper: search again, deeper, for anchors that the filters leave short.
         seed: of the sample. The same seed gives the same sample.
@@ -232,6 +232,8 @@ def _prompt(model: "SentenceTransformer | str", prompt: str | None, name: str | 
 def _home(run: str | None, cache_folder: str | None, pairs: PairDataset, model: "SentenceTransformer | str") -> Path:
     """Return the run directory: in a cache one for each corpus and name of a model."""
     if run is not None:
+        if "://" in run:
+            raise InputError("run: a folder on this machine is wanted. For object storage, write a configuration.")
         return Path(run).expanduser().absolute()
     name = model if isinstance(model, str) else type(model).__name__
     digest = xxhash.xxh3_64_hexdigest(f"{name} {pairs.corpus_digest}".encode())

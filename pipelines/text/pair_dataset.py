@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from operators.datasets.export import layout_of
+from operators.datasets.layout import NegativeRows
 from operators.errors import InputError
 from operators.keys import digest_of, keys_of
-from operators.schemas import to_numpy
+from operators.schemas import QUERIES, TEXTS, to_numpy
 from operators.segments import first_index
 from pipelines.results import Mined
 from pipelines.runtime.storage.folder import Folder
@@ -121,106 +123,65 @@ class PairDataset:
         """
         from datasets import Dataset
 
-        rows = Rows.of(self, mined)
-        if layout == "n-tuple":
-            columns = self._n_tuple(rows, num_negatives, scores)
-        else:
-            layouts = {"triplet": self._triplet, "labeled-pair": self._labeled_pair, "labeled-list": self._labeled_list}
-            columns = layouts[layout](rows, scores)
-        return Dataset(pa.table(columns))
+        negatives = mined.output("select", "negatives")
+        pair = self._pair_of(negatives, "positive_key")
+        order = np.argsort(pair, kind="stable")
+        negatives, pair = negatives.take(pa.array(order)), pair[order]
+        if layout == "labeled-pair":
+            return Dataset(self._labeled_pairs(negatives, pair, mined, scores))
+        laid_out = layout_of(layout)
+        rows = NegativeRows(negatives, self._queries(), self._documents(negatives), num_negatives)
+        return Dataset(self._columns(laid_out(rows), laid_out.training_columns(num_negatives), scores))
 
-    def _triplet(self, rows: "Rows", scores: bool) -> dict[str, pa.Array]:
-        columns = {**self._pair(rows.pair), "negative": self._text(rows.negative)}
-        if scores:
-            both = np.stack([rows.positive_score[rows.pair], rows.score], axis=1)
-            columns["scores"] = _lists(both.ravel(), np.full(len(both), 2))
-        return columns
+    def _columns(self, table: pa.Table, training: Sequence[str], scores: bool) -> pa.Table:
+        """Return the training columns of one of our formats, as sentence-transformers names and scores them."""
+        names = {"query": self.names[0], "positive": self.names[1], "documents": self.names[1]}
+        columns = {names.get(name, name): table.column(name) for name in training}
+        if scores and "document_scores" in table.column_names:
+            del columns["labels"]
+            columns["scores"] = table.column("document_scores").cast(pa.list_(pa.float64()))
+        elif scores:
+            each = [to_numpy(table, name) for name in table.column_names if "_score" in name]
+            columns["scores"] = _lists(np.column_stack(each).astype(np.float64))
+        return pa.table(columns)
 
-    def _n_tuple(self, rows: "Rows", num_negatives: int, scores: bool) -> dict[str, pa.Array]:
-        full = np.flatnonzero(rows.counts == num_negatives)
-        of_full = np.isin(rows.pair, full)
-        negatives = rows.negative[of_full].reshape(-1, num_negatives)
-        columns = self._pair(full)
-        columns.update({f"negative_{i + 1}": self._text(negatives[:, i]) for i in range(num_negatives)})
-        if scores:
-            both = np.column_stack([rows.positive_score[full], rows.score[of_full].reshape(-1, num_negatives)])
-            columns["scores"] = _lists(both.ravel(), np.full(len(full), num_negatives + 1))
-        return columns
-
-    def _labeled_list(self, rows: "Rows", scores: bool) -> dict[str, pa.Array]:
-        some = np.flatnonzero(rows.counts)
-        lengths = rows.counts[some] + 1
-        first = np.cumsum(lengths) - lengths  # the positive of each list
-        place = np.ones(lengths.sum(), dtype=np.bool_)
-        place[first] = False
-        documents, values = np.empty(len(place), np.int64), np.empty(len(place), np.float64)
-        documents[first], documents[place] = self.document[some], rows.negative
-        values[first], values[place] = rows.positive_score[some], rows.score
-        columns = self._pair(some)
-        columns[self.names[1]] = _lists(self._text(documents), lengths)
-        if scores:
-            return {**columns, "scores": _lists(values, lengths)}
-        return {**columns, "labels": _lists(1 - place.astype(np.int64), lengths)}
-
-    def _labeled_pair(self, rows: "Rows", scores: bool) -> dict[str, pa.Array]:
+    def _labeled_pairs(self, negatives: pa.Table, pair: Ints, mined: Mined, scores: bool) -> pa.Table:
         """Every positive of an anchor, then its negatives; an anchor without negatives has its positives."""
+        positives = mined.output("search/all", "positives", ["query_key", "doc_key", "score"])
+        positive_score = np.empty(len(self.anchor), dtype=np.float64)
+        positive_score[self._pair_of(positives, "doc_key")] = to_numpy(positives, "score")
         opening = np.concatenate([[True], np.diff(self.anchor) > 0])  # an anchor's first positive
-        once = opening[rows.pair]
-        anchor = np.concatenate([self.anchor, self.anchor[rows.pair[once]]])
-        document = np.concatenate([self.document, rows.negative[once]])
-        values = np.concatenate([rows.positive_score, rows.score[once]])
+        once = opening[pair]
+        negative = first_index(keys_of(self.document_ids), to_numpy(negatives, "doc_key")[once])
+        anchor = np.concatenate([self.anchor, self.anchor[pair[once]]])
+        document = np.concatenate([self.document, negative])
+        values = np.concatenate([positive_score, to_numpy(negatives, "score")[once]])
         label = np.concatenate([np.ones(len(self.anchor), np.int64), np.zeros(once.sum(), np.int64)])
         order = np.lexsort((-label, anchor))
-        columns = {self.names[0]: self.anchors.take(anchor[order]), self.names[1]: self._text(document[order])}
+        columns = {self.names[0]: self.anchors.take(anchor[order]), self.names[1]: self.documents.take(document[order])}
         added = {"score": pa.array(values[order])} if scores else {"label": pa.array(label[order])}
-        return {**{name: column.cast(pa.string()) for name, column in columns.items()}, **added}
+        return pa.table({**{name: column.cast(pa.string()) for name, column in columns.items()}, **added})
 
-    def _pair(self, pair: Ints) -> dict[str, pa.Array]:
-        anchors, positives = self.anchors.take(self.anchor[pair]), self._text(self.document[pair])
-        return {self.names[0]: anchors.cast(pa.string()), self.names[1]: positives}
+    def _pair_of(self, table: pa.Table, positive: str) -> Ints:
+        """Return the number of the pair of each row: of its query and of the positive in a column."""
+        anchor = first_index(keys_of(self.anchor_ids), to_numpy(table, "query_key"))
+        document = first_index(keys_of(self.document_ids), to_numpy(table, positive))
+        count = len(self.documents)
+        return first_index(self.anchor * count + self.document, anchor * count + document)
 
-    def _text(self, document: Ints) -> pa.Array:
-        return self.documents.take(pa.array(document)).cast(pa.string())
+    def _queries(self) -> pa.Table:
+        """Return the anchors, as the layouts read queries."""
+        keys = keys_of(self.anchor_ids)
+        texts = self.anchors.cast(pa.string())
+        columns = {"query_id": self.anchor_ids, "text": texts, "query_key": keys, "text_key": keys}
+        return pa.table({**columns, "metadata": pa.nulls(len(keys), pa.string())}).select(QUERIES.names).cast(QUERIES)
 
-
-@dataclass(frozen=True)
-class Rows:
-    """The negatives of pairs, those of one pair together and best first.
-
-    Attributes:
-        pair: the number of the pair, ascending, int64 of shape (n,).
-        negative: the number of the document, int64 of shape (n,).
-        score: of the negative, float64 of shape (n,).
-        positive_score: of every pair, float64 of shape (pairs,).
-        counts: how many negatives every pair has, int64 of shape (pairs,).
-    """
-
-    pair: Ints
-    negative: Ints
-    score: npt.NDArray[np.float64]
-    positive_score: npt.NDArray[np.float64]
-    counts: Ints
-
-    @classmethod
-    def of(cls, dataset: PairDataset, mined: Mined) -> "Rows":
-        """Read what a run selected."""
-        keys = (keys_of(dataset.anchor_ids), keys_of(dataset.document_ids))
-        pairs = dataset.anchor * len(dataset.documents) + dataset.document
-
-        def pair_of(table: pa.Table, positive: str) -> Ints:
-            anchor = first_index(keys[0], to_numpy(table, "query_key"))
-            return first_index(pairs, anchor * len(dataset.documents) + first_index(keys[1], to_numpy(table, positive)))
-
-        positives = mined.output("search/all", "positives", ["query_key", "doc_key", "score"])
-        positive_score = np.empty(len(pairs), dtype=np.float64)
-        positive_score[pair_of(positives, "doc_key")] = to_numpy(positives, "score")
-        negatives = mined.output("select", "negatives")
-        pair = pair_of(negatives, "positive_key")
-        order = np.argsort(pair, kind="stable")
-        document = first_index(keys[1], to_numpy(negatives, "doc_key"))
-        score = to_numpy(negatives, "score").astype(np.float64)
-        counts = np.bincount(pair, minlength=len(pairs)).astype(np.int64)
-        return cls(pair[order], document[order], score[order], positive_score, counts)
+    def _documents(self, negatives: pa.Table) -> pa.Table:
+        """Return the documents that negatives name, and their positives, as the layouts read texts."""
+        named = np.union1d(to_numpy(negatives, "positive_key"), to_numpy(negatives, "doc_key"))
+        at = pa.array(first_index(keys_of(self.document_ids), named))
+        columns = {"doc_key": named, "doc_id": self.document_ids.take(at), "text": self.documents.take(at)}
+        return pa.table({**columns, "metadata": pa.nulls(len(named), pa.string())}).select(TEXTS.names).cast(TEXTS)
 
 
 def _texts(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
@@ -237,9 +198,10 @@ def _ids(texts: pa.Array) -> pa.Array:
     return pa.array([digest(text) for text in texts.cast(pa.large_binary()).to_pylist()])
 
 
-def _lists(values: npt.NDArray[np.generic] | pa.Array, lengths: Ints) -> pa.ListArray:
-    array = pa.array(values) if isinstance(values, np.ndarray) else values
-    return pa.ListArray.from_arrays(pa.array(np.append(0, np.cumsum(lengths)), pa.int32()), array)
+def _lists(values: npt.NDArray[np.float64]) -> pa.ListArray:
+    """Turn an array of shape (rows, n) into a column of lists."""
+    starts = np.arange(len(values) + 1) * values.shape[1]
+    return pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(values.ravel()))
 
 
 def _written(folder: Path, kind: str, table: pa.Table) -> Path:

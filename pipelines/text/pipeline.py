@@ -12,8 +12,6 @@ from pipelines.runtime.engines.ray_cluster import RayCluster
 from pipelines.runtime.resources import Machines, encoder_pool, inspect_machines, search_pool
 from pipelines.runtime.stage import Stage
 from pipelines.runtime.storage.cache import Cache
-from pipelines.runtime.storage.folder import Folder, absolute
-from pipelines.runtime.storage.run_directory import RunDirectory
 from pipelines.text.config import Config
 from pipelines.text.stages.encode import SIDES, EncodeTexts
 from pipelines.text.stages.export import ExportDataset
@@ -22,6 +20,7 @@ from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
+from pipelines.text.stages.search.propose import proposing
 from pipelines.text.stages.search.shards import SearchPool
 from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.search.signals import ComputeSignal
@@ -43,8 +42,8 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     queries, judgements = (corpus if of_pairs else config.data.files(kind) for kind in ("queries", "judgements"))
     _check_all([*corpus, *queries, *judgements], config)
     machines = inspect_machines(cluster)
+    sources = tuple(proposer.source for proposer in config.proposers)
     used = [signal for signal in config.signals if signal.gives in config.select.signals]
-    signals = [ComputeSignal(signal, f"search/{signal.gives}") for signal in used]
     encoder = _encoder(config, machines)
     return [
         *_trial(encoder),
@@ -59,14 +58,14 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         ),
         encoder,
         *_index_and_search(config, machines),
-        *signals,
-        SelectNegatives(config.select, (*SelectNegatives.inputs, *(stage.name for stage in signals))),
+        *(ComputeSignal(signal, sources) for signal in used),
+        SelectNegatives(config.select, sources, tuple(signal.gives for signal in used)),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
 
 
 def _check_all(files: Sequence[SourceFile], config: Config) -> None:
-    run = RunDirectory(absolute(config.run), config.storage_options)
+    run = config.directory()
     seen: dict[str, SourceFile] = {f"{file.kind} {file.uri}": file for file in files}
     for file in seen.values():
         if run.has_written(file.uri):
@@ -79,13 +78,14 @@ def _check_all(files: Sequence[SourceFile], config: Config) -> None:
 
 def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
     engine = config.engine
-    remote = not Folder(absolute(config.run), config.storage_options).is_local
+    remote = not config.directory().is_local
     pool, device = search_pool(engine, machines, remote)
     searchers = SearchPool(pool, device, _cache(config))
     return [
         BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources),
         SearchShards(config.search, searchers),
         SearchDeeper(config.search, config.select, searchers),
+        *proposing(config.proposers, searchers),
     ]
 
 

@@ -37,7 +37,7 @@ class MeasureLines(Stage):
         units = [Unit(f"{i:05d}", {"file": str(file)}) for i, file in enumerate(self.files)]
         stats = execution.map("measure", partial(self._measuring, execution.folder), units)
         rows, parts = sum(one["rows_out"] for one in stats), [one["file"] for one in stats]
-        return {"rows_in": rows, "rows_out": rows, "dropped": {}, "parts": {"lengths": parts}}
+        return Summary(rows, rows, {"lengths": parts})
 
     def _measuring(self, folder: StageFolder) -> "partial[Stats]":
         return partial(_measure, folder, self.seconds)
@@ -66,7 +66,8 @@ class CountLengths(Stage):
         measured = execution.inputs["measure"]
         counting = partial(_count, measured.folder, execution.folder, self.shortest)
         (stats,) = execution.map("count", lambda: counting, [Unit("all", {"files": measured.parts("lengths")})])
-        return {**stats, "parts": {"counts": [stats["file"]]}}
+        most = {"most_common": stats["most_common"]}
+        return Summary(stats["rows_in"], stats["rows_out"], {"counts": [stats["file"]]}, stats["dropped"], most)
 
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         return Section({"most_common": outputs[self.name].manifest["most_common"]})

@@ -18,7 +18,7 @@ def test_the_page_shows_what_the_files_hold() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     files = [file.read_text(encoding="utf-8") for file in EXAMPLES.glob("[a-z]*.py")]
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == len(files) == 4
+    assert len(blocks) == len(files) == 5
     assert all(any(block in file for file in files) for block in blocks)
 
 

@@ -57,7 +57,9 @@ def test_own_classes_decide_what_is_selected(
     sections = {"signals": [f"{HERE}:Parity", "score_gap"], "select": {**OWN, "range_max": 50}}
     config = configuration(tmp_path / "own", collection, static_model, **sections, engine={"name": engine})
     result = run(config)
-    assert set(result["stages"]["search"]["sides"]) == {"all", "short", "odd"}, "a signal that nobody reads is left out"
+    assert set(result["stages"]["search"]["sides"]) == {"all", "short", "signal_odd"}, (
+        "a signal that nobody reads is left out"
+    )
 
     plain = configuration(tmp_path / "plain", collection, static_model)
     run(plain)

@@ -122,17 +122,18 @@ class EncodeTexts(Stage):
         sides = {
             _PREPARED[side].partition("/")[2]: _counts([done[unit.name] for unit in units[side]]) for side in SIDES
         }
-        return {
-            "rows_in": sum(one["rows_in"] for one in sides.values()),
-            "rows_out": sum(one["rows_out"] for one in sides.values()),
-            "dropped": {},
-            "compute_seconds": sum(one["compute_seconds"] for one in stats) / (self.pool.workers or 1),
-            "dimension": next(iter(dimensions)),
-            "vector_dtype": self.config.vector_dtype,
-            "encoder": self._used(),
-            "rows": sides,
-            "parts": parts,
-        }
+        return Summary(
+            rows_in=sum(one["rows_in"] for one in sides.values()),
+            rows_out=sum(one["rows_out"] for one in sides.values()),
+            compute_seconds=sum(one["compute_seconds"] for one in stats) / (self.pool.workers or 1),
+            facts={
+                "dimension": next(iter(dimensions)),
+                "vector_dtype": self.config.vector_dtype,
+                "encoder": self._used(),
+                "rows": sides,
+            },
+            parts=parts,
+        )
 
     def _used(self) -> dict[str, Any]:
         """Return what the report shows of the encoder: for given vectors how they are compared, and no more."""

@@ -90,17 +90,16 @@ class ExportDataset(Stage):
         route = partial(RouteTexts, corpus.folder, execution.folder, wanted, self.cache)
         gather = partial(WriteFormats, execution.folder, queries.folder, selected.folder, self)
         stats = execution.shuffle("write", Shuffle(route, units, gather, buckets, TEXTS))
-        return {
-            "temporary": [WANTED],
-            "rows_in": selected.manifest["rows_out"],
-            "rows_out": sum(one["rows_out"] for one in stats),
-            "dropped": {},
-            "rows": {layout: sum(one["rows"][layout] for one in stats) for layout in self.config.formats},
-            "parts": {
+        return Summary(
+            rows_in=selected.manifest["rows_out"],
+            rows_out=sum(one["rows_out"] for one in stats),
+            facts={"rows": {layout: sum(one["rows"][layout] for one in stats) for layout in self.config.formats}},
+            parts={
                 layout: [{**one["files"][layout], "rows": one["rows"][layout]} for one in stats]
                 for layout in self.config.formats
             },
-        }
+            temporary=[WANTED],
+        )
 
 
 def documents_in(selected: StageFolder, negatives: Record) -> Keys:

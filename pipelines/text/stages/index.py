@@ -111,19 +111,18 @@ class BuildIndex(Stage):
         pool = Pool(cpus=share_of_cores(len(units)), resources=self.resources)
         only_reads = trained["file"] is None and not self.resources  # nothing is computed of codes
         stats = execution.map("build", build, units, None if only_reads else pool)
-        return {
-            "rows_in": task.documents,
-            "rows_out": sum(one["rows_out"] for one in stats),
-            "rows_reused": sum(one["rows_out"] for one in stats if one["found"]),
-            "compute_seconds": train_seconds + sum(one["compute_seconds"] for one in stats),
-            "dropped": {},
-            "dimension": dimension,
-            "choice": {**choice.model_dump(), "factory": trained["factory"], "shard_rows": shard_rows},
-            "parts": {
+        chosen = {**choice.model_dump(), "factory": trained["factory"], "shard_rows": shard_rows}
+        return Summary(
+            rows_in=task.documents,
+            rows_out=sum(one["rows_out"] for one in stats),
+            rows_reused=sum(one["rows_out"] for one in stats if one["found"]),
+            compute_seconds=train_seconds + sum(one["compute_seconds"] for one in stats),
+            facts={"dimension": dimension, "choice": chosen},
+            parts={
                 "shards": [{"folder": one["folder"], "files": one["files"], "rows": one["rows_out"]} for one in stats],
                 "trained": [] if trained["file"] is None else [trained["file"]],
             },
-        }
+        )
 
     def _shard_rows(self, dimension: int, dtype: str) -> int:
         if self.config.shard_rows != "auto":

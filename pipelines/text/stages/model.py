@@ -57,14 +57,8 @@ class TryModel(Stage):
         (stats,) = execution.map("try", trying, [Unit("model", {})], replace(self.pool, workers=1))
         encoder = stats["encoder"]
         routes = f", routes {encoder['routes']}" if any(encoder["routes"].values()) else ""
-        return {
-            "rows_in": 0,
-            "rows_out": 0,
-            "dropped": {},
-            "parts": {},
-            "encoder": encoder,
-            "says": f"{encoder['dimension']} dimensions, {self.describe()}{routes}",
-        }
+        line = f"{encoder['dimension']} dimensions, {self.describe()}{routes}"
+        return Summary(rows_in=0, rows_out=0, parts={}, facts={"encoder": encoder}, line=line)
 
 
 class Try:

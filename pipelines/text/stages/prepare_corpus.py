@@ -87,24 +87,23 @@ class PrepareCorpus(Stage):
         written = self._written(execution, units, found)
         of_files = list(zip(self.files, read_stats, strict=True))
         empty = [file.uri for file, stats in of_files if not stats["rows_in"]]
-        return {
-            "replaced": [one["replaced"] for one in written if "replaced" in one],
-            "rows_in": sum(stats["rows_in"] for stats in read_stats),
-            "rows_out": sum(stats["rows_out"] for stats in written),
-            "empty_files": len(empty),
-            "first_empty": next(iter(empty), None),
-            "dropped": sum_counts([*read_stats, *found], "dropped"),
-            "dimension": one_dimension(
-                "corpus", {one: file.uri for file, stats in of_files for one in stats["dimensions"]}
-            ),
-            "parts": {
+        dimensions = {one: file.uri for file, stats in of_files for one in stats["dimensions"]}
+        return Summary(
+            rows_in=sum(stats["rows_in"] for stats in read_stats),
+            rows_out=sum(stats["rows_out"] for stats in written),
+            dropped=sum_counts([*read_stats, *found], "dropped"),
+            empty_files=len(empty),
+            first_empty=next(iter(empty), None),
+            facts={"dimension": one_dimension("corpus", dimensions)},
+            parts={
                 "documents": [
                     {**stats["file"], "rows": stats["rows_out"], "digest": stats["digest"]} for stats in written
                 ],
                 "duplicates": [file for stats in found for file in stats["files"]],
                 "dropped": [file for stats in read_stats for file in stats["dropped_files"]],
             },
-        }
+            replaced=[one["replaced"] for one in written if "replaced" in one],
+        )
 
     def _found(self, execution: Execution, parts: Sequence[Unit]) -> list[Stats]:
         """Find the documents that repeat another, by the keys of ids and texts."""

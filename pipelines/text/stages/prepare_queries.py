@@ -99,17 +99,16 @@ class PrepareQueries(Stage):
         find = partial(FindJudged, folder, corpus.folder, read["judged"])
         join = partial(JoinJudgements, folder, self)
         (joined,) = execution.shuffle("join", Shuffle(find, units, join, [Unit("all", read)], FOUND))
-        return {
-            "temporary": ["read"],
-            "rows_in": read_stats["rows_in"],
-            "rows_out": joined["rows_out"],
-            "judgements": joined["judgements"],
-            "empty_files": read_stats["empty_files"],
-            "first_empty": read_stats.get("first_empty"),
-            "dropped": sum_counts([read_stats, joined], "dropped"),
-            "dimension": next(iter(read_stats["dimensions"]), None),
-            "parts": {kind: joined[kind] for kind in ("queries", "judgements", "dropped_queries")},
-        }
+        return Summary(
+            rows_in=read_stats["rows_in"],
+            rows_out=joined["rows_out"],
+            dropped=sum_counts([read_stats, joined], "dropped"),
+            empty_files=read_stats["empty_files"],
+            first_empty=read_stats.get("first_empty"),
+            facts={"judgements": joined["judgements"], "dimension": next(iter(read_stats["dimensions"]), None)},
+            parts={kind: joined[kind] for kind in ("queries", "judgements", "dropped_queries")},
+            temporary=["read"],
+        )
 
 
 class ReadQueries:

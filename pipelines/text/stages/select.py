@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from operators.candidates.select import NOT_DRAWN, Select, SelectConfig
+from operators.candidates.config import SelectConfig
+from operators.candidates.select import NOT_DRAWN, Select
 from operators.datasets.card import filled
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, sum_counts
 from pipelines.runtime.stage import MOST_DROPPED, Histogram, Section, Stage, Summary
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.scores import scores_of
-from pipelines.text.stages.search.candidates import ReadFound, units_of
+from pipelines.text.stages.search.candidates import ReadFound, inputs_of, units_of
 
 # Reasons that a warning does not name: candidates that nobody wanted.
 EXPECTED = {"positive", NOT_DRAWN, "range_max"}
@@ -26,13 +27,20 @@ class SelectNegatives(Stage):
 
     Attributes:
         config: what is chosen.
-        inputs: the two rounds of search, and the stages that compute the signals in use.
+        sources: the names of the proposers.
+        signals: those in use.
     """
 
     config: SelectConfig
-    inputs: tuple[str, ...] = ("search/all", "search/short")
+    sources: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
 
     name = "select"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The stages that leave candidates, and those that compute the signals in use."""
+        return inputs_of(bool(self.sources), self.signals)
 
     def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
         """Warn where most pairs have fewer negatives than wanted."""
@@ -74,19 +82,16 @@ class SelectNegatives(Stage):
 
     def run(self, execution: Execution) -> Summary:
         """Select in every partition."""
-        searched, deeper, *signals = (execution.inputs[name] for name in self.inputs)
-        read = ReadFound(searched.folder, deeper.folder, [output.folder for output in signals])
+        read = ReadFound({name: output.folder for name, output in execution.inputs.items()}, self.sources)
         selecting = partial(SelectPart, execution.folder, read, self.config)
-        stats = execution.map("select", selecting, units_of(searched, deeper, signals))
-        return {
-            "rows_in": sum(one["rows_in"] for one in stats),
-            "rows_out": sum(one["rows_out"] for one in stats),
-            "pairs": sum(one["pairs"] for one in stats),
-            "short_rows": sum(one["short_rows"] for one in stats),
-            "empty_rows": sum(one["empty_rows"] for one in stats),
-            "dropped": sum_counts(stats, "dropped"),
-            "parts": {kind: [one[kind] for one in stats] for kind in ("negatives", "suspected")},
-        }
+        stats = execution.map("select", selecting, units_of(execution.inputs))
+        return Summary(
+            rows_in=sum(one["rows_in"] for one in stats),
+            rows_out=sum(one["rows_out"] for one in stats),
+            dropped=sum_counts(stats, "dropped"),
+            facts={name: sum(one[name] for one in stats) for name in PAIRS},
+            parts={kind: [one[kind] for one in stats] for kind in ("negatives", "suspected")},
+        )
 
 
 def _filled(manifest: Mapping[str, Any]) -> str:
@@ -97,7 +102,7 @@ class SelectPart:
     """One partition of candidates -> its negatives."""
 
     def __init__(self, folder: StageFolder, read: ReadFound, config: SelectConfig) -> None:
-        self.folder, self.read, self.select = folder, read, Select(config)
+        self.folder, self.read, self.select = folder, read, Select(config, read.sources)
 
     def __call__(self, unit: Unit) -> Stats:
         """Select in one partition."""

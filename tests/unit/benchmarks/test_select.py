@@ -3,7 +3,8 @@
 import numpy as np
 
 from benchmarks.select import MAX_POSITIVE_SIMILARITY, RELATIVE_MARGIN, batch
-from operators.candidates.select import Select, SelectConfig
+from operators.candidates.config import SelectConfig
+from operators.candidates.select import Select
 from operators.schemas import to_numpy
 from operators.segments import starts_of
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from operators.candidates.select import Select, SelectConfig
+from operators.candidates.config import SelectConfig
+from operators.candidates.select import Select
 from operators.datasets.export import layout_of
 from operators.datasets.layout import NegativeRows
 from operators.keys import keys_of

@@ -1,6 +1,6 @@
 """Search: carry the positives' vectors to their queries, tune the operating point, search every shard, and merge."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,25 +11,21 @@ import pyarrow as pa
 from operators.keys import Keys
 from operators.schemas import concat, matrix_of, positive_vectors_schema, to_numpy, vectors_column
 from operators.segments import first_index
+from operators.vectors.costs import COSTS
 from operators.vectors.nearest import OperatingPoint
 from operators.vectors.precision import multiplies_bfloat16
 from operators.vectors.search import SearchConfig
 from operators.vectors.similarity import score_pairs
-from pipelines.runtime.engines import Pool, Stats, Unit
+from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput
-from pipelines.runtime.shuffle import Shuffle
 from pipelines.runtime.stage import Section, Stage, Summary
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.search.carry import carry_vectors
 from pipelines.text.stages.search.operating_point import line_of, missed_recall, tuned_operating_point
 from pipelines.text.stages.search.rounds import SearchContext, search_round
-from pipelines.text.stages.search.shards import OpenShards, SearchPool, name_of
-from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
-
-# Loading torch takes seconds, as this many floating-point operations in float32 do on two cores.
-MUCH_WORK = 1e12
-# Vectors of positives that are taken from a shard at a time.
-PIECE_BYTES = 32 << 20
+from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.wanted import WANTED, wanted_by
 
 
 @dataclass(frozen=True)
@@ -78,66 +74,44 @@ class SearchShards(Stage):
             searchers=replace(self.searchers, device=self._device(sum(part["rows"] for part in queries), index)),
         )
         found = search_round(execution, searching, self.config.k, queries)
-        return {
-            "temporary": [WANTED, f"sample-{self.config.k}", f"tried-{self.config.k}"],
-            "rows_in": sum(part["rows"] for part in queries),
-            "rows_out": sum(part["rows"] for part in found.parts),
-            "compute_seconds": found.compute_seconds,
-            "dropped": {},
-            "operating_point": asdict(searching.point),
-            "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
-            "parts": {
+        return Summary(
+            rows_in=sum(part["rows"] for part in queries),
+            rows_out=sum(part["rows"] for part in found.parts),
+            compute_seconds=found.compute_seconds,
+            facts={
+                "operating_point": asdict(searching.point),
+                "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
+            },
+            parts={
                 "candidates": found.parts,
                 "positives": [{**one["file"], "rows": one["rows_out"]} for one in carried],
             },
-        }
+            temporary=[WANTED, f"sample-{self.config.k}", f"tried-{self.config.k}"],
+        )
 
     def _device(self, queries: int, index: StageOutput) -> str:
         """Return the device that compares every vector: for much work torch's, where it has bfloat16 in hardware."""
         products = queries * index.manifest["rows_out"] * 2 * index.manifest["dimension"]
         device = self.searchers.device
-        return "cpu:0" if device == "cpu" and products > MUCH_WORK and multiplies_bfloat16() else device
+        return "cpu:0" if device == "cpu" and COSTS.worth_torch(products) and multiplies_bfloat16() else device
 
     def _carry(self, execution: Execution, queries: Sequence[Mapping[str, Any]]) -> list[Stats]:
-        prepared, encoded, index = (execution.inputs[name] for name in self.inputs)
+        prepared, encoded = execution.inputs["prepare/queries"], execution.inputs["encode"]
         schema = positive_vectors_schema(encoded.manifest["dimension"], encoded.manifest["vector_dtype"])
         judgements = prepared.parts("judgements")
         most = sum(part["rows"] for part in judgements)
         wanted = wanted_by(execution, "positives", judgements, partial(positives_in, prepared.folder), most)
-        units = [Unit(name_of(shard), shard) for shard in index.parts("shards")]
         buckets = [
             Unit(f"{i:05d}", {"queries": part, "judgements": judged})
             for i, (part, judged) in enumerate(zip(queries, judgements, strict=True))
         ]
-        shards = OpenShards(index.folder, self.searchers.cache)
-        route = partial(RoutePositives, shards, execution.folder, wanted)
         gather = partial(WritePositives, (execution.folder, prepared.folder, encoded.folder), schema)
-        resources = self.searchers.pool.resources
-        pool = Pool(resources=resources) if resources else None
-        routed = pa.schema([schema.field("doc_key"), schema.field("vector")])
-        return execution.shuffle("positives", Shuffle(route, units, gather, buckets, routed, pool))
+        return carry_vectors(execution, "positives", wanted, gather, buckets, self.searchers)
 
 
 def positives_in(prepared: StageFolder, judgements: Record) -> Keys:
     """Return the keys of the documents that a partition judges positive, each once."""
     return np.unique(to_numpy(_positive(prepared.read_table(judgements, ["doc_key", "judged"])), "doc_key"))
-
-
-class RoutePositives:
-    """One shard -> the vectors in it that are positives, once for each partition of queries that wants them."""
-
-    def __init__(self, shards: OpenShards, folder: StageFolder, wanted: Sequence[Record]) -> None:
-        self.shards, self.wanted = shards, OpenWanted(folder, wanted, shards.cache)
-
-    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
-        """Route one shard."""
-        shard = self.shards.open(unit.args)
-        size = max(PIECE_BYTES // shard.flat.code_size, 1)
-        for part, row in self.wanted.among(shard.doc_key):
-            for first in range(0, len(row), size):
-                piece = row[first : first + size]
-                vectors = vectors_column(shard.vectors[piece])
-                yield part[first : first + size], pa.table({"doc_key": shard.doc_key[piece], "vector": vectors})
 
 
 class WritePositives:
@@ -150,7 +124,7 @@ class WritePositives:
         """Write one partition."""
         positives = _positive(self.prepared.read_table(bucket.args["judgements"]))
         queries = self.encoded.read_table(bucket.args["queries"])
-        at = first_index(to_numpy(arrived, "doc_key"), to_numpy(positives, "doc_key"))
+        at = first_index(to_numpy(arrived, "key"), to_numpy(positives, "doc_key"))
         if (at < 0).any():
             raise LookupError("A judgement names a document whose vector did not arrive.")
         query = first_index(to_numpy(queries, "key"), to_numpy(positives, "query_key"))

@@ -1,42 +1,46 @@
 """What the search leaves to the stages after it: for each partition of queries its candidates and positives."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from operators.keys import Keys, splitmix64
-from operators.schemas import CANDIDATES, POSITIVES, concat, to_numpy
+from operators.candidates.sources import keys_of_pairs, merged
+from operators.schemas import CANDIDATES, PAIR, POSITIVES, concat, to_numpy
 from operators.segments import first_index
 from pipelines.runtime.engines import Unit
 from pipelines.runtime.execution import StageOutput
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 
-PAIR = ("query_key", "doc_key")
+ALL, DEEPER, PROPOSED = "search/all", "search/short", "search/proposed"
+SIGNAL = "search/signal_"
 
 
-def units_of(searched: StageOutput, deeper: StageOutput, signals: Sequence[StageOutput] = ()) -> list[Unit]:
+def inputs_of(proposers: bool, signals: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the names of the stages that a stage reads which works on candidates.
+
+    Args:
+        proposers: there are candidates beside those of the search.
+        signals: those that it reads, too.
+    """
+    return (ALL, DEEPER, *([PROPOSED] if proposers else []), *(f"{SIGNAL}{name}" for name in signals))
+
+
+def units_of(inputs: Mapping[str, StageOutput]) -> list[Unit]:
     """Return a unit for each partition of queries, which `ReadFound` reads.
 
     Args:
-        searched: the candidates of all queries, and their positives.
-        deeper: the candidates of those that were searched deeper.
-        signals: numbers of the candidates.
+        inputs: the stages of `inputs_of`.
     """
-    found = zip(searched.parts("candidates"), searched.parts("positives"), deeper.parts("candidates"), strict=True)
+    kinds = {name: "signals" if name.startswith(SIGNAL) else "candidates" for name in inputs}
+    files = zip(*(output.parts(kinds[name]) for name, output in inputs.items()), strict=True)
+    parts = (dict(zip(inputs, of_part, strict=True)) for of_part in files)
+    positives = inputs[ALL].parts("positives")
     return [
-        Unit(
-            f"{i:05d}",
-            {
-                "candidates": candidates,
-                "positives": positives,
-                "deeper": replacing,
-                "signals": [output.parts("signals")[i] for output in signals],
-            },
-        )
-        for i, (candidates, positives, replacing) in enumerate(found)
+        Unit(f"{i:05d}", {"found": found, "positives": judged})
+        for i, (found, judged) in enumerate(zip(parts, positives, strict=True))
     ]
 
 
@@ -45,22 +49,29 @@ class ReadFound:
     """Reads what units of `units_of` name.
 
     Attributes:
-        searched: the folder of candidates and positives.
-        deeper: that of the candidates that replace some of them.
-        signals: those of the signals.
+        folders: of the stages of `inputs_of`, by name.
+        sources: the names of the proposers.
     """
 
-    searched: StageFolder
-    deeper: StageFolder
-    signals: Sequence[StageFolder] = ()
+    folders: Mapping[str, StageFolder]
+    sources: Sequence[str] = ()
 
     def __call__(self, unit: Unit) -> tuple[pa.Table, pa.Table]:
-        """Return the candidates (schema CANDIDATES, then the signals) and the positives (schema POSITIVES)."""
-        candidates = self.searched.read_table(unit.args["candidates"])
-        candidates = replaced(candidates, self.deeper.read_table(unit.args["deeper"]))
-        for folder, part in zip(self.signals, unit.args["signals"], strict=True):
-            candidates = joined(candidates, folder.read_table(part))
-        return candidates, positives_of(self.searched, unit.args["positives"])
+        """Return the candidates and the positives (schema POSITIVES) of a partition.
+
+        The candidates have schema CANDIDATES, the ranks of every proposer, and the signals.
+        """
+        found = unit.args["found"]
+        candidates = replaced(self._read(ALL, found), self._read(DEEPER, found))
+        if PROPOSED in self.folders:
+            candidates = merged(candidates, self._read(PROPOSED, found), self.sources)
+        for name in self.folders:
+            if name.startswith(SIGNAL):
+                candidates = joined(candidates, self._read(name, found))
+        return candidates, positives_of(self.folders[ALL], unit.args["positives"])
+
+    def _read(self, stage: str, found: Mapping[str, Record]) -> pa.Table:
+        return self.folders[stage].read_table(found[stage])
 
 
 def positives_of(folder: StageFolder, part: Record) -> pa.Table:
@@ -81,13 +92,8 @@ def joined(candidates: pa.Table, signals: pa.Table) -> pa.Table:
         candidates: has the columns of PAIR.
         signals: has the columns of PAIR and a column for each signal, in any order of rows.
     """
-    at = first_index(_pair_keys(signals), _pair_keys(candidates))
+    at = first_index(keys_of_pairs(signals), keys_of_pairs(candidates))
     for name in (column for column in signals.column_names if column not in PAIR):
         values = np.append(to_numpy(signals, name).astype(np.float32), np.float32(np.nan))[at]
         candidates = candidates.append_column(name, pa.array(values))
     return candidates
-
-
-def _pair_keys(table: pa.Table) -> Keys:
-    """Hash query and document into 63 bits, as their own keys have."""
-    return (splitmix64(*(to_numpy(table, key) for key in PAIR)) >> np.uint64(1)).astype(np.int64)

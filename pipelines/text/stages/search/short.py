@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.candidates.select import FilterConfig, Select, SelectConfig
+from operators.candidates.config import FilterConfig, SelectConfig
+from operators.candidates.select import Select
 from operators.schemas import CANDIDATES, concat
 from operators.vectors.nearest import OperatingPoint
 from operators.vectors.search import SearchConfig
@@ -91,17 +92,15 @@ class SearchDeeper(Stage):
             rounds.append(found.parts)
         together = self._together(execution, len(queries), rounds)
         depths = [self.config.k, *self.config.deeper()]
-        return {
-            "temporary": [f"{kind}-{depth}" for kind in ("short", "merged", "sample", "tried") for depth in depths],
-            "rows_in": deeper[0]["queries"] if deeper else 0,
-            "rows_out": sum(one["rows_out"] for one in together),
-            "compute_seconds": seconds,
-            "dropped": {},
-            "depth": k,
-            "rounds": deeper,
-            **({} if deeper else {"says": "nothing to search deeper"}),
-            "parts": {"candidates": [{**one["file"], "rows": one["rows_out"]} for one in together]},
-        }
+        return Summary(
+            rows_in=deeper[0]["queries"] if deeper else 0,
+            rows_out=sum(one["rows_out"] for one in together),
+            compute_seconds=seconds,
+            facts={"depth": k, "rounds": deeper},
+            line=None if deeper else "nothing to search deeper",
+            parts={"candidates": [{**one["file"], "rows": one["rows_out"]} for one in together]},
+            temporary=[f"{kind}-{depth}" for kind in ("short", "merged", "sample", "tried") for depth in depths],
+        )
 
     def _tuned(
         self, execution: Execution, depth: int, short: Sequence[Stats], only: Sequence[Record | None]

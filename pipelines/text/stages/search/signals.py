@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from operators.candidates.signal import Signal
 from operators.plugins import code_of
+from operators.schemas import PAIR
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.stage import Stage, Summary
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.candidates import PAIR, ReadFound, units_of
+from pipelines.text.stages.search.candidates import SIGNAL, ReadFound, inputs_of, units_of
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,21 @@ class ComputeSignal(Stage):
 
     Attributes:
         signal: what is computed.
-        name: of the stage.
+        sources: the names of the proposers.
     """
 
     signal: Signal
-    name: str
+    sources: tuple[str, ...] = ()
 
-    inputs = ("search/all", "search/short")
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the stage."""
+        return f"{SIGNAL}{self.signal.gives}"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The stages that leave candidates."""
+        return inputs_of(bool(self.sources))
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration of the signal, and a digest of its code where that is not ours."""
@@ -37,12 +46,11 @@ class ComputeSignal(Stage):
 
     def run(self, execution: Execution) -> Summary:
         """Compute the signal in every partition."""
-        searched, deeper = (execution.inputs[name] for name in self.inputs)
-        read = ReadFound(searched.folder, deeper.folder)
+        read = ReadFound({name: output.folder for name, output in execution.inputs.items()}, self.sources)
         computing = partial(ComputePart, execution.folder, read, self.signal)
-        stats = execution.map("compute", computing, units_of(searched, deeper))
+        stats = execution.map("compute", computing, units_of(execution.inputs))
         rows = sum(one["rows_out"] for one in stats)
-        return {"rows_in": rows, "rows_out": rows, "dropped": {}, "parts": {"signals": [one["file"] for one in stats]}}
+        return Summary(rows_in=rows, rows_out=rows, parts={"signals": [one["file"] for one in stats]})
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from operators.candidates.config import SelectConfig
 from operators.candidates.draw import Draw, Priority
 from operators.candidates.filter import Filter, Mask
 from operators.candidates.pairs import Pairs, pairs_of
-from operators.candidates.select import Select, SelectConfig, highest
+from operators.candidates.select import Select, highest
 from tests.unit.operators.tables import candidates, positives
 
 Ints = npt.NDArray[np.int64]

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from operators.candidates.select import Select, SelectConfig
+from operators.candidates.config import SelectConfig
+from operators.candidates.select import Select
 from operators.schemas import CANDIDATES, NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, POSITIVES, SELECTED
 from tests.unit.operators.tables import Row, candidates, positives
 
@@ -138,6 +139,7 @@ def output(row: Row, candidate: Row, reason: str, draw: str | None = None) -> Ro
         "positive_key": row["doc_key"],
         "positive_score": row["score"],
         **{name: candidate[name] for name in SELECTED.names if name in candidate and name != "query_key"},
+        "sources": ["search"],
         "draw": draw,
         "reason": reason,
     }

@@ -1,5 +1,6 @@
 """What tuning says of an operating point is what a search with it finds, and as certain as it says."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from operators.vectors import tune as tune_module
+from operators.vectors.costs import COSTS
 from operators.vectors.index import IndexChoice, train
 from operators.vectors.nearest import OperatingPoint, depth_for, nearest
 from operators.vectors.search import SearchConfig
@@ -55,7 +57,7 @@ def queries() -> Matrix:
 @pytest.fixture
 def codes_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if there were a thousand times as many documents to compare."""
-    monkeypatch.setattr(tune_module, "COMPARE", 1000 * tune_module.COMPARE)
+    monkeypatch.setattr(tune_module, "COSTS", replace(COSTS, compare=1000 * COSTS.compare))
 
 
 def tuned(shards: list[Shard], queries: Matrix, config: SearchConfig, population: int | None = None) -> Tuned:

@@ -21,7 +21,7 @@ SIDES = {"corpus": {"rows_reused": 80}, "queries": {"rows_reused": 1000}}
         ),
         ({"dropped": {}, "rows_reused": 0}, "2,000 in, 1,900 out, 1.2 s", None),
         ({"dropped": {}, "rows": SIDES}, "2,000 in, 1,900 out, 1,080 found, 1.2 s", None),
-        ({"says": "nothing to search deeper"}, "nothing to search deeper, 1.2 s", "nothing to search deeper, reused"),
+        ({"line": "nothing to search deeper"}, "nothing to search deeper, 1.2 s", "nothing to search deeper, reused"),
     ],
 )
 def test_a_line_has_what_a_stage_did_and_what_it_found_done(

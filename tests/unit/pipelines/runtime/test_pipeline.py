@@ -50,8 +50,7 @@ class Number(Stage):
             return {"file": write(execution.folder, unit.args["total"])}
 
         (stats,) = execution.map("write", lambda: work, [Unit("one", {"total": before + self.value})])
-        counts = {"rows_in": 1, "rows_out": 1, "dropped": {}, "temporary": ["unused"]}
-        return {**counts, "total": before + self.value, "parts": {"number": [stats["file"]]}}
+        return Summary(1, 1, {"number": [stats["file"]]}, facts={"total": before + self.value}, temporary=["unused"])
 
 
 def write(folder: StageFolder, total: int) -> dict[str, Any]:

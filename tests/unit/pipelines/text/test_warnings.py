@@ -1,6 +1,6 @@
 """Stages that lose most of what they got say so: a wrong column, a wrong marker, too strict a margin."""
 
-from operators.candidates.select import SelectConfig
+from operators.candidates.config import SelectConfig
 from operators.documents.clean import CleanConfig
 from operators.vectors.search import SearchConfig
 from pipelines.runtime.engines import Pool

@@ -1,0 +1,141 @@
+"""The configuration of a selection: which candidates are fit to be negatives, and how negatives are drawn."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
+
+from operators.candidates import draws as own_draws
+from operators.candidates import filters as own_filters
+from operators.candidates.draw import MOST_NEGATIVES, Draw
+from operators.candidates.filter import Filter
+from operators.candidates.sources import SEARCH
+from operators.plugins import code_of, find, made
+from operators.settings import AtLeastOne, AtLeastZero, Settings
+
+# Filters that have a key of their own in `select`, and what that key is in their section.
+SHORT_FORMS = {
+    "max_positive_similarity": "limit",
+    "absolute_margin": "margin",
+    "relative_margin": "margin",
+    "max_score": "limit",
+    "min_score": "limit",
+}
+
+
+def _filter(settings: object) -> Filter:
+    return made(settings, "filter", Filter, own_filters)  # type: ignore[type-abstract]
+
+
+def _draw(settings: object) -> Draw:
+    return made(settings, "strategy", Draw, own_draws)  # type: ignore[type-abstract]
+
+
+def _strategy(name: str) -> str:
+    find(name, Draw, own_draws)  # type: ignore[type-abstract]
+    return name
+
+
+AnyFilter = Annotated[SerializeAsAny[Filter], BeforeValidator(_filter)]
+AnyDraw = Annotated[SerializeAsAny[Draw], BeforeValidator(_draw)]
+
+
+class FilterConfig(Settings):
+    """Which candidates are not fit to be negatives. Names and meanings are those of sentence-transformers.
+
+    Attributes:
+        max_positive_similarity: drop candidates whose similarity to a positive document of the query is higher.
+        absolute_margin: drop candidates whose score is above the positive's score less this.
+        relative_margin: drop candidates whose score is above the positive's score less this fraction of its magnitude:
+            `score > positive - abs(positive) * relative_margin`, so right for negative scores too (0.05 is TopK-PercPos
+            95 % of NV-Retriever, arXiv 2407.15831, section 3.2).
+        margin_positive: against which positive the margins are taken where a query has several. `row`: the positive
+            of the row that the negatives are drawn for, so rows of one query may have different negatives. `lowest`:
+            the lowest-scored positive of the query for all its rows, as sentence-transformers does.
+        max_score: drop candidates with a higher score.
+        min_score: drop candidates with a lower score.
+        filters: further filters: `{filter: name, ...}`, or `module:name` of your own.
+    """
+
+    max_positive_similarity: float | None = None
+    absolute_margin: float | None = Field(default=None, ge=0)
+    relative_margin: float | None = Field(default=None, ge=0)
+    margin_positive: Literal["row", "lowest"] = "row"
+    max_score: float | None = None
+    min_score: float | None = None
+    filters: tuple[AnyFilter, ...] = ()
+
+    def active_filters(self) -> list[Filter]:
+        """Return the filters in the order in which they are asked: the first that drops a candidate is its reason."""
+        given = {name: value for name in SHORT_FORMS if (value := getattr(self, name)) is not None}
+        short = [{"filter": name, SHORT_FORMS[name]: value} for name, value in given.items()]
+        always = [{"filter": "positive"}, {"filter": "positive_text"}]
+        return [*map(_filter, (*always, *short)), *self.filters]
+
+
+class SelectConfig(FilterConfig):
+    """Which candidates become negatives. Names and meanings are those of sentence-transformers.
+
+    Attributes:
+        num_negatives: how many negatives each (query, positive) row gets, at most.
+        range_min: skip so many of the best candidates that passed the filters; for a draw with a `source`, of those
+            that this source named.
+        range_max: draw only from so many of the best that passed the filters, counted in the same way.
+        sampling_strategy: `top` takes the best of that window, `random` a uniform sample of it.
+        seed: of the sample. The same seed gives the same sample, in whatever order and on how many workers.
+        draws: several draws one after the other, in the place of `num_negatives` and `sampling_strategy`:
+            `{strategy: name, num_negatives: 2, ...}`, or `module:name` of your own. A candidate is drawn once.
+    """
+
+    num_negatives: int = Field(default=4, ge=1, le=MOST_NEGATIVES)
+    range_min: AtLeastZero = 0
+    range_max: AtLeastOne = 100
+    sampling_strategy: Annotated[str, AfterValidator(_strategy)] = "top"
+    seed: int = 0
+    draws: tuple[AnyDraw, ...] = ()
+
+    @model_validator(mode="after")
+    def _window_holds_the_negatives(self) -> Self:
+        short_form, fields = ("num_negatives", "sampling_strategy"), type(self).model_fields
+        given = [name for name in short_form if getattr(self, name) != fields[name].default]
+        if self.draws and given:
+            raise ValueError(f"{' and '.join(given)}: the short form of one draw: give them in draws alone")
+        wanted, window = self.negatives_per_row, self.range_max - self.range_min
+        if wanted > MOST_NEGATIVES:
+            raise ValueError(f"draws: {wanted:,} negatives for each row; the most is {MOST_NEGATIVES:,}")
+        if wanted > window:
+            raise ValueError(
+                f"num_negatives ({wanted}) is larger than the candidate window: range_max - range_min is "
+                f"{max(window, 0)}. Lower num_negatives or range_min, or raise range_max."
+            )
+        return self
+
+    def active_draws(self) -> tuple[Draw, ...]:
+        """Return the draws, or the one that the short form stands for."""
+        short = {"strategy": self.sampling_strategy, "num_negatives": self.num_negatives, "seed": self.seed}
+        return self.draws or (_draw(short),)
+
+    @property
+    def negatives_per_row(self) -> int:
+        """How many negatives a full row has."""
+        return sum(draw.num_negatives for draw in self.active_draws())
+
+    @property
+    def needed(self) -> int:
+        """How many candidates of the search have to pass the filters so that more of them would change nothing."""
+        draws = [draw for draw in self.active_draws() if draw.source in {None, SEARCH}]
+        if not draws:
+            return 0
+        first_only = all(draw.first_only for draw in draws)
+        return self.range_min + sum(draw.num_negatives for draw in draws) if first_only else self.range_max
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """The signals that its filters and draws read."""
+        needs = [*(one.needs for one in self.active_filters()), *(one.needs for one in self.active_draws())]
+        return frozenset(name for names in needs for name in names)
+
+    def code(self) -> Mapping[str, Any]:
+        """Return a digest of the code of filters and draws that are not ours: they decide what is selected, too."""
+        own = {type(one).__name__: code_of(one) for one in (*self.filters, *self.draws)}
+        return {name: digest for name, digest in own.items() if digest is not None}

@@ -1,0 +1,103 @@
+"""A proposer: where candidates come from beside the vector search."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from operators.candidates.pairs import ALWAYS_THERE
+from operators.candidates.sources import SEARCH, rank_column
+from operators.errors import shown
+from operators.schemas import PAIR, PROPOSALS, to_numpy
+from operators.segments import first_index, rank_within
+from operators.settings import AtLeastOne, Settings
+
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
+class Proposer(Settings):
+    """Proposes documents as candidates of queries.
+
+    What it proposes is scored exactly by the encoder of the run, goes through the same filters as what the search
+    found, and keeps its rank: `<source>_rank` is a signal, -1 where the proposer did not name the candidate.
+
+    A proposer is a class that derives from this one: in a module of its own in operators/candidates/proposers/, which
+    is its name, or in your own code, named as `module:name`. Its fields are the keys of its section of `proposers`.
+
+    Attributes:
+        proposer: its name.
+        source: the name that its candidates carry; by default that of the proposer.
+        limit: how many documents it proposes for a query, at most; the first ones are kept.
+    """
+
+    proposer: str = ""
+    source: SourceName = ""
+    limit: AtLeastOne = 100
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_is_named(cls, settings: object) -> object:
+        if isinstance(settings, dict) and "source" not in settings:
+            return {**settings, "source": str(settings.get("proposer", "")).rpartition(":")[2]}
+        return settings
+
+    @abstractmethod
+    def __call__(self, queries: pa.Table, judgements: pa.Table) -> pa.Table:
+        """Return pairs of `query_key` and `doc_key`, the best of each query first. May be called twice on a batch.
+
+        Documents that are not in the corpus are counted and left out. What is random has to come from the keys and a
+        seed (`operators.keys.uniform`), so that neither the order of rows nor the number of workers changes it.
+
+        Args:
+            queries: schema QUERIES.
+            judgements: schema JUDGEMENTS, of these queries: those of positives, and all others.
+        """
+
+
+def check_sources(proposers: Sequence[Proposer]) -> None:
+    """Check that every source can be told from all others.
+
+    Raises:
+        ValueError: there are two of one name, or one that the search or another number has.
+    """
+    taken = {SEARCH}
+    for one in proposers:
+        if one.source in taken or rank_column(one.source) in ALWAYS_THERE:
+            raise ValueError(f"proposers: there are two sources {shown(one.source)}; give one a `source` of its own")
+        taken.add(one.source)
+
+
+def proposals(proposer: Proposer, queries: pa.Table, judgements: pa.Table) -> pa.Table:
+    """Return what a proposer names for a batch of queries: schema PROPOSALS, each pair once, with its rank from 0.
+
+    Args:
+        proposer: any.
+        queries: schema QUERIES.
+        judgements: schema JUDGEMENTS, of these queries.
+
+    Raises:
+        ValueError: the proposer gives something else than pairs of its queries and documents.
+    """
+    given, name = proposer(queries, judgements), proposer.proposer
+    try:
+        pairs = given.select(list(PAIR)).cast(pa.schema([PROPOSALS.field(key) for key in PAIR]))
+    except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(f"{name}: query_key and doc_key are wanted, both int64: {error}") from error
+    if any(column.null_count for column in pairs.columns):
+        raise ValueError(f"{name}: it proposes a null.")
+    query = first_index(to_numpy(queries, "query_key"), to_numpy(pairs, "query_key"))
+    if (query < 0).any():
+        raise ValueError(f"{name}: it proposes documents for a query that it was not asked for.")
+    order = np.argsort(query, kind="stable")
+    ordered, document = query[order], to_numpy(pairs, "doc_key")[order]
+    first = np.ones(len(order), dtype=np.bool_)
+    by_pair = np.lexsort((document, ordered))  # stable: of equal pairs the first stays the first
+    first[by_pair[1:]] = (np.diff(ordered[by_pair]) != 0) | (np.diff(document[by_pair]) != 0)
+    kept = order[first]
+    rank = rank_within(query[kept])
+    inside = rank < proposer.limit
+    taken = pairs.take(pa.array(kept[inside]))
+    return taken.append_column("rank", pa.array(rank[inside], pa.int32())).cast(PROPOSALS)

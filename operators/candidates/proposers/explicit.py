@@ -1,0 +1,27 @@
+"""Propose documents that were judged not to be relevant."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.candidates.proposer import Proposer
+from operators.schemas import PAIR, to_numpy
+
+
+class Explicit(Proposer):
+    """Judged negatives: documents whose judgement has a score of 0 or less.
+
+    Attributes:
+        labels: only judgements with one of these labels; all where none are named.
+    """
+
+    labels: tuple[str, ...] = ()
+
+    def __call__(self, queries: pa.Table, judgements: pa.Table) -> pa.Table:
+        """Return the judged negatives, the highest scores first; of equal scores the smaller keys."""
+        del queries
+        negative = judgements.filter(pc.less_equal(judgements.column("judged"), pa.scalar(0, pa.float32())))
+        if self.labels:
+            negative = negative.filter(pc.is_in(negative.column("label"), pa.array(self.labels, pa.string())))
+        order = np.lexsort((to_numpy(negative, "doc_key"), -to_numpy(negative, "judged")))
+        return negative.select(list(PAIR)).take(pa.array(order))
