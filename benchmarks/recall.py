@@ -23,7 +23,7 @@ def recall(run: Path, found: Path, depth: int) -> float:
         depth: how many candidates of a query count; positives are not among them.
     """
     exact = pq.read_table(found, columns=["query_id", "doc_id"])
-    columns = ["query_key", "doc_key", "rank", "positive"]
+    columns = ["query_key", "doc_key", "rank", "positive_kind"]
     candidates = pq.read_table(sorted(candidates_folder(run).glob("*.parquet")), columns=columns)
     wanted = _distinct_keys(exact["query_id"]), _distinct_keys(exact["doc_id"])
     return share_found(wanted, best(candidates, depth))
@@ -38,7 +38,7 @@ def best(candidates: pa.Table, depth: int) -> tuple[Ints, Ints]:
     """Return the query and document keys of each query's best candidates that are no positives."""
     order = np.lexsort((to_numpy(candidates, "rank"), to_numpy(candidates, "query_key")))
     query = to_numpy(candidates, "query_key")[order]
-    counted = to_numpy(candidates, "positive")[order] != POSITIVE_DOCUMENT
+    counted = to_numpy(candidates, "positive_kind")[order] != POSITIVE_DOCUMENT
     kept = counted & (count_before(counted, query) < depth)
     return query[kept], to_numpy(candidates, "doc_key")[order][kept]
 

@@ -30,7 +30,7 @@ JUDGEMENTS = pa.schema(
         "query_key": pa.int64(),
         "doc_key": pa.int64(),
         "text_key": pa.int64(),
-        "judged": pa.float32(),  # the score in the judgements; above 0 is a positive
+        "relevance": pa.float32(),  # the score in the judgements; above 0 is a positive
         "label": pa.string(),
     }
 )
@@ -50,7 +50,7 @@ POSITIVES = pa.schema(
         "query_key": pa.int64(),
         "doc_key": pa.int64(),
         "text_key": pa.int64(),
-        "judged": pa.float32(),
+        "relevance": pa.float32(),
         "label": pa.string(),
         "score": pa.float32(),  # exact similarity to the query
     }
@@ -62,7 +62,7 @@ CANDIDATES = pa.schema(
         "text_key": pa.int64(),
         "score": pa.float32(),  # exact similarity to the query
         "rank": pa.int32(),  # from 0, among all that search found for the query; -1 where it did not find it
-        "positive": pa.uint8(),  # one of NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT
+        "positive_kind": pa.uint8(),  # one of NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT
         "max_positive_similarity": pa.float32(),
         "mean_positive_similarity": pa.float32(),
     }

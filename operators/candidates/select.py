@@ -100,7 +100,7 @@ class Select:
         known = [one for one in self.filters if set(one.needs).issubset(ALWAYS_THERE)]
         passed = self._filtered(pairs, known) == 0
         passing = np.bincount(pairs.row[passed], minlength=len(query))
-        counted = pairs["positive"] != POSITIVE_DOCUMENT
+        counted = pairs["positive_kind"] != POSITIVE_DOCUMENT
         found = np.bincount(pairs.row[counted], minlength=len(query))
         missing = (passing < self.config.needed) & (found >= k)
         return np.asarray(np.unique(query[missing]))

@@ -18,7 +18,7 @@ READ_JUDGEMENTS = pa.schema(
     {
         "query_id": pa.string(),
         "doc_id": pa.string(),
-        "judged": pa.float32(),
+        "relevance": pa.float32(),
         "label": pa.string(),
         "query_key": pa.int64(),
         "doc_key": pa.int64(),
@@ -38,7 +38,7 @@ class Resolved:
 def with_keys(judgements: pa.Table) -> pa.Table:
     """Give judgements as read (query_id, doc_id, maybe score and label) their keys (schema READ_JUDGEMENTS).
 
-    `judged` is null where the label has to tell, see `judged_by_labels`; it is 1 where there is no label either.
+    `relevance` is null where the label has to tell, see `judged_by_labels`; it is 1 where there is no label either.
     """
     names = judgements.column_names
     size = judgements.num_rows
@@ -47,7 +47,7 @@ def with_keys(judgements: pa.Table) -> pa.Table:
         {
             "query_id": judgements.column("query_id"),
             "doc_id": judgements.column("doc_id"),
-            "judged": judgements.column("score") if "score" in names else without,
+            "relevance": judgements.column("score") if "score" in names else without,
             "label": judgements.column("label") if "label" in names else pa.nulls(size, pa.string()),
             "query_key": keys_of(judgements.column("query_id")),
             "doc_key": keys_of(judgements.column("doc_id")),
@@ -68,12 +68,12 @@ def judged_by_labels(place: str, judgements: pa.Table, positive_labels: Sequence
         positive_labels: of the configuration; may be empty.
 
     Returns:
-        The same judgements, no `judged` of them null.
+        The same judgements, no `relevance` of them null.
 
     Raises:
         InputError: labels are missing, are words and `positive_labels` is empty, or some of these do not occur.
     """
-    open_ = pc.is_null(judgements.column("judged"))
+    open_ = pc.is_null(judgements.column("relevance"))
     labels = judgements.column("label")
     if not (pc.any(open_).as_py() or positive_labels):
         return judgements
@@ -85,11 +85,11 @@ def judged_by_labels(place: str, judgements: pa.Table, positive_labels: Sequence
                 f"{place}: the labels are words: {_kinds_of(labels)}. Say in data.positive_labels which are positive, "
                 f"or name a column of numbers in data.judgements.columns.score."
             )
-        judged = pc.coalesce(judgements.column("judged"), values)
+        judged = pc.coalesce(judgements.column("relevance"), values)
     else:
         positive = _positive(place, labels, values, positive_labels)
-        judged = pc.if_else(positive, pc.fill_null(judgements.column("judged"), 1.0), 0.0).cast(pa.float32())
-    return judgements.set_column(judgements.schema.get_field_index("judged"), "judged", judged)
+        judged = pc.if_else(positive, pc.fill_null(judgements.column("relevance"), 1.0), 0.0).cast(pa.float32())
+    return judgements.set_column(judgements.schema.get_field_index("relevance"), "relevance", judged)
 
 
 def _positive(
@@ -200,14 +200,14 @@ def resolve(queries: pa.Table, judgements: pa.Table, documents: pa.Table) -> Res
             "query_key": judgements.column("query_key"),
             "doc_key": to_numpy(documents, "kept_key")[row],
             "text_key": to_numpy(documents, "text_key")[row],
-            "judged": judgements.column("judged"),
+            "relevance": judgements.column("relevance"),
             "label": judgements.column("label"),
         },
         schema=JUDGEMENTS,
     )
     led, query_row = _highest_of_each(led, query_row)
     has_positive = np.zeros(queries.num_rows, dtype=np.bool_)
-    has_positive[query_row[to_numpy(led, "judged") > 0]] = True
+    has_positive[query_row[to_numpy(led, "relevance") > 0]] = True
     return Resolved(
         queries.filter(pa.array(has_positive)),
         led.filter(pa.array(has_positive[query_row])),
@@ -217,7 +217,7 @@ def resolve(queries: pa.Table, judgements: pa.Table, documents: pa.Table) -> Res
 
 def _highest_of_each(judgements: pa.Table, query_row: np.ndarray) -> tuple[pa.Table, np.ndarray]:
     place = np.arange(judgements.num_rows)
-    by_pair = np.lexsort((place, -to_numpy(judgements, "judged"), to_numpy(judgements, "doc_key"), query_row))
+    by_pair = np.lexsort((place, -to_numpy(judgements, "relevance"), to_numpy(judgements, "doc_key"), query_row))
     doc_key = to_numpy(judgements, "doc_key")[by_pair]
     new = np.zeros(len(by_pair), dtype=np.bool_)
     new[starts_of(doc_key)] = True

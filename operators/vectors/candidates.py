@@ -93,7 +93,7 @@ def candidates_of(asked: Asked, documents: Documents, query: Ints, row: Ints) ->
             "text_key": documents.text_key[row],
             "score": score[order],
             "rank": np.zeros(len(row), dtype=np.int32),
-            "positive": _flags(asked, documents, query, row),
+            "positive_kind": _flags(asked, documents, query, row),
             "max_positive_similarity": highest[order],
             "mean_positive_similarity": mean[order],
         },

@@ -35,7 +35,7 @@ class Merge:
         query = first_index(query_keys, to_numpy(table, "query_key"))
         order = argsort_ranked(query, to_numpy(table, "score"), to_numpy(table, "doc_key"))
         query = query[order]
-        counted = to_numpy(table, "positive")[order] != POSITIVE_DOCUMENT
+        counted = to_numpy(table, "positive_kind")[order] != POSITIVE_DOCUMENT
         kept = within_k(query, counted, self.k)
         table = table.take(pa.array(order[kept]))
         rank = pa.array(rank_within(query[kept]), pa.int32())

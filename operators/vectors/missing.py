@@ -108,7 +108,7 @@ def _lists(candidates: pa.Table) -> tuple[Ints, Ints, Ints]:
     """Return of each query's list its last row, how many of its rows count, and how many it has: shape (lists,)."""
     starts = starts_of(to_numpy(candidates, "query_key"))
     length = np.diff(np.append(starts, candidates.num_rows))
-    counted = to_numpy(candidates, "positive") != POSITIVE_DOCUMENT
+    counted = to_numpy(candidates, "positive_kind") != POSITIVE_DOCUMENT
     return starts + length - 1, np.add.reduceat(counted, starts, dtype=np.int64), length
 
 

@@ -45,7 +45,7 @@ class SearchConfig(Settings):
             raise ValueError(f"max_k ({self.max_k}) is less than k ({self.k}).")
         return self
 
-    def deeper(self) -> list[int]:
+    def retry_depths(self) -> list[int]:
         """Return the depths, one after the other, at which queries that were left short are searched again."""
         deepest_k = 10 * self.k if self.max_k == "auto" else self.max_k
         depths = [self.k]
@@ -94,7 +94,7 @@ class Search:
         query, row = self._found(asked.vectors, self._positives_here(asked))
         documents = Documents(self.shard.doc_key, self.shard.text_key, self.shard.vectors)
         query, table = candidates_of(asked, documents, query, row)
-        kept = within_k(query, to_numpy(table, "positive") != POSITIVE_DOCUMENT, self.asked)
+        kept = within_k(query, to_numpy(table, "positive_kind") != POSITIVE_DOCUMENT, self.asked)
         return table if kept.all() else table.filter(pa.array(kept))
 
     def _positives_here(self, asked: Asked) -> Ints:

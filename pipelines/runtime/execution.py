@@ -112,7 +112,7 @@ class Execution:
                 if failure is not None:
                     raise failure from error
                 raise
-        following.look()
+        following.refresh()
         lost = following.names - following.done.keys()
         if lost:
             raise RuntimeError(f"The engine lost {len(lost)} of {len(following.names)} units of {step.name}.")
@@ -120,7 +120,7 @@ class Execution:
 
 def _seen(following: StepProgress) -> tuple[int, int]:
     """Look at a step; return how many units are done, and how many rows they and those in work have."""
-    following.look()
+    following.refresh()
     step = following.step
     noted = rows_noted(step.folder, f"{UNITS}/{step.name}", following.names - following.done.keys())
     return len(following.done), following.rows + noted

@@ -166,7 +166,7 @@ class StepProgress:
         gone = set(units)
         self.known = {path for path, found in records.items() if found is not None and gone.isdisjoint(found)}
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """See which units have been done since the last look."""
         records = self.step.folder.unit_records(self.step.name, known=self.known)
         # One that cannot be read may be read the next time.

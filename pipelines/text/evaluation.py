@@ -58,13 +58,13 @@ def measure(searched: StageOutput, prepared: StageOutput, k: int) -> dict[str, f
 
     The measures are those of trec_eval, by way of ir-measures.
     """
-    judged = _together(prepared, "judgements", ["query_key", "doc_key", "judged"])
+    judged = _together(prepared, "judgements", ["query_key", "doc_key", "relevance"])
     found = _together(searched, "candidates", ["query_key", "doc_key", "score", "rank"])
     qrels = pd.DataFrame(
         {
             "query_id": to_numpy(judged, "query_key").astype(str),
             "doc_id": to_numpy(judged, "doc_key").astype(str),
-            "relevance": np.ceil(to_numpy(judged, "judged")).astype(int),
+            "relevance": np.ceil(to_numpy(judged, "relevance")).astype(int),
         }
     )
     run = pd.DataFrame(

@@ -97,7 +97,7 @@ def _trial(encoder: EncodeTexts) -> list[Stage]:
     """Try the model before anything is prepared, where it is needed at all."""
     if encoder.weights is None:
         return []
-    sides = tuple(side for side in SIDES if side not in encoder.given)
+    sides = tuple(side for side in SIDES if side not in encoder.precomputed)
     return [TryModel(encoder.config, encoder.weights, sides, encoder.pool, encoder.device)]
 
 
@@ -106,14 +106,14 @@ def _encoder(config: Config, machines: Machines) -> EncodeTexts:
         "document": config.data.has_vectors("corpus"),
         "query": config.data.has_vectors("queries"),
     }
-    given = frozenset(side for side, came in vectors.items() if came)
+    precomputed = frozenset(side for side, came in vectors.items() if came)
     pool, device = encoder_pool(config.engine, machines)
     weights: str | None = None
     encoder = resolve(config.encoder, device)
     folder: Path | None = None
-    if len(given) < len(vectors):
+    if len(precomputed) < len(vectors):
         folder = model_folder(str(encoder.model), encoder.revision)
         weights = weights_digest(folder, encoder.trust_remote_code)
         if Path(str(encoder.model)).is_dir():  # a worker runs in another folder; a hub id it finds by itself
             encoder = encoder.model_copy(update={"model": str(folder)})
-    return EncodeTexts(with_saved_settings(encoder, folder), weights, given, pool, device)
+    return EncodeTexts(with_saved_settings(encoder, folder), weights, precomputed, pool, device)

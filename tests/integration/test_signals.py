@@ -69,7 +69,7 @@ def test_own_classes_decide_what_is_selected(
     assert set(to_numpy(negatives, "doc_key") % 2) == {1}
     assert set(negatives["draw"].to_pylist()) == {f"{HERE}:Farthest"}
     odd = candidates.filter(
-        pa.array((to_numpy(candidates, "doc_key") % 2 == 1) & (to_numpy(candidates, "positive") == 0))
+        pa.array((to_numpy(candidates, "doc_key") % 2 == 1) & (to_numpy(candidates, "positive_kind") == 0))
     )
     query = to_numpy(odd, "query_key")[0]
     scores = sorted(to_numpy(odd, "score")[to_numpy(odd, "query_key") == query])

@@ -11,8 +11,8 @@ class Positive(Filter):
     """Candidates that are judged positive for the query."""
 
     reason = "positive"
-    needs = ("positive",)
+    needs = ("positive_kind",)
 
     def drops(self, pairs: Pairs) -> Mask:
         """Return which candidates are positives."""
-        return np.asarray(pairs["positive"] == POSITIVE_DOCUMENT)
+        return np.asarray(pairs["positive_kind"] == POSITIVE_DOCUMENT)

@@ -12,8 +12,8 @@ class PositiveCopy(Filter):
 
     reason = "positive_text"
     suspected = True
-    needs = ("positive",)
+    needs = ("positive_kind",)
 
     def drops(self, pairs: Pairs) -> Mask:
         """Return which candidates have a positive's text."""
-        return np.asarray(pairs["positive"] == POSITIVE_TEXT)
+        return np.asarray(pairs["positive_kind"] == POSITIVE_TEXT)

@@ -20,8 +20,8 @@ class Explicit(Proposer):
     def __call__(self, queries: pa.Table, judgements: pa.Table) -> pa.Table:
         """Return the judged negatives, the highest scores first; of equal scores the smaller keys."""
         del queries
-        negative = judgements.filter(pc.less_equal(judgements.column("judged"), pa.scalar(0, pa.float32())))
+        negative = judgements.filter(pc.less_equal(judgements.column("relevance"), pa.scalar(0, pa.float32())))
         if self.labels:
             negative = negative.filter(pc.is_in(negative.column("label"), pa.array(self.labels, pa.string())))
-        order = np.lexsort((to_numpy(negative, "doc_key"), -to_numpy(negative, "judged")))
+        order = np.lexsort((to_numpy(negative, "doc_key"), -to_numpy(negative, "relevance")))
         return negative.select(list(PAIR)).take(pa.array(order))

@@ -45,14 +45,14 @@ class EncodeTexts(Stage):
     Attributes:
         config: the encoder, with nothing left to `auto` or to what was saved with the model.
         weights: the digest of the model's files; None where no side needs the model.
-        given: the sides whose vectors came with them.
+        precomputed: the sides whose vectors came with them.
         pool: the encoders.
         device: where they encode.
     """
 
     config: EncoderConfig
     weights: str | None
-    given: frozenset[Side]
+    precomputed: frozenset[Side]
     pool: Pool
     device: Device
 
@@ -88,7 +88,7 @@ class EncodeTexts(Stage):
 
     def _settings_of(self, side: Side) -> Mapping[str, Any]:
         """Return the weights (not the model's name) and what else the vectors of a side depend on."""
-        if side in self.given:
+        if side in self.precomputed:
             return {"similarity": self.config.similarity, "vector_dtype": self.config.vector_dtype}
         beside = {"model", "revision", "query_prompt", "document_prompt"}
         own = {"weights": self.weights, "prompt": self.config.prompt(side)}
@@ -100,8 +100,8 @@ class EncodeTexts(Stage):
         units = {side: self._units(execution, side) for side in SIDES}
         taking = partial(ImportVectors, execution.folder, folders, self.config)
         encoding = partial(EncodePart, execution.folder, folders, Encoder(self.config, self.device, self.weights))
-        given = [unit for side in SIDES if side in self.given for unit in units[side]]
-        texts = [unit for side in SIDES if side not in self.given for unit in units[side]]
+        given = [unit for side in SIDES if side in self.precomputed for unit in units[side]]
+        texts = [unit for side in SIDES if side not in self.precomputed for unit in units[side]]
         stats = execution.map("take", taking, given) + execution.map(STEP, encoding, texts, self.pool)
         done = dict(zip([unit.name for unit in (*given, *texts)], stats, strict=True))
         dimensions = {
@@ -139,7 +139,7 @@ class EncodeTexts(Stage):
         """Return what the report shows of the encoder: for given vectors how they are compared, and no more."""
         if self.weights is None:
             return {"similarity": self.config.similarity}
-        prompts = {side: self.config.prompt(side) for side in SIDES if side not in self.given}
+        prompts = {side: self.config.prompt(side) for side in SIDES if side not in self.precomputed}
         return {"similarity": self.config.similarity, "prompts": prompts, "dtype": self.config.dtype}
 
     def _units(self, execution: Execution, side: Side) -> list[Unit]:

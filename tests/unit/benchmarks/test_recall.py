@@ -27,7 +27,7 @@ def write_candidates(run: Path, found: dict[str, list[str]], positive: dict[str,
             "doc_key": key(document),
             "score": 1 - rank / 100,
             "rank": rank,
-            "positive": POSITIVE_DOCUMENT if document == positive[query] else 0,
+            "positive_kind": POSITIVE_DOCUMENT if document == positive[query] else 0,
         }
         for query, documents in found.items()
         for rank, document in enumerate(documents)

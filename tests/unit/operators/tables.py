@@ -33,7 +33,7 @@ def query_vectors(keys: Sequence[int] | Ints, matrix: Matrix) -> pa.Table:
 
 def positive_vectors(rows: Sequence[Mapping[str, Any]], matrix: Matrix) -> pa.Table:
     """Positives given as query_key, doc_key, text_key; `matrix` has a vector for each."""
-    full = [{"judged": 1.0, "label": None, "score": 0.0, "text_key": NO_TEXT, **row} for row in rows]
+    full = [{"relevance": 1.0, "label": None, "score": 0.0, "text_key": NO_TEXT, **row} for row in rows]
     table = pa.Table.from_pylist(full, schema=POSITIVES)
     return table.append_column("vector", vectors_column(matrix)).cast(positive_vectors_schema(matrix.shape[1]))
 
@@ -63,7 +63,7 @@ def candidates(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     given = {
         "text_key": NO_TEXT,
         "rank": 0,
-        "positive": 0,
+        "positive_kind": 0,
         "max_positive_similarity": 0.0,
         "mean_positive_similarity": 0.0,
     }
@@ -72,4 +72,6 @@ def candidates(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def positives(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Positives given as query_key, doc_key, score."""
-    return pa.Table.from_pylist([{"judged": 1.0, "label": None, "text_key": NO_TEXT, **row} for row in rows], POSITIVES)
+    return pa.Table.from_pylist(
+        [{"relevance": 1.0, "label": None, "text_key": NO_TEXT, **row} for row in rows], POSITIVES
+    )

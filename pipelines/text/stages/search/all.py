@@ -111,7 +111,7 @@ class SearchShards(Stage):
 
 def positives_in(prepared: StageFolder, judgements: Record) -> Keys:
     """Return the keys of the documents that a partition judges positive, each once."""
-    return np.unique(to_numpy(_positive(prepared.read_table(judgements, ["doc_key", "judged"])), "doc_key"))
+    return np.unique(to_numpy(_positive(prepared.read_table(judgements, ["doc_key", "relevance"])), "doc_key"))
 
 
 class WritePositives:
@@ -136,4 +136,4 @@ class WritePositives:
 
 
 def _positive(judgements: pa.Table) -> pa.Table:
-    return judgements.filter(pa.array(to_numpy(judgements, "judged") > 0))
+    return judgements.filter(pa.array(to_numpy(judgements, "relevance") > 0))

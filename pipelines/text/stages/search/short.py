@@ -55,7 +55,7 @@ class SearchDeeper(Stage):
         tuning = self.config.model_dump(exclude={"k", "max_k"})
         filters = self.select.model_dump(include=set(FilterConfig.model_fields))
         return {
-            "depths": self.config.deeper(),
+            "depths": self.config.retry_depths(),
             "needed": self.select.needed,
             "code": self.select.code(),
             **tuning,
@@ -75,7 +75,7 @@ class SearchDeeper(Stage):
         )
         folder, parts = searched.folder, searched.parts("candidates")
         k, seconds, rounds, deeper = self.config.k, 0.0, [], list[dict[str, Any]]()
-        for depth in self.config.deeper():
+        for depth in self.config.retry_depths():
             short = self._short(execution, (folder, parts), k)
             only: list[Record | None] = [None] * len(queries)
             for one in short:
@@ -91,7 +91,7 @@ class SearchDeeper(Stage):
             seconds += found.compute_seconds
             rounds.append(found.parts)
         together = self._together(execution, len(queries), rounds)
-        depths = [self.config.k, *self.config.deeper()]
+        depths = [self.config.k, *self.config.retry_depths()]
         return Summary(
             rows_in=deeper[0]["queries"] if deeper else 0,
             rows_out=sum(one["rows_out"] for one in together),

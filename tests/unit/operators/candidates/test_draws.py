@@ -183,7 +183,7 @@ def test_a_filter_of_the_user_drops_under_its_reason_and_names_its_signal() -> N
     table = candidates(FOUND).append_column("length", pa.array(range(len(FOUND))))
     selection = Select(config)(table, positives(ROWS))
     assert selection.counts["too_long"] == 3
-    assert {"length", "score"} > config.signals - {"positive"}
+    assert {"length", "score"} > config.signals - {"positive_kind"}
     assert sum(selection.counts.values()) == len(FOUND)
 
 

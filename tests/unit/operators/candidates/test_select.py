@@ -46,13 +46,13 @@ def queries(draw: st.DrawFn, key: int) -> Query:
             "doc_key": 100 * key + place,
             "score": score,
             "rank": place,
-            "positive": draw(st.sampled_from([NOT_POSITIVE] * 4 + [POSITIVE_DOCUMENT, POSITIVE_TEXT])),
+            "positive_kind": draw(st.sampled_from([NOT_POSITIVE] * 4 + [POSITIVE_DOCUMENT, POSITIVE_TEXT])),
             "max_positive_similarity": draw(EIGHTHS),
             "mean_positive_similarity": draw(EIGHTHS),
         }
         for place, score in enumerate(scores)
     ]
-    own = [row for row in found if row["positive"] == POSITIVE_DOCUMENT]
+    own = [row for row in found if row["positive_kind"] == POSITIVE_DOCUMENT]
     own += [{"doc_key": 100 * key + 50 + i, "score": draw(EIGHTHS)} for i in range(draw(st.integers(0, 2)))]
     return Query(found, [{"query_key": key, "doc_key": row["doc_key"], "score": row["score"]} for row in own])
 
@@ -93,8 +93,8 @@ def first_reason(candidate: Row, positive_score: float, config: SelectConfig) ->
     score = candidate["score"]
     margin = config.relative_margin
     reasons = {
-        "positive": candidate["positive"] == POSITIVE_DOCUMENT,
-        "positive_text": candidate["positive"] == POSITIVE_TEXT,
+        "positive": candidate["positive_kind"] == POSITIVE_DOCUMENT,
+        "positive_text": candidate["positive_kind"] == POSITIVE_TEXT,
         "max_positive_similarity": config.max_positive_similarity is not None
         and candidate["max_positive_similarity"] > config.max_positive_similarity,
         "absolute_margin": config.absolute_margin is not None and score + config.absolute_margin > positive_score,
@@ -299,7 +299,7 @@ def test_short_are_the_queries_that_lack_candidates_though_the_search_found_all_
     everything = config.model_copy(update={"range_min": 0, "range_max": 1000})
     passing = {expected.row["doc_key"]: len(expected.window) for expected in oracle(batch, everything)}
     found = {
-        query.found[0]["query_key"]: sum(row["positive"] != POSITIVE_DOCUMENT for row in query.found)
+        query.found[0]["query_key"]: sum(row["positive_kind"] != POSITIVE_DOCUMENT for row in query.found)
         for query in batch
         if query.found
     }
@@ -331,5 +331,5 @@ def test_what_is_not_short_is_drawn_as_a_search_of_everything_would(
 
 def found_by(found: list[Row], k: int) -> list[Row]:
     """What a search for `k` documents that are no positives finds."""
-    others = np.cumsum([row["positive"] != POSITIVE_DOCUMENT for row in found])
+    others = np.cumsum([row["positive_kind"] != POSITIVE_DOCUMENT for row in found])
     return [row for row, before in zip(found, [0, *others[:-1]], strict=True) if before < k] if found else []

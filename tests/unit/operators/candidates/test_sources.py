@@ -163,11 +163,11 @@ def test_draws_take_what_their_source_named(
 
 def test_judged_negatives_are_proposed_by_their_score() -> None:
     rows: list[Row] = [
-        {"query_key": 1, "doc_key": 5, "judged": 0.0, "label": "easy"},
-        {"query_key": 1, "doc_key": 4, "judged": -1.0, "label": "hard"},
-        {"query_key": 1, "doc_key": 3, "judged": 0.0, "label": "hard"},
-        {"query_key": 1, "doc_key": 2, "judged": 1.0, "label": "hard"},
-        {"query_key": 2, "doc_key": 2, "judged": 0.0, "label": None},
+        {"query_key": 1, "doc_key": 5, "relevance": 0.0, "label": "easy"},
+        {"query_key": 1, "doc_key": 4, "relevance": -1.0, "label": "hard"},
+        {"query_key": 1, "doc_key": 3, "relevance": 0.0, "label": "hard"},
+        {"query_key": 1, "doc_key": 2, "relevance": 1.0, "label": "hard"},
+        {"query_key": 2, "doc_key": 2, "relevance": 0.0, "label": None},
     ]
     judged = pa.Table.from_pylist(rows, JUDGEMENTS)
     every = proposals(Explicit(proposer="explicit"), queries_of(1, 2), judged)

@@ -59,7 +59,9 @@ def _said(resolved: Resolved) -> list[Judgement]:
     """Return the judgements by name; queries are named a to e, documents A to E."""
     table = resolved.judgements
     queries = _names(table.column("query_key"), "abcde")
-    return list(zip(queries, _names(table.column("doc_key"), "ABCDE"), table.column("judged").to_pylist(), strict=True))
+    return list(
+        zip(queries, _names(table.column("doc_key"), "ABCDE"), table.column("relevance").to_pylist(), strict=True)
+    )
 
 
 def _dropped(resolved: Resolved) -> dict[str, str]:
@@ -80,7 +82,7 @@ def _judged(queries: pa.Table, judgements: pa.Table, **choices: Any) -> Resolved
 def test_judgements_without_scores_are_positive_and_have_no_label() -> None:
     keyed = with_keys(pa.table({"query_id": ["a"], "doc_id": ["A"]}))
     assert keyed.schema == READ_JUDGEMENTS
-    assert keyed.select(["judged", "label"]).to_pylist() == [{"judged": 1.0, "label": None}]
+    assert keyed.select(["relevance", "label"]).to_pylist() == [{"relevance": 1.0, "label": None}]
 
 
 def test_queries_get_the_keys_of_their_id_and_text_and_keep_their_vector() -> None:

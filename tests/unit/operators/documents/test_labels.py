@@ -22,7 +22,7 @@ FORMATS = pytest.mark.parametrize("name", sorted(WRITERS))
 def _judged(path: Path, *rest: Path, positive: list[Any] | None = None, **config: Any) -> list[float]:  # noqa: ANN401
     labels = DataConfig.model_validate({"beir": "x", "positive_labels": positive or []}).positive_labels
     tables = [with_keys(table) for one in (path, *rest) for table in read(file_of(one, "judgements", **config))]
-    judged: list[float] = judged_by_labels(path.name, pa.concat_tables(tables), labels).column("judged").to_pylist()
+    judged: list[float] = judged_by_labels(path.name, pa.concat_tables(tables), labels).column("relevance").to_pylist()
     return judged
 
 
@@ -126,7 +126,7 @@ def test_the_score_of_a_beir_folder_may_have_another_name(tmp_path: Path) -> Non
         qrels.write_text(f"query-id\tcorpus-id\t{column}\nq\td\t0\nq\te\t1\n")
         (file,) = DataConfig(beir=str(tmp_path)).files("judgements")
         (table,) = read(file)
-        assert judged_by_labels("", with_keys(table), ()).column("judged").to_pylist() == [0, 1]
+        assert judged_by_labels("", with_keys(table), ()).column("relevance").to_pylist() == [0, 1]
     for header in ("query-id\tcorpus-id", "query\tcorpus-id\tscore", "q\t0\td\t1"):
         qrels.write_text(header + "\n" + "\t".join("x" * (header.count("\t") + 1)) + "\n")
         (file,) = DataConfig(beir=str(tmp_path)).files("judgements")
@@ -161,7 +161,7 @@ def test_any_labels_are_judged_as_a_loop_judges_them_or_refused(
     if scored:
         table = table.append_column("score", pa.array([float(i % 3) for i in range(len(labels))], pa.float32()))
     try:
-        judged = judged_by_labels("x", with_keys(table), sorted(positive)).column("judged").to_pylist()
+        judged = judged_by_labels("x", with_keys(table), sorted(positive)).column("relevance").to_pylist()
     except InputError:
         assert None in labels or positive - set(labels) or (not positive and {"a", "b"} & set(labels))
         return

@@ -29,7 +29,7 @@ def test_of_equal_scores_the_smaller_key_comes_first_whichever_shard_it_is_in() 
 def test_positives_do_not_count_towards_k_and_those_below_the_last_are_left_out() -> None:
     flags = [POSITIVE_DOCUMENT, NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, POSITIVE_DOCUMENT, NOT_POSITIVE]
     rows = [
-        {"query_key": 1, "doc_key": place, "score": 1 - place / 10, "positive": flag}
+        {"query_key": 1, "doc_key": place, "score": 1 - place / 10, "positive_kind": flag}
         for place, flag in enumerate(flags)
     ]
     merged = Merge(k=2)(np.array([1]), [candidates(rows[::2]), candidates(rows[1::2])])

@@ -60,7 +60,7 @@ def counted(tables: list[pa.Table], query_key: int) -> int:
     """How many rows that are no judged positives there are for a query."""
     table = concat(tables, CANDIDATES)
     mine = to_numpy(table, "query_key") == query_key
-    return int((mine & (to_numpy(table, "positive") != POSITIVE_DOCUMENT)).sum())
+    return int((mine & (to_numpy(table, "positive_kind") != POSITIVE_DOCUMENT)).sum())
 
 
 @st.composite

@@ -82,7 +82,7 @@ class Collection:
                         "text_key": self.text_key[document],
                         "score": scores[document],
                         "rank": rank,
-                        "positive": flag,
+                        "positive_kind": flag,
                         "max_positive_similarity": max(similarities) if similarities else None,
                         "mean_positive_similarity": np.float32(np.mean(similarities)) if similarities else None,
                     }
@@ -165,7 +165,7 @@ def test_a_document_with_the_text_of_a_positive_is_flagged_under_another_id() ->
         query_key=np.array([100, 101]),
         judged={0: [0]},
     )
-    flags = {(row["query_key"], row["doc_key"]): row["positive"] for row in one.found(3, one.shards(2))}
+    flags = {(row["query_key"], row["doc_key"]): row["positive_kind"] for row in one.found(3, one.shards(2))}
     assert flags == {
         (100, 10): POSITIVE_DOCUMENT,
         (100, 11): NOT_POSITIVE,

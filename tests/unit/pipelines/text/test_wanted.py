@@ -114,7 +114,7 @@ def routing(rows: pa.Table) -> Route:
 def test_a_positive_whose_vector_does_not_arrive_is_an_error(tmp_path: Path) -> None:
     folder = StageFolder(str(tmp_path))
     judged = [
-        {"query_key": 5, "doc_key": key, "text_key": key, "judged": score, "label": None}
+        {"query_key": 5, "doc_key": key, "text_key": key, "relevance": score, "label": None}
         for key, score in ((8, 1.0), (7, 2.0), (6, 0.0), (8, 3.0))
     ]
     args = {
@@ -138,6 +138,6 @@ def test_a_positive_whose_vector_does_not_arrive_is_an_error(tmp_path: Path) -> 
         positives = folder.read_table(stats["file"])
         assert positives.schema == schema
         assert to_numpy(positives, "doc_key").tolist() == [8, 7, 8]
-        assert to_numpy(positives, "judged").tolist() == [1, 2, 3]
+        assert to_numpy(positives, "relevance").tolist() == [1, 2, 3]
         assert to_numpy(positives, "score").tolist() == [7, 3, 7]
         assert positives.column("vector").to_pylist() == [[3, 4], [1, 2], [3, 4]]
