@@ -65,12 +65,12 @@ def test_a_unit_is_done_while_its_files_are_there(folder: StageFolder) -> None:
     folder.write_bytes("one.npy", b"12")
     progress = StepProgress(step, frozenset({"one", "two"}))
     assert progress.done.keys() == {"two"}
-    progress.look()
+    progress.refresh()
     assert progress.done.keys() == {"two"}
     with step.committing("one") as commits:
         assert commits.done.keys() == {"two"}
         commits.once("one", partial(write, "one"))
-    progress.look()
+    progress.refresh()
     assert {name: stats["found"] for name, stats in progress.done.items()} == {"one": False, "two": True}
 
 
@@ -144,6 +144,6 @@ def test_a_unit_whose_file_was_removed_is_seen_when_it_is_done_again(folder: Sta
         progress = StepProgress(step, frozenset({"one"}))
         with step.committing("one") as commits:
             commits.once("one", write)
-        progress.look()
+        progress.refresh()
         assert progress.done.keys() == {"one"}
         folder.remove("one.npy")
