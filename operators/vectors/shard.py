@@ -15,6 +15,9 @@ from operators.segments import in_sorted
 
 Ints = npt.NDArray[np.int64]
 
+# Linux reads no more at one request than the read-ahead of the disk: 128 KiB to some MiB.
+READ_AHEAD_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -86,7 +89,8 @@ def read_ahead(folder: Path) -> None:
     for file in (folder / "codes.faiss", folder / "vectors.faiss"):
         if file.exists() and hasattr(os, "posix_fadvise"):
             with file.open("rb") as opened:
-                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+                for offset in range(0, file.stat().st_size, READ_AHEAD_BYTES):
+                    os.posix_fadvise(opened.fileno(), offset, READ_AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def _mapped(file: Path) -> Any:  # noqa: ANN401 - faiss is untyped

@@ -109,7 +109,7 @@ class TryShard:
 
     def __call__(self, unit: Unit) -> Stats:
         """Try one shard."""
-        trials, scanned = probe(self.shards.open(unit.args), self.queries, self.config)
+        trials, scanned = probe(self.shards.open(unit.args, whole=True), self.queries, self.config)
         file = self.folder.write_table(f"tried-{self.config.k}/{unit.name}.parquet", trials)
         return {"file": file, "rows_out": trials.num_rows, "scanned": scanned}
 
