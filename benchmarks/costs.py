@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from statistics import median
 
 import faiss
@@ -76,7 +77,7 @@ def _lists(documents: Matrix, queries: Matrix) -> tuple[float, float]:
         for nprobe in NPROBES:
             faiss.ParameterSpace().set_index_parameter(index, "nprobe", nprobe)
             _, visited = index.quantizer.search(queries, nprobe)
-            seconds.append(_seconds(lambda index=index: index.search(queries, DEPTH)) / len(queries))
+            seconds.append(_seconds(partial(index.search, queries, DEPTH)) / len(queries))
             rows.append([1.0, nprobe, sizes[visited].sum(axis=1).mean()])
     scale = np.array(seconds)  # relative errors: a point of milliseconds must not outweigh those of microseconds
     (_, visit, scan), _ = nnls(np.array(rows) / scale[:, None], np.ones(len(scale)))

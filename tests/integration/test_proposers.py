@@ -97,8 +97,7 @@ def test_proposals_are_scored_filtered_and_drawn(
     assert len(found) == rows
     assert all(max(of) == pytest.approx(best[query_at[q]], abs=2e-3) for (q, _), of in found.items())
 
-    proposed = mined.stages["search"]["sides"]["proposed"]
-    assert proposed["dropped"] == {"not_in_corpus": len(queries)}
+    assert mined.dropped["not_in_corpus"] == len(queries)
     assert mined.report["proposed"]["explicit"] == sum(map(len, negatives))
     assert mined.report["proposed"]["scored"] == sum(map(len, [*positives, *negatives]))
 

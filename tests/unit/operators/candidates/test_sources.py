@@ -143,9 +143,9 @@ def test_draws_take_what_their_source_named(
 ) -> None:
     """The oracle: one draw after the other over plain lists; the window is that of the draw's source."""
     ordered = dict(sorted(ranks.items(), key=lambda one: (-score_of(*one[0]), one[0][1])))
-    window = {"range_min": range_min, "range_max": range_min + 9}
     draws = [{"strategy": "top", "num_negatives": wanted, "source": source} for source in sources]
-    selection = Select(SelectConfig(draws=draws, **window), SOURCES[1:])(
+    window = {"draws": draws, "range_min": range_min, "range_max": range_min + 9}
+    selection = Select(SelectConfig.model_validate(window), SOURCES[1:])(
         found_by(ordered), positives([{"query_key": 1, "doc_key": 1, "score": 0.9}])
     )
     taken: list[int] = []
@@ -207,6 +207,6 @@ def test_a_proposer_that_gives_something_else_is_named(table: pa.Table, said: st
 def test_sources_have_names_of_their_own() -> None:
     assert Given(proposer="some.module:Given").source == "Given"
     check_sources([Explicit(proposer="explicit"), Explicit(proposer="explicit", source="judged")])
-    for taken in ([{}, {}], [{"source": "search"}]):
+    for taken in (["explicit", "explicit"], ["search"]):
         with pytest.raises(ValueError, match="there are two sources"):
-            check_sources([Explicit(proposer="explicit", **one) for one in taken])
+            check_sources([Explicit(proposer="explicit", source=one) for one in taken])

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.schemas import JUDGEMENTS, positive_vectors_schema, to_numpy
+from operators.schemas import JUDGEMENTS, positive_vectors_schema, to_numpy, vectors_schema
 from pipelines.runtime.engines import Unit
 from pipelines.runtime.engines.local import LocalEngine
 from pipelines.runtime.execution import Execution
@@ -23,6 +23,7 @@ from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages import wanted as module
 from pipelines.text.stages.search import all as search
+from pipelines.text.stages.search import carry
 from pipelines.text.stages.search.shards import OpenShards
 from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
 from tests.unit.operators.tables import query_vectors, shard_of
@@ -91,15 +92,15 @@ def test_a_shard_gives_each_vector_once_to_each_partition_and_in_pieces(
     cache = Cache(str(tmp_path / "cache"), 0)
     shards = OpenShards(folder, cache)
     monkeypatch.setattr(shards, "open", lambda _: shard)
-    monkeypatch.setattr(search, "PIECE_BYTES", rows * 4 * 4)
-    route = search.RoutePositives(shards, folder, wanted_in(folder, parts))
+    monkeypatch.setattr(carry, "PIECE_BYTES", rows * 4 * 4)
+    route = carry.RouteVectors(shards, folder, wanted_in(folder, parts))
     pieces = list(route(Unit("00000", {})))
     assert all(len(part) == table.num_rows <= rows for part, table in pieces)
     given_ = {
         (part, key): tuple(vector)
         for of_piece, table in pieces
         for part, key, vector in zip(
-            of_piece.tolist(), to_numpy(table, "doc_key").tolist(), table.column("vector").to_pylist(), strict=True
+            of_piece.tolist(), to_numpy(table, "key").tolist(), table.column("vector").to_pylist(), strict=True
         )
     }
     at = dict(zip(keys.tolist(), vectors.tolist(), strict=True))
@@ -124,8 +125,9 @@ def test_a_positive_whose_vector_does_not_arrive_is_an_error(tmp_path: Path) -> 
         ),
     }
     schema = positive_vectors_schema(2)
-    arriving = pa.schema([schema.field("doc_key"), schema.field("vector")])
-    arrived = pa.Table.from_pylist([{"doc_key": 7, "vector": [1, 2]}, {"doc_key": 8, "vector": [3, 4]}], arriving)
+    rows_ = [{"key": 7, "text_key": 7, "vector": [1, 2]}, {"key": 8, "text_key": 8, "vector": [3, 4]}]
+    arriving = vectors_schema(2)
+    arrived = pa.Table.from_pylist(rows_, arriving)
     write = search.WritePositives((folder, folder, folder), schema)
     for number, rows in enumerate((arrived, arrived.slice(1), arrived.slice(0, 0))):
         units, bucket = [Unit("00000", {"n": number})], Unit("00000", args)

@@ -70,7 +70,8 @@ def test_a_relative_path_means_the_folder_it_was_given_in(tmp_path: Path, monkey
 
 
 def test_files_are_created_while_others_remove_their_empty_folder(tmp_path: Path) -> None:
-    folder, until, failures = RunDirectory(str(tmp_path / "run")), time.monotonic() + 3, []
+    folder, until = RunDirectory(str(tmp_path / "run")), time.monotonic() + 3
+    failures: list[Exception] = []
 
     def create_and_remove(name: str) -> None:
         while time.monotonic() < until and not failures:
