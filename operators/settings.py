@@ -54,7 +54,7 @@ def _checked(value: object) -> object:
 def _check_size(number: float) -> None:
     if isinstance(number, int) and not -LARGEST_INTEGER - 1 <= number <= LARGEST_INTEGER:
         raise ValueError("the number does not fit into 64 bits")
-    if isinstance(number, float) and abs(number) > LARGEST_FLOAT:  # so is infinity; not a number is told by pydantic
+    if isinstance(number, float) and abs(number) > LARGEST_FLOAT:  # so is infinity; pydantic refuses NaN
         raise ValueError("the number is not finite in 32 bits")
 
 

@@ -190,7 +190,7 @@ def with_timeout(seconds: float, work: Callable[[], Got]) -> Got:
     """Do something that may hang: libraries try again many times, each time for as long as their own limit.
 
     Raises:
-        TimeoutError: it takes longer. It goes on in a thread that nobody waits for.
+        TimeoutError: it takes longer. It goes on in a thread that is not waited for.
     """
     got: list[Got] = []
     failed: list[BaseException] = []

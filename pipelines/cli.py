@@ -194,7 +194,7 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
         if sys.stdout is not None:
-            sys.stdout.flush()  # at the end of the process nobody would hear of a full disk
+            sys.stdout.flush()  # at the end of the process a full disk would go unnoticed
     except Exception as error:
         ending = end_of(error)
         if ending is None:
@@ -208,7 +208,7 @@ def main() -> None:
 
 
 def _end(message: str, status: int) -> None:
-    with suppress(OSError):  # nobody is left to read it
+    with suppress(OSError):  # the reader is gone
         if message:
             print(f"hardneg: {one_line(message)}", file=sys.stderr, flush=True)  # noqa: T201
     # What is left in the buffers has no reader either, where it could not be written.

@@ -55,8 +55,8 @@ class Mined:
         """
         if "report" not in self.outputs:
             raise InputError(f"{self.run}: this run wrote no report; run all stages.")
-        told: dict[str, Any] = json.loads(self._directory.read_bytes("report/report.json"))
-        return told
+        report: dict[str, Any] = json.loads(self._directory.read_bytes("report/report.json"))
+        return report
 
     @property
     def suspected(self) -> pa.Table:

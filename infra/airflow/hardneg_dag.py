@@ -37,8 +37,8 @@ def mine(stage: str, run: str | None, params: dict[str, Any]) -> str:
                 log.info(line.rstrip())
                 if line.startswith('{"run"'):
                     result = json.loads(line)
-                elif told := STATUS_OF_JOB.search(line):
-                    status = int(told[1])
+                elif found := STATUS_OF_JOB.search(line):
+                    status = int(found[1])
         finally:  # also where Airflow ends the task
             process.terminate()
     status = status or process.wait()

@@ -58,7 +58,7 @@ class Proposer(Settings):
 
 
 def check_sources(proposers: Sequence[Proposer]) -> None:
-    """Check that every source can be told from all others.
+    """Check that every source has a name of its own.
 
     Raises:
         ValueError: there are two of one name, or one that the search or another number has.

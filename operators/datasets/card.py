@@ -9,10 +9,13 @@ import yaml
 
 from operators.datasets.export import FileFormat, layout_of
 
+# Of the configuration, what decides the rows; empty sections are left out.
+SECTIONS = ("clean", "encoder", "index", "search", "proposers", "signals", "select", "export")
+
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card tells.
+    """What a card reports.
 
     Attributes:
         layout: the format of the data beside it.
@@ -49,7 +52,7 @@ def card(facts: CardFacts) -> str:
     """
     columns = layout_of(facts.layout).training_columns(facts.num_negatives)
     header = {"tags": ["sentence-transformers", "hard-negatives", "hardneg"], **_configs(facts, columns)}
-    told = {key: facts.configuration[key] for key in ("clean", "encoder", "index", "search", "select", "export")}
+    shown = {key: facts.configuration[key] for key in SECTIONS if facts.configuration.get(key)}
     rows = "\n".join(f"| {reason} | {count:,} |" for reason, count in facts.counts.items())
     pairs = filled(facts.pairs["all"], facts.pairs["short"], facts.pairs["empty"])
     return f"""---
@@ -67,7 +70,7 @@ def card(facts: CardFacts) -> str:
 
 ## What happened to the candidates
 
-Every candidate that search found, once for each pair of its query:
+Every candidate, once for each pair of its query:
 
 | | candidates |
 |---|---|
@@ -76,7 +79,7 @@ Every candidate that search found, once for each pair of its query:
 ## How it was made
 
 ```yaml
-{yaml.safe_dump(told, sort_keys=False).strip()}
+{yaml.safe_dump(shown, sort_keys=False).strip()}
 ```
 """
 

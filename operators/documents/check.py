@@ -38,7 +38,7 @@ class Seen:
     has_rows: bool = True
 
 
-# Too few bytes; or something is wrong, or can only be told by reading the file as the run does.
+# Too few bytes; or something is wrong, or can only be found by reading the file as the run does.
 Unclear = Literal["too short", "doubtful"]
 
 
@@ -147,7 +147,7 @@ def _read_one(fs: Any, wanted: _Range) -> bytes | Exception:  # noqa: ANN401 - f
             stream.seek(wanted.start)
             part: bytes = stream.read(wanted.end - wanted.start)
             return part
-    except Exception as error:  # the file is read again, and then what is wrong is told
+    except Exception as error:  # the file is read again, and the fault is reported then
         return error
 
 

@@ -195,7 +195,7 @@ def resolve(queries: pa.Table, judgements: pa.Table, documents: pa.Table) -> Res
     found = row >= 0
     judgements, row = judgements.filter(pa.array(found)), row[found]
     query_row = first_index(to_numpy(queries, "query_key"), to_numpy(judgements, "query_key"))
-    led = pa.table(
+    resolved = pa.table(
         {
             "query_key": judgements.column("query_key"),
             "doc_key": to_numpy(documents, "kept_key")[row],
@@ -205,12 +205,12 @@ def resolve(queries: pa.Table, judgements: pa.Table, documents: pa.Table) -> Res
         },
         schema=JUDGEMENTS,
     )
-    led, query_row = _highest_of_each(led, query_row)
+    resolved, query_row = _highest_of_each(resolved, query_row)
     has_positive = np.zeros(queries.num_rows, dtype=np.bool_)
-    has_positive[query_row[to_numpy(led, "relevance") > 0]] = True
+    has_positive[query_row[to_numpy(resolved, "relevance") > 0]] = True
     return Resolved(
         queries.filter(pa.array(has_positive)),
-        led.filter(pa.array(has_positive[query_row])),
+        resolved.filter(pa.array(has_positive[query_row])),
         _dropped(queries.filter(pa.array(~has_positive)), "no_positive"),
     )
 

@@ -104,7 +104,7 @@ class Encode:
             start += rows
 
     def _lengths(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return how many tokens each text takes, int64 of shape (texts,); a guess where it cannot be told at once."""
+        """Return how many tokens each text takes, int64 of shape (texts,); an estimate where counting is slow."""
         module = input_module(self.model, self.side)
         tokenizer: Any = getattr(module, "tokenizer", None)
         longest = getattr(module, "max_seq_length", None)
@@ -154,7 +154,7 @@ class Encode:
 
 
 def token_rows(module: Any) -> int | None:  # noqa: ANN401 - the library is untyped here
-    """Return how many tokens a model has vectors for, or None where it cannot be told."""
+    """Return how many tokens a model has vectors for, or None where that is unknown."""
     embedding = getattr(module, "embedding", None)
     if embedding is None:
         transformer = getattr(module, "model", None)

@@ -32,10 +32,10 @@ def failure(error: BaseException, what: str, remedy: str) -> InputError | Transi
         what: what could not be done, with the key.
         remedy: what the user can do where the failure does not pass by itself.
     """
-    told = f"{what}: {type(error).__name__}: {error}".rstrip(". ")
+    message = f"{what}: {type(error).__name__}: {error}".rstrip(". ")
     if may_pass(error):
-        return TransientError(f"{told}. This may pass: the same command goes on from there.")
-    return InputError(f"{told}. {remedy}")
+        return TransientError(f"{message}. This may pass: the same command goes on from there.")
+    return InputError(f"{message}. {remedy}")
 
 
 def may_pass(error: BaseException) -> bool:

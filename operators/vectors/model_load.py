@@ -127,7 +127,7 @@ def _mark_missing_weights(model: Any) -> list[str]:  # noqa: ANN401 - the librar
     """Make NaN of the transformer weights that its files lack; return their names.
 
     transformers draws these at random and marks those that it read, of an adapter as of its base; where it marks none,
-    nothing can be told. Quantized weights are read in other ways.
+    nothing is known. Quantized weights are read in other ways.
     """
     import torch
     from transformers import PreTrainedModel

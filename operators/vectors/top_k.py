@@ -51,7 +51,7 @@ class Pairs:
 
 
 class TopK:
-    """The best of every query so far, flat: those found lately are sorted in when there are many.
+    """The best of every query so far, flat: pending ones are sorted in when there are many.
 
     Attributes:
         least: the score of the last one wanted is not below this, float32 of shape (queries,).
@@ -79,7 +79,7 @@ class TopK:
         return self.held.query, self.held.row
 
     def sort(self) -> None:
-        """Sort in what was found lately, and drop what cannot be among the best."""
+        """Sort the pending ones in, and drop what cannot be among the best."""
         held = _together([self.held, *self.pending])
         self.pending.clear()
         held = held.take(argsort_scores(held.query, held.low))

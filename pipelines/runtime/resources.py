@@ -29,8 +29,8 @@ class Machines:
 
     Attributes:
         nodes: the resources of each, such as `CPU`, `GPU` and custom ones.
-        joined: they are a cluster's; else there is one, this machine.
-        grows: nodes may be added while the work runs. Also where it cannot be told.
+        is_cluster: they are a cluster's; else there is one, this machine.
+        autoscales: nodes may be added while the work runs; also where that is unknown.
     """
 
     nodes: Sequence[Mapping[str, float]]

@@ -34,7 +34,7 @@ class StepStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at this rate; None while that cannot be told."""
+        """How long the rest takes at this rate; None while that is unknown."""
         if self.done >= self.units:
             return 0.0
         return round((self.units - self.done) / self.rate, 1) if self.rate else None
@@ -106,13 +106,13 @@ def rows_reused(manifest: Mapping[str, Any]) -> int | None:
 
 def _step(folder: StageFolder, step: str, began: float) -> StepStatus:
     record, times = folder.step_times(step)
-    told = record or {"units": len(times), "done": 0}  # the record is damaged
+    step_record = record or {"units": len(times), "done": 0}  # the record is damaged
     since = [at for at in times if at >= began]
-    done = min(told["done"] + len(since), told["units"])
+    done = min(step_record["done"] + len(since), step_record["units"])
     seconds = max(since, default=began) - began
     # Stores tell times in whole seconds: of what was done within the first one there is no rate yet.
     rate = len(since) / seconds if seconds else 0.0
-    return StepStatus(told["units"], done, rate, rows_noted(folder, f"{UNITS}/{step}"))
+    return StepStatus(step_record["units"], done, rate, rows_noted(folder, f"{UNITS}/{step}"))
 
 
 def _facts(step: StepStatus) -> dict[str, Any]:
@@ -125,15 +125,15 @@ def _facts(step: StepStatus) -> dict[str, Any]:
     }
 
 
-def show(told: Mapping[str, Any]) -> None:
+def show(found: Mapping[str, Any]) -> None:
     """Print a status as a table."""
-    by = f" by {told['holder']}, last heard of {told['silent']:.0f} s ago" if told["holder"] else ""
+    by = f" by {found['holder']}, last heard of {found['silent']:.0f} s ago" if found["holder"] else ""
     console = Console(width=120, highlight=False)
-    console.print(f"{told['run']}: {told['state']} on {told['engine']}, begun {told['began']}{by}", soft_wrap=True)
+    console.print(f"{found['run']}: {found['state']} on {found['engine']}, begun {found['began']}{by}", soft_wrap=True)
     table = Table(box=None, pad_edge=False)
     for name in ("stage", "state", "rows", "step", "parts", "rate", "left"):
         table.add_column(name, justify="right" if name in {"rows", "parts", "rate", "left"} else "left")
-    for name, one in told["stages"].items():
+    for name, one in found["stages"].items():
         rows = f"{one['rows_out']:,}" if "rows_out" in one else ""
         rate = "" if one.get("rows_per_second") is None else f"{one['rows_per_second']:,.0f} rows/s"
         steps = {step: facts for step, facts in one.get("steps", {}).items() if facts["done"] < facts["units"]}

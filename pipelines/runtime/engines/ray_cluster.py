@@ -63,7 +63,7 @@ class RayCluster:
         return [int(offered["CPU"]) for offered in offering if offered.get("CPU", 0) >= 1] or [1]
 
     def autoscales(self) -> bool:
-        """Tell whether nodes may be added while the work runs. Also where it cannot be told.
+        """Tell whether nodes may be added while the work runs. Also where that is unknown.
 
         What only watches a cluster names each node after its id, and not after a type.
         """

@@ -33,7 +33,7 @@ SECONDS_BETWEEN_BEATS = 3.0  # a write and two small reads each time; a second r
 BEATS_TO_LIVE = 8
 BEATS_TO_WRITE = 2
 SECONDS_BETWEEN_LOOKS = 0.5
-# When a process started is told by the clock of the machine, which may be set while it runs.
+# The start of a process is given by the clock of the machine, which may be set while it runs.
 SECONDS_OF_CLOCK = 5.0
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class Holder:
 
 
 def holder(run: RunDirectory) -> Holder | None:
-    """Look who holds the lease of a run directory; None where nobody does."""
+    """Look who holds the lease of a run directory; None where it is free."""
     times = run.times(LEASES)
     if not times:
         return None
@@ -258,13 +258,13 @@ def _name(number: int) -> str:
     return f"{LEASES}/{number:05d}.json"
 
 
-def _is_dead(told: dict[str, Any]) -> bool:
+def _is_dead(owner: dict[str, Any]) -> bool:
     """Tell whether the process of a lease has ended, where that can be known: it ran on this machine."""
-    if told.get("machine") != _machine():
+    if owner.get("machine") != _machine():
         return False
     try:
-        process = psutil.Process(int(told["pid"]))
-        started = abs(process.create_time() - float(told["process_started"])) < SECONDS_OF_CLOCK
+        process = psutil.Process(int(owner["pid"]))
+        started = abs(process.create_time() - float(owner["process_started"])) < SECONDS_OF_CLOCK
         return not started or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
@@ -286,12 +286,12 @@ def _machine() -> str:
     return "/".join(parts)
 
 
-def _busy(uri: str, told: dict[str, Any]) -> str:
+def _busy(uri: str, owner: dict[str, Any]) -> str:
     return (
-        f"{uri}: another run is at work on this run directory: {_who(told)}, since {told.get('started', 'unknown')}. "
+        f"{uri}: another run is at work on this run directory: {_who(owner)}, since {owner.get('started', 'unknown')}. "
         f"Wait for it to end, or end it, and give the same command again."
     )
 
 
-def _who(told: dict[str, Any]) -> str:
-    return f"process {told.get('pid', '?')} on {told.get('host', '?')} (engine {told.get('engine', '?')})"
+def _who(owner: dict[str, Any]) -> str:
+    return f"process {owner.get('pid', '?')} on {owner.get('host', '?')} (engine {owner.get('engine', '?')})"

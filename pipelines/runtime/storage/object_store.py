@@ -25,7 +25,7 @@ def send(fs: Any, path: str, content: IO[bytes], size: int) -> None:  # noqa: AN
         shutil.copyfileobj(content, stream, ONE_REQUEST)
         stream.close()
     except BaseException:
-        with suppress(Exception):  # the error that led here is the one to tell
+        with suppress(Exception):  # the error before this one is reported
             stream.discard()
         stream.closed = True  # so that its end does not complete what was sent
         raise

@@ -240,21 +240,21 @@ class JoinJudgements:
         cleaned = pc.is_null(found.column("kept_key"))
         documents = found.filter(pc.invert(cleaned))
         judgements, dropped = self._without_dangling(judgements, documents, found.filter(cleaned))
-        led = resolve(queries, judgements.select(READ_JUDGEMENTS.names), documents)
-        if not led.queries.num_rows:
+        resolved = resolve(queries, judgements.select(READ_JUDGEMENTS.names), documents)
+        if not resolved.queries.num_rows:
             raise InputError(
                 f"{self.stage.judgements[0].uri}: no query has a positive that is in the corpus. Check that scores are "
                 f"above 0, that ids are written as in the corpus and the queries, and what `clean` drops."
             )
-        for reason, count in counts_of(led.dropped.column("reason")).items():
+        for reason, count in counts_of(resolved.dropped.column("reason")).items():
             dropped[f"query_{reason}"] = count
-        everything = concat([dropped_queries, led.dropped], DROPPED)
+        everything = concat([dropped_queries, resolved.dropped], DROPPED)
         return {
             "dropped_queries": [self.folder.write_table("dropped/queries.parquet", everything)],
-            "rows_out": led.queries.num_rows,
-            "judgements": led.judgements.num_rows,
+            "rows_out": resolved.queries.num_rows,
+            "judgements": resolved.judgements.num_rows,
             "dropped": dropped,
-            **self._write(led),
+            **self._write(resolved),
         }
 
     def _without_dangling(
@@ -272,14 +272,14 @@ class JoinJudgements:
         }
         return judgements.filter(pa.array(~missing)), {reason: count for reason, count in counts.items() if count}
 
-    def _write(self, led: Resolved) -> dict[str, list[dict[str, Any]]]:
-        size = rows_of_partition(self.stage.partition_rows, led.queries.num_rows)
-        owner = first_index(to_numpy(led.queries, "query_key"), to_numpy(led.judgements, "query_key")) // size
+    def _write(self, resolved: Resolved) -> dict[str, list[dict[str, Any]]]:
+        size = rows_of_partition(self.stage.partition_rows, resolved.queries.num_rows)
+        owner = first_index(to_numpy(resolved.queries, "query_key"), to_numpy(resolved.judgements, "query_key")) // size
         parts: dict[str, list[dict[str, Any]]] = {"queries": [], "judgements": []}
-        for number in range(math.ceil(led.queries.num_rows / size)):
+        for number in range(math.ceil(resolved.queries.num_rows / size)):
             tables = {
-                "queries": led.queries.slice(number * size, size),
-                "judgements": led.judgements.filter(pa.array(owner == number)),
+                "queries": resolved.queries.slice(number * size, size),
+                "judgements": resolved.judgements.filter(pa.array(owner == number)),
             }
             for kind, table in tables.items():
                 file = self.folder.write_table(f"{kind}/{part_name(number, table)}", table)

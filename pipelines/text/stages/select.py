@@ -15,7 +15,7 @@ from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.scores import scores_of
 from pipelines.text.stages.search.candidates import ReadFound, inputs_of, units_of
 
-# Reasons that a warning does not name: candidates that nobody wanted.
+# Reasons that a warning does not name: these are no loss.
 EXPECTED = {"positive", NOT_DRAWN, "range_max"}
 PAIRS = ("pairs", "short_rows", "empty_rows")
 DRAWN = ("positives", "negatives")

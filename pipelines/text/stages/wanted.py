@@ -82,7 +82,7 @@ class WriteWanted:
 class OpenWanted:
     """What is wanted, open on a worker.
 
-    It is a memory map on the worker's disk: the pages that are probed are in memory, as long as there is room for them.
+    It is a memory map on the worker's disk: the pages that are probed are in memory, as far as memory allows.
     """
 
     def __init__(self, folder: StageFolder, files: Sequence[Record], cache: Cache) -> None:

@@ -48,7 +48,7 @@ def tuned_operating_point(
     units = [Unit(name_of(shard), shard) for shard in shards]
     opened = OpenShards(index.folder, searchers.cache)
     trying = partial(TryShard, execution.folder, opened, config, sample["file"])
-    # Where search runs, there is room for it.
+    # The memory that a search needs is enough for it.
     placed = Pool(cpus=share_of_cores(len(units)), resources=searchers.pool.resources)
     tried = execution.map(f"try-{config.k}", trying, units, placed)
     space = ParameterSpace(

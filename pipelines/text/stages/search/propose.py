@@ -196,7 +196,7 @@ class ScorePart:
 
 
 def proposing(proposers: Sequence[Proposer], searchers: SearchPool) -> list[Stage]:
-    """Return the stages that propose, and the one that scores; none where nobody proposes."""
+    """Return the stages that propose, and the one that scores; none without proposers."""
     if not proposers:
         return []
     stages = {one.source: Propose(one, f"search/propose_{one.source}") for one in proposers}
