@@ -17,7 +17,6 @@ from benchmarks.sources import written
 from infra.local.object_store import ObjectStore, temporary_object_store
 from infra.local.reads import Read, counted_reads
 from operators.vectors.index import IndexConfig, Task, choose
-from pipelines.run import run
 from pipelines.text.config import Config
 
 NAME, DIMENSION, BYTES_PER_VALUE = "text", 384, 2
@@ -69,9 +68,9 @@ def _indexed(store: ObjectStore, documents: int, args: argparse.Namespace) -> In
     settings["engine"] |= {"name": "local", "cache": str(scratch / "cache")}
     settings |= {"index": {"factory": args.factory}, "storage_options": store.storage_options()}
     config = Config.model_validate({"run": f"{store.make_bucket(f'index-{documents}')}/run", **settings})
-    run(config, until="encode")
+    mine(config, until="encode")
     with counted_reads() as reads:
-        stage = run(config, until="index")["stages"]["index"]
+        stage = mine(config, until="index").stages["index"]
     shutil.rmtree(sources)
     choice = choose(IndexConfig(factory=args.factory), Task(documents, 1000, DIMENSION, documents))
     vectors = [read for read in reads if "/encode/" in f"/{read.key}" and read.key.endswith(".arrow")]

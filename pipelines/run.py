@@ -20,11 +20,6 @@ from pipelines.runtime.storage.run_directory import RunDirectory
 from pipelines.runtime.verify import verify as compare
 
 
-def run(config: RunConfig, first: str | None = None, until: str | None = None) -> dict[str, Any]:
-    """Run the stages of a pipeline; what `mine` does, with its result as a dictionary."""
-    return mine(config, first=first, until=until).to_dict()
-
-
 def mine(
     config: RunConfig,
     engine: str | None = None,
@@ -70,7 +65,7 @@ def mine(
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
-    """Return what `run` would run, reuse and need: `run`, `engine` and `stages`. Runs and writes nothing.
+    """Return what `mine` would run, reuse and need: `run`, `engine` and `stages`. Runs and writes nothing.
 
     Raises:
         InputError: the configuration or the input cannot be worked on.

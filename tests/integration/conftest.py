@@ -16,6 +16,8 @@ import yaml
 
 from infra.local.object_store import ObjectStore, temporary_object_store
 from pipelines.quickstart import docstring_pairs
+from pipelines.run import mine
+from pipelines.runtime.config import RunConfig
 from pipelines.text.config import Config
 
 ENGINES = ["local", "ray", "beam"]
@@ -104,6 +106,11 @@ def configuration(run: Path | str, collection: Collection | None, model: Path | 
         **sections,
     }
     return Config.model_validate(raw)
+
+
+def run(config: RunConfig, first: str | None = None, until: str | None = None) -> dict[str, Any]:
+    """Mine, and return what the command prints."""
+    return mine(config, first=first, until=until).to_dict()
 
 
 def write_configuration(folder: Path, config: Config) -> Path:

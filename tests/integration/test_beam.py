@@ -11,8 +11,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset, write_configuration
+from tests.integration.conftest import Collection, configuration, dataset, run, write_configuration
 
 SECONDS_TO_WAIT = 120
 # Many units, so that a kill finds a step under way.

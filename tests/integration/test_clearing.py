@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.run import run
 from pipelines.runtime.storage.run_directory import StageFolder
-from tests.integration.conftest import dataset
+from tests.integration.conftest import dataset, run
 from tests.integration.vector_sources import vector_config, vector_sources
 
 

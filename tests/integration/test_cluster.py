@@ -17,8 +17,7 @@ import pyarrow as pa
 import pytest
 
 from infra.local.ray_nodes import SECONDS_BETWEEN_LOOKS, SECONDS_TO_START, Cluster, Node, ray_cluster, waited_for
-from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset, write_configuration
+from tests.integration.conftest import Collection, configuration, dataset, run, write_configuration
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -16,13 +16,12 @@ import pytest
 import yaml
 
 from operators.errors import InputError
-from pipelines.run import run
 from pipelines.runtime.status import status
 from pipelines.runtime.storage.run_directory import RunDirectory
 from pipelines.runtime.verify import verify
 from pipelines.text.config import Config
 from pipelines.text.evaluation import evaluate
-from tests.integration.conftest import dataset
+from tests.integration.conftest import dataset, run
 from tests.integration.vector_sources import vector_config, vector_sources
 
 
@@ -255,7 +254,7 @@ KILLED_AT_EVERY_WRITE = """
 import json, os, signal, sys
 from pathlib import Path
 from pipelines.config import load
-from pipelines.run import run
+from tests.integration.conftest import run
 
 replace, path_replace, link = os.replace, Path.replace, os.link
 left = 0

@@ -17,10 +17,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from operators.errors import LONGEST_MESSAGE, InputError
-from pipelines.run import run
 from pipelines.runtime.plan import describe
 from pipelines.runtime.session import build
-from tests.integration.conftest import Collection, configuration, write_collection
+from tests.integration.conftest import Collection, configuration, run, write_collection
 from tests.models import DOCUMENT, QUERY, base_of, copy_adapter, name_base, save_model
 
 Damage = Callable[[Path, random.Random], None]

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from operators.errors import InputError
-from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, run
 
 
 def _sources(folder: Path, collection: Collection, *, empty: bool) -> dict[str, dict[str, str]]:

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.run import run
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.session import build
-from tests.integration.conftest import dataset
+from tests.integration.conftest import dataset, run
 from tests.integration.stopping import StoppedError, Stopping
 from tests.integration.vector_sources import DOCUMENTS, QUERIES, vector_config, vector_sources
 

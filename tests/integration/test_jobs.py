@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from infra.local.ray_nodes import Cluster, Node, ray_cluster
-from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset, write_configuration
+from tests.integration.conftest import Collection, configuration, dataset, run, write_configuration
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
 

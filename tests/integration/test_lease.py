@@ -15,14 +15,13 @@ import pytest
 
 from infra.local.object_store import ObjectStore
 from operators.errors import InputError
-from pipelines.run import run
 from pipelines.runtime.engines import Pool, Unit
 from pipelines.runtime.engines.checked import CheckedEngine
 from pipelines.runtime.engines.local import LocalEngine
 from pipelines.runtime.errors import BusyError, LostLeaseError
 from pipelines.runtime.storage.lease import BEATS_TO_LIVE, LEASES, Lease, hold_lease
 from pipelines.runtime.storage.run_directory import RunDirectory
-from tests.integration.conftest import Collection, configuration, dataset, stored_dataset
+from tests.integration.conftest import Collection, configuration, dataset, run, stored_dataset
 
 BEAT = 0.2
 

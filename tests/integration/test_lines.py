@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.run import run
+from tests.integration.conftest import run
 from tests.integration.vector_sources import vector_config, vector_sources
 
 

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from infra.local.object_store import ObjectStore
-from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, run
 
 # Every list is probed and eight times as many candidates are scored exactly: codes lose nothing then.
 INDEXES: dict[str, dict[str, Any]] = {

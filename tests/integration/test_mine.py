@@ -13,14 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from pipelines.run import run
 from pipelines.text.evaluation import evaluate
 from pipelines.text.stages import prepare_corpus
 from pipelines.text.stages.search import operating_point as operating_point_module
 from pipelines.text.stages.search import short as short_module
 from pipelines.text.stages.search.candidates import replaced
 from tests.conftest import save_static_model
-from tests.integration.conftest import Collection, configuration, dataset, write_collection
+from tests.integration.conftest import Collection, configuration, dataset, run, write_collection
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +149,8 @@ def test_another_margin_redoes_only_selection_in_seconds_and_loads_no_model(
     run(configuration(tmp_path, collection, static_model))
     changed = configuration(tmp_path, collection, static_model, select={"relative_margin": 0.2})
     program = (
-        "import json, sys\nfrom pipelines.text.config import Config\nfrom pipelines.run import run\n"
-        "result = run(Config.model_validate_json(sys.argv[1]))\n"
+        "import json, sys\nfrom pipelines.text.config import Config\nfrom pipelines.run import mine\n"
+        "result = mine(Config.model_validate_json(sys.argv[1])).to_dict()\n"
         "assert not {'torch', 'sentence_transformers', 'ray'} & set(sys.modules)\nprint(json.dumps(result))"
     )
     done = subprocess.run(

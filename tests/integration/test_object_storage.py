@@ -17,12 +17,11 @@ import pytest
 from infra.local.object_store import ObjectStore, temporary_object_store
 from operators.errors import InputError
 from pipelines.config import load
-from pipelines.run import run
 from pipelines.runtime.storage.folder import Folder
 from pipelines.runtime.storage.object_store import ONE_REQUEST
 from pipelines.runtime.storage.records import DamagedError
 from pipelines.runtime.storage.run_directory import StageFolder
-from tests.integration.conftest import Collection, configuration, dataset, stored_dataset
+from tests.integration.conftest import Collection, configuration, dataset, run, stored_dataset
 
 SECONDS_TO_REFUSE = 45  # of which most is the start of Python with its libraries on a busy machine
 MIB = 1 << 20

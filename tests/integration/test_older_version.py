@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from operators.errors import InputError
-from pipelines.run import run
 from pipelines.runtime.storage import run_directory
 from pipelines.runtime.storage.run_directory import RunDirectory
 from pipelines.runtime.verify import show, verify
+from tests.integration.conftest import run
 from tests.integration.vector_sources import vector_config, vector_sources
 
 

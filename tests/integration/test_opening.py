@@ -10,8 +10,7 @@ import pytest
 from datasets import Features, load_dataset
 
 from operators.datasets.export import FORMATS, FileFormat, layout_of
-from pipelines.run import run
-from tests.integration.conftest import configuration
+from tests.integration.conftest import configuration, run
 
 PARTITION = 8
 NEGATIVES = 2

@@ -10,9 +10,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from operators.schemas import vectors_column
-from pipelines.run import run
 from tests.conftest import save_static_model
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, run
 from tests.models import add_exports
 
 QUERIES = 40

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from operators.errors import InputError
-from pipelines.run import run
 from pipelines.text.evaluation import evaluate
+from tests.integration.conftest import run
 from tests.integration.vector_sources import vector_config, vector_sources
 
 FORMATS = ["labeled-pair", "labeled-list", "triplet", "n-tuple", "flagembedding"]

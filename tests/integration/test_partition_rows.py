@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.run import run
+from tests.integration.conftest import run
 from tests.integration.vector_sources import vector_config
 
 DOCUMENTS, QUERIES = 20_000, 2_500

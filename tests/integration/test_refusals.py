@@ -14,8 +14,7 @@ import pytest
 
 from operators.errors import InputError
 from pipelines.config import load
-from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset, write_collection
+from tests.integration.conftest import Collection, configuration, dataset, run, write_collection
 from tests.integration.vector_sources import vector_config, vector_sources
 
 Spoil = Callable[[dict[str, Any], Path], None]

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 from infra.local.object_store import ObjectStore
 from infra.local.reads import counted_reads
 from operators.schemas import vectors_column
-from pipelines.run import run
-from tests.integration.conftest import dataset, stored_dataset
+from tests.integration.conftest import dataset, run, stored_dataset
 from tests.integration.vector_sources import vector_config, vector_sources
 
 ROWS, DIMENSION, SAMPLE = 2000, 32, 200

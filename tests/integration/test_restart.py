@@ -12,8 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.run import run
-from tests.integration.conftest import ENGINES, Collection, configuration, dataset, write_configuration
+from tests.integration.conftest import ENGINES, Collection, configuration, dataset, run, write_configuration
 
 STAGES = (
     "prepare/corpus",

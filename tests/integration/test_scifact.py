@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.run import run
 from pipelines.text.config import Config
 from pipelines.text.evaluation import evaluate
-from tests.integration.conftest import ENGINES, dataset
+from tests.integration.conftest import ENGINES, dataset, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.run import run
 from pipelines.runtime.progress import Progress
 from pipelines.runtime.session import build
 from pipelines.runtime.storage.folder import Folder
 from pipelines.runtime.storage.records import Record
 from pipelines.text.stages.search import rounds
+from tests.integration.conftest import run
 from tests.integration.stopping import StoppedError, Stopping
 from tests.integration.vector_sources import QUERIES, vector_config, vector_sources
 

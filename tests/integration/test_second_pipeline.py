@@ -15,10 +15,11 @@ import yaml
 
 from operators.errors import InputError
 from pipelines.config import load
-from pipelines.run import plan, run
+from pipelines.run import plan
 from pipelines.runtime.status import status
 from pipelines.runtime.storage.run_directory import RunDirectory
 from pipelines.runtime.verify import verify
+from tests.integration.conftest import run
 from tests.integration.line_pipeline import LineConfig
 
 LINES = [["", "a", "bb"], ["bb", "cc", "dddd"], [], ["a"]]

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from ray import cloudpickle
 
-from pipelines.run import run
 from pipelines.runtime import shuffle
 from pipelines.runtime.engines import Pool, Unit, Work
 from pipelines.runtime.engines.local import LocalEngine
+from tests.integration.conftest import run
 from tests.integration.vector_sources import vector_config, vector_sources
 
 FEW, MANY = 1_024, 2_048  # documents, in four times fewer partitions: a shuffle has 256 groups at most

@@ -14,8 +14,7 @@ from operators.candidates.filter import Filter, Mask
 from operators.candidates.pairs import Pairs
 from operators.candidates.signal import Signal
 from operators.schemas import to_numpy
-from pipelines.run import run
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, run
 
 HERE = "tests.integration.test_signals"
 

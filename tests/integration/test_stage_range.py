@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from operators.errors import InputError
-from pipelines.run import run
 from pipelines.runtime.stage_range import StageRange
 from pipelines.text import COMMANDS
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, run
 
 STAGES = (*COMMANDS, "report")
 

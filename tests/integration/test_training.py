@@ -11,8 +11,7 @@ from datasets import Dataset, load_dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import ContrastiveLoss, MultipleNegativesRankingLoss
 
-from pipelines.run import run
-from tests.integration.conftest import Collection, configuration
+from tests.integration.conftest import Collection, configuration, run
 
 LAYOUTS = ["triplet", "n-tuple", "labeled-pair", "labeled-list", "flagembedding", "tevatron"]
 

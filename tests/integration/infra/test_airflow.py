@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from infra.local.ray_nodes import RAY, SECONDS_TO_START, Node, ray_cluster, waited_for
-from pipelines.run import run
 from pipelines.text import COMMANDS
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, run
 from tests.integration.infra.conftest import INFRA, ROOT, calls, environment, recorded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

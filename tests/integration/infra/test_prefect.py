@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.run import run
 from pipelines.text import COMMANDS
-from tests.integration.conftest import Collection, configuration, dataset
+from tests.integration.conftest import Collection, configuration, dataset, run
 from tests.integration.infra.conftest import INFRA, ROOT, calls, environment, recorded
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
