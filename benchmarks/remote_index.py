@@ -17,6 +17,7 @@ from benchmarks.sources import written
 from infra.local.object_store import ObjectStore, temporary_object_store
 from infra.local.reads import Read, counted_reads
 from operators.vectors.index import IndexConfig, Task, choose
+from pipelines.run import mine
 from pipelines.text.config import Config
 
 NAME, DIMENSION, BYTES_PER_VALUE = "text", 384, 2

@@ -120,6 +120,30 @@ def write_configuration(folder: Path, config: Config) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def with_vectors(
+    collection: Collection, static_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """The sources of the collection with vectors as a column: what follows encoding, without waiting for encoders."""
+    from sentence_transformers import SentenceTransformer  # takes seconds, which most tests do without
+
+    folder = tmp_path_factory.mktemp("vectors")
+    encoder = SentenceTransformer(str(static_model), device="cpu")
+    data: dict[str, Any] = {"judgements": str(folder / "judgements.parquet")}
+    for kind, name, texts in (("corpus", "doc_id", collection.documents), ("queries", "query_id", collection.queries)):
+        columns = {
+            name: list(texts),
+            "text": list(texts.values()),
+            "vector": list(encoder.encode(list(texts.values()))),
+        }
+        pq.write_table(pa.table(columns), folder / f"{kind}.parquet")
+        data[kind] = {"path": str(folder / f"{kind}.parquet"), "columns": {"vector": "vector"}}
+    judged = [(q, d, score) for q, judged in collection.judgements.items() for d, score in judged.items()]
+    columns = dict(zip(("query_id", "doc_id", "score"), map(list, zip(*judged, strict=True)), strict=True))
+    pq.write_table(pa.table(columns), folder / "judgements.parquet")
+    return data
+
+
 @pytest.fixture
 def config_file(collection: Collection, static_model: Path, tmp_path: Path) -> Path:
     """A small configuration for the local engine; its run directory is `run` beside it."""
