@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast, get_origin
 
 import xxhash
 from pydantic import ValidationError
@@ -33,8 +33,11 @@ def imported(place: str) -> object:
     module, _, name = place.partition(":")
     try:
         found: object = getattr(importlib.import_module(module), name)
-    except (ImportError, ValueError, AttributeError) as error:
-        raise ValueError(f"{shown(place)} cannot be imported: {error}") from None
+    except Exception as error:  # the code of a user may raise anything when it is imported
+        raise ValueError(
+            f"{shown(place)} cannot be imported ({type(error).__name__}: {error}). Its folder has to be the current "
+            f"one or on PYTHONPATH"
+        ) from None
     return found
 
 
@@ -65,6 +68,11 @@ def find(name: object, kind: type[Kind], package: ModuleType) -> type[Kind]:
     theirs = imported(name)
     if not _is(theirs, kind):
         raise ValueError(f"{shown(name)} does not derive from {kind.__module__}.{kind.__name__}")
+    hints: Mapping[str, Any] = kind.__annotations__
+    named = (name for name, hint in hints.items() if get_origin(hint) is ClassVar)
+    missing = sorted(getattr(theirs, "__abstractmethods__", ())) + [one for one in named if not hasattr(theirs, one)]
+    if missing:
+        raise ValueError(f"{shown(name)} does not define {', '.join(missing)}")
     return cast("type[Kind]", theirs)
 
 
@@ -92,14 +100,33 @@ def made(settings: object, key: str, kind: type[Kind], package: ModuleType) -> K
 
 
 def code_of(found: Settings) -> str | None:
-    """Return a digest of the module that defines the class of an object; None where that is one of ours.
+    """Return a digest of the class of an object and of the modules it is defined in; None where the class is ours.
 
     Code of others may change without a change of the configuration or of our version.
+
+    Raises:
+        ValueError: the source of a class is not in a file.
     """
-    if type(found).__module__.partition(".")[0] == __name__.partition(".")[0]:
-        return None
-    source = inspect.getsource(importlib.import_module(type(found).__module__))
-    return xxhash.xxh3_128_hexdigest(source.encode())
+    kind = type(found)
+    return None if _is_ours(kind) else _digest_of(kind)
+
+
+@cache  # of the code as it was when the class was first used: a file that changes later is not what runs here
+def _digest_of(kind: type) -> str:
+    sources = []
+    for one in kind.__mro__:
+        module = one.__module__
+        if _is_ours(one) or module.partition(".")[0] in {"abc", "builtins", "pydantic", "typing"}:
+            continue
+        try:
+            sources.append(f"{module}:{one.__qualname__} {inspect.getsource(importlib.import_module(module))}")
+        except (OSError, TypeError) as error:
+            raise ValueError(f"{module}:{one.__qualname__}: its source is in no file. Define it in a module") from error
+    return xxhash.xxh3_128_hexdigest("\0".join(sources).encode())
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _is(one: Any, kind: type) -> bool:  # noqa: ANN401 - anything

@@ -191,6 +191,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # where the locale knows fewer characters than a message has
+    with suppress(FileNotFoundError):  # the current folder is gone
+        sys.path.append(os.getcwd())  # `module:name` of the user's own, as `python -m` finds it
     try:
         status = app(standalone_mode=False)
         if sys.stdout is not None:

@@ -49,6 +49,8 @@ def _class_of(path: str, pipeline: object) -> type[RunConfig]:
             f"{path}: pipeline: {shown(pipeline)} is no pipeline. Name one of {', '.join(PIPELINES)}, or the class of "
             f"its configuration as `module:name`."
         )
+    if not getattr(found, "groups", None):
+        raise InputError(f"{path}: pipeline: {shown(pipeline)} has no `groups`: name -> what the command of it does.")
     return found
 
 

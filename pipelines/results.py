@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from operators.datasets.export import folder_of
 from operators.errors import InputError
 from pipelines.runtime.pipeline import Outcome
-from pipelines.runtime.publication import RECORD
 from pipelines.runtime.storage.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -38,6 +36,7 @@ class Mined:
     stages: Mapping[str, Mapping[str, Any]]
     dropped: Mapping[str, int]
     outputs: Mapping[str, str]
+    _report: bytes | None = field(repr=False, compare=False)
     _outcome: Outcome = field(repr=False, compare=False)
     _directory: RunDirectory = field(repr=False, compare=False)
 
@@ -53,16 +52,18 @@ class Mined:
         Raises:
             InputError: the run wrote none: it ended before.
         """
-        if "report" not in self.outputs:
+        if self._report is None:
             raise InputError(f"{self.run}: this run wrote no report; run all stages.")
-        report: dict[str, Any] = json.loads(self._directory.read_bytes("report/report.json"))
+        report: dict[str, Any] = json.loads(self._report)
         return report
 
     @property
     def suspected(self) -> pa.Table:
         """The suspected false negatives (schema operators.schemas.SELECTED), with why each was dropped."""
         completed = self._outcome.completed.items()
-        stage = next((name for name, output in completed if "suspected" in output.manifest["parts"]), "selection")
+        stage = next((name for name, output in completed if "suspected" in output.manifest["parts"]), None)
+        if stage is None:
+            raise InputError(f"{self.run}: this run selected nothing; run it up to select.")
         return self.output(stage, "suspected")
 
     def output(self, stage: str, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -95,17 +96,16 @@ class Mined:
         """
         from datasets import load_dataset
 
-        record = self._directory.read_sealed(RECORD)
-        formats = [] if record is None else record["formats"]
-        layout = folder_of(layout or next(iter(formats), ""))
-        if record is None or layout not in formats:
+        stages = (one for one in self._outcome.completed.values() if "columns" in one.manifest)
+        exported = next(stages, None)
+        columns = {} if exported is None else exported.manifest["columns"]
+        layout = layout or next(iter(columns), "")
+        if exported is None or layout not in columns:
             raise InputError(
-                f"{self.run}: no dataset {layout!r} was exported. There are {', '.join(formats) or 'none'}."
+                f"{self.run}: this run exported no dataset {layout!r}. There are {', '.join(columns) or 'none'}."
             )
-        folder = f"{record['folder']}/{layout}/"
-        files = [one["path"] for one in record["files"] if one["path"].startswith(folder)]
-        data = [f"{self._directory.uri.rstrip('/')}/{file}" for file in files if not file.endswith(".md")]
+        data = [f"{exported.folder.uri.rstrip('/')}/{part['path']}" for part in exported.parts(layout)]
         kind = "json" if data[0].endswith(".jsonl") else "parquet"
         options = dict(self._directory.storage_options)
         rows = load_dataset(kind, data_files=data, split="train", storage_options=options or None)
-        return rows if full else rows.select_columns(record["columns"][layout])
+        return rows if full else rows.select_columns(columns[layout])

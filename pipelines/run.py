@@ -21,7 +21,7 @@ from pipelines.runtime.verify import verify as compare
 
 
 def mine(
-    config: RunConfig,
+    config: RunConfig | str,
     engine: str | None = None,
     *,
     first: str | None = None,
@@ -31,7 +31,7 @@ def mine(
     """Run the stages of a pipeline, or some of them; after all of them the report is written.
 
     Args:
-        config: of the run.
+        config: of the run, or its file.
         engine: `local`, `ray` or `beam`, in the place of the configured one.
         first: the group of stages before which nothing is run; what comes before must be complete.
         until: the group of stages after which nothing is run, or `report`.
@@ -45,6 +45,7 @@ def mine(
         StorageError: a storage failed; the same command goes on from there.
     """
     began = time.perf_counter()
+    config = _loaded(config)
     if engine is not None:
         config = with_engine(config, engine)
     stages = StageRange(first, until, list(config.groups))
@@ -59,17 +60,19 @@ def mine(
         stages=stage_facts(outcome),
         dropped=dropped(at_work.pipeline.stages, outcome),
         outputs=outputs,
+        _report=at_work.pipeline.run_directory.read_bytes("report/report.json") if "report" in outputs else None,
         _outcome=outcome,
         _directory=at_work.pipeline.run_directory,
     )
 
 
-def plan(config: RunConfig) -> dict[str, Any]:
+def plan(config: RunConfig | str) -> dict[str, Any]:
     """Return what `mine` would run, reuse and need: `run`, `engine` and `stages`. Runs and writes nothing.
 
     Raises:
         InputError: the configuration or the input cannot be worked on.
     """
+    config = _loaded(config)
     with cluster_of(config) as cluster:
         return {"run": config.run, "engine": config.engine.name, "stages": describe(build(config, cluster))}
 
@@ -99,6 +102,10 @@ def directory_of(run: str | RunConfig) -> RunDirectory:
     if isinstance(run, str):
         return RunDirectory(absolute(run))
     return run.directory()
+
+
+def _loaded(config: RunConfig | str) -> RunConfig:
+    return load(config) if isinstance(config, str) else config
 
 
 def _check_before(stages: StageRange, pipeline: Pipeline) -> None:

@@ -13,6 +13,8 @@ from operators.candidates.sources import SEARCH
 from operators.plugins import code_of, find, made
 from operators.settings import AtLeastOne, AtLeastZero, Settings
 
+# Reasons that are counted for what is no filter of the user.
+RESERVED = {"negative", "not_drawn", "range_min", "range_max", "positive", "positive_text"}
 # Filters that have a key of their own in `select`, and what that key is in their section.
 SHORT_FORMS = {
     "max_positive_similarity": "limit",
@@ -95,8 +97,17 @@ class SelectConfig(FilterConfig):
     draws: tuple[AnyDraw, ...] = ()
 
     @model_validator(mode="after")
+    def _reasons_are_free(self) -> Self:
+        taken = [one for one in self.filters if one.reason in RESERVED and code_of(one) is not None]
+        if taken:
+            raise ValueError(
+                f"filters: the reason {taken[0].reason!r} of {taken[0].filter} has another meaning already"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _window_holds_the_negatives(self) -> Self:
-        short_form, fields = ("num_negatives", "sampling_strategy"), type(self).model_fields
+        short_form, fields = ("num_negatives", "sampling_strategy", "seed"), type(self).model_fields
         given = [name for name in short_form if getattr(self, name) != fields[name].default]
         if self.draws and given:
             raise ValueError(f"{' and '.join(given)}: the short form of one draw: give them in draws alone")
@@ -127,7 +138,13 @@ class SelectConfig(FilterConfig):
         if not draws:
             return 0
         first_only = all(draw.first_only for draw in draws)
-        return self.range_min + sum(draw.num_negatives for draw in draws) if first_only else self.range_max
+        # Draws of other sources may take candidates that the search found, too.
+        return min(self.range_min + self.negatives_per_row, self.range_max) if first_only else self.range_max
+
+    @property
+    def depth(self) -> int | None:
+        """The rank in the search from which on the filters drop every candidate; None where there is no such rank."""
+        return min((depth for one in self.active_filters() if (depth := one.depth()) is not None), default=None)
 
     @property
     def signals(self) -> frozenset[str]:
@@ -137,5 +154,5 @@ class SelectConfig(FilterConfig):
 
     def code(self) -> Mapping[str, Any]:
         """Return a digest of the code of filters and draws that are not ours: they decide what is selected, too."""
-        own = {type(one).__name__: code_of(one) for one in (*self.filters, *self.draws)}
+        own = {f"{type(one).__module__}:{type(one).__qualname__}": code_of(one) for one in (*self.filters, *self.draws)}
         return {name: digest for name, digest in own.items() if digest is not None}

@@ -31,6 +31,10 @@ class Filter(Settings):
     suspected: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
 
+    def depth(self) -> int | None:
+        """Return the rank in the search from which on it drops every candidate; None where there is no such rank."""
+        return None
+
     @abstractmethod
     def drops(self, pairs: Pairs) -> Mask:
         """Return which pairs are dropped: bool of shape (n,). A pure function of each pair alone."""

@@ -51,8 +51,10 @@ class Pairs:
                 values = self.reference[self.row]
             elif signal == "positive_key":
                 values = to_numpy(self.rows, "doc_key")[self.row]
-            else:
+            elif signal in self.candidates.column_names:
                 values = to_numpy(self.candidates, signal)[self.candidate]
+            else:
+                raise LookupError(f"There is no signal {signal!r} here. Name it in `needs` of what reads it.")
             self._signals[signal] = values
         return self._signals[signal]
 

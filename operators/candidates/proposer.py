@@ -9,13 +9,13 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators.candidates.pairs import ALWAYS_THERE
-from operators.candidates.sources import SEARCH, rank_column
+from operators.candidates.sources import NAME, SEARCH, rank_column
 from operators.errors import shown
 from operators.schemas import PAIR, PROPOSALS, to_numpy
 from operators.segments import first_index, rank_within
 from operators.settings import AtLeastOne, Settings
 
-SourceName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+SourceName = Annotated[str, Field(pattern=NAME)]
 
 
 class Proposer(Settings):
@@ -81,7 +81,9 @@ def proposals(proposer: Proposer, queries: pa.Table, judgements: pa.Table) -> pa
     Raises:
         ValueError: the proposer gives something else than pairs of its queries and documents.
     """
-    given, name = proposer(queries, judgements), proposer.proposer
+    given, name = proposer(queries, judgements), proposer.proposer or type(proposer).__name__
+    if not isinstance(given, pa.Table):
+        raise ValueError(f"{name}: a pyarrow.Table is wanted, not {type(given).__name__}")
     try:
         pairs = given.select(list(PAIR)).cast(pa.schema([PROPOSALS.field(key) for key in PAIR]))
     except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

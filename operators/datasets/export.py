@@ -35,6 +35,14 @@ def _known(name: str) -> str:
     return name
 
 
+def _apart(names: tuple[str, ...]) -> tuple[str, ...]:
+    folders = [folder_of(name) for name in names]
+    twice = next((name for name, folder in zip(names, folders, strict=True) if folders.count(folder) > 1), None)
+    if twice is not None and len(set(names)) == len(names):
+        raise ValueError(f"two formats are written to the folder {folder_of(twice)!r}: rename the class of one")
+    return names
+
+
 class ExportConfig(Settings):
     """How the training data is written.
 
@@ -44,7 +52,9 @@ class ExportConfig(Settings):
         file_format: parquet or jsonl; flagembedding and tevatron are always JSONL.
     """
 
-    formats: tuple[Annotated[str, AfterValidator(_known)], ...] = Field(default=("triplet",), min_length=1)
+    formats: Annotated[tuple[Annotated[str, AfterValidator(_known)], ...], AfterValidator(_apart)] = Field(
+        default=("triplet",), min_length=1
+    )
     file_format: FileFormat = "parquet"
 
     def file_format_of(self, name: str) -> FileFormat:

@@ -1,6 +1,8 @@
 """Load a sentence-transformers model, ready to encode, or say in one line why it cannot be."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +86,13 @@ def _load(config: EncoderConfig, folder: Path, device: str) -> Any:  # noqa: ANN
 
     what = f"encoder.model: {config.model} cannot be loaded"
     try:
-        return SentenceTransformer(
-            str(folder),
-            device=device,
-            trust_remote_code=config.trust_remote_code,
-            model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-        )
+        with without_progress_bars():
+            return SentenceTransformer(
+                str(folder),
+                device=device,
+                trust_remote_code=config.trust_remote_code,
+                model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            )
     except BaseException as error:
         # What is damaged shows as any error of Python, of the tokenizers and of the file formats; a panic of those
         # that are written in Rust is no `Exception`.
@@ -101,6 +104,20 @@ def _load(config: EncoderConfig, folder: Path, device: str) -> Any:  # noqa: ANN
         if "trust_remote_code" in str(error):
             remedy = "It runs code of its own: set `encoder.trust_remote_code` if you trust it."
         raise failure(error, what, remedy) from error
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from showing bars while it reads or writes a model."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _cut(config: EncoderConfig, model: Any) -> None:  # noqa: ANN401 - the library is untyped here

@@ -102,7 +102,7 @@ class Pipeline:
         this run had only done stages whose output costs little; what was there before this run stays.
 
         Args:
-            until: the last stage, or group of stages.
+            until: the last stage, or group of stages; empty for all.
             engine: where it runs.
             progress: where to show how far it is.
             recorded: the status of the run directory becomes that of these stages.
@@ -226,8 +226,12 @@ def _without_left(folder: StageFolder, manifest: Mapping[str, Any]) -> Mapping[s
 
 
 def _up_to(until: str, planned: Sequence[PlannedStage]) -> Sequence[PlannedStage]:
-    last = max(i for i, one in enumerate(planned) if until in {one.stage.name, group_of(one.stage.name)})
-    return planned[: last + 1]
+    if not until:
+        return planned
+    last = [i for i, one in enumerate(planned) if until in {one.stage.name, group_of(one.stage.name)}]
+    if not last:
+        raise InputError(f"{until}: this configuration has no such stage.")
+    return planned[: last[-1] + 1]
 
 
 def line_of(name: str, manifest: Mapping[str, Any], reused: bool) -> str:

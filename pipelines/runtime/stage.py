@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import RunDirectory
 
 MOST_DROPPED = 0.5
+# Of every manifest, beside what a summary says.
+KEYS = ("stage", "fingerprint", "settings", "inputs", "engine", "version", "finished", "seconds", "resumed", "left")
 LONGEST_PLACE = 200
 
 
@@ -48,6 +50,11 @@ class Summary:
     line: str | None = None
     temporary: Sequence[str] = ()
     replaced: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        taken = sorted(self.facts.keys() & {*KEYS, *(one.name for one in fields(self))})
+        if taken:
+            raise ValueError(f"The fact {taken[0]!r} is a key of every manifest. Give it another name.")
 
     def manifest(self) -> dict[str, Any]:
         """Return what of it stays when the stage is committed."""

@@ -48,8 +48,8 @@ class StageRange:
 
     @property
     def until(self) -> str:
-        """The last group that is run."""
-        return self.groups[-1] if self.reports else str(self.last)
+        """The last group that is run; empty for all."""
+        return "" if self.reports else str(self.last)
 
     @property
     def reports(self) -> bool:

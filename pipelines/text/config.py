@@ -1,5 +1,6 @@
 """The configuration of the text pipeline."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -11,7 +12,7 @@ from operators.candidates.config import SelectConfig
 from operators.candidates.pairs import ALWAYS_THERE
 from operators.candidates.proposer import Proposer, check_sources
 from operators.candidates.signal import Signal
-from operators.candidates.sources import SEARCH, rank_column
+from operators.candidates.sources import NAME, SEARCH, rank_column
 from operators.datasets.export import ExportConfig
 from operators.documents.clean import CleanConfig
 from operators.documents.data import DataConfig
@@ -102,6 +103,9 @@ class Config(RunConfig):
             )
         there = {*ALWAYS_THERE, *map(rank_column, sources)}
         given = [signal.gives for signal in self.signals]
+        wrong = next((name for name in given if not re.match(NAME, name)), None)
+        if wrong is not None:
+            raise ValueError(f"signals: {shown(wrong)} is no name for a signal: letters, digits and _, at most 64")
         taken = [name for number, name in enumerate(given) if name in {*there, *given[:number]}]
         if taken:
             raise ValueError(f"signals: there are two signals {shown(taken[0])}")
@@ -112,7 +116,8 @@ class Config(RunConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.select.range_max > self.search.k:
+        of_search = any(draw.source in {None, SEARCH} for draw in self.select.active_draws())
+        if of_search and self.select.range_max > self.search.k:
             raise ValueError(
                 f"select.range_max ({self.select.range_max}) is deeper than search.k ({self.search.k}) finds. "
                 f"Raise search.k or lower select.range_max."

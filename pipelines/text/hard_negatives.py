@@ -12,8 +12,9 @@ import xxhash
 from pydantic import ValidationError
 
 from operators.errors import InputError
-from operators.vectors.encoder import DISTANCES
-from operators.vectors.model_files import weights_digest
+from operators.vectors.encoder import DISTANCES, EncoderConfig, with_saved_settings
+from operators.vectors.model_files import model_folder, weights_digest
+from operators.vectors.model_load import without_progress_bars
 from pipelines.run import mine
 from pipelines.runtime.config_errors import explained
 from pipelines.text.config import Config
@@ -73,7 +74,7 @@ def mine_hard_negatives(  # noqa: PLR0913, PLR0917 - the arguments of the functi
     as_triplets: bool | None = None,
     margin: float | None = None,
     *,
-    run: str | None = None,
+    run: str | Path | None = None,
     engine: Literal["local", "ray", "beam"] = "local",
     search_deeper: bool = False,
     seed: int = 0,
@@ -135,6 +136,7 @@ def mine_hard_negatives(  # noqa: PLR0913, PLR0917 - the arguments of the functi
         output_format, output_scores = "n-tuple", True
     _refuse(cross_encoder, include_positives, output_format, faiss_batch_size)
     pairs = PairDataset.of(dataset, anchor_column_name, positive_column_name, corpus)
+    pairs.check_names(output_format, num_negatives, output_scores)
     filters = {
         "max_score": max_score,
         "min_score": min_score,
@@ -146,7 +148,9 @@ def mine_hard_negatives(  # noqa: PLR0913, PLR0917 - the arguments of the functi
         "query_prompt": _prompt(model, query_prompt, query_prompt_name),
         "document_prompt": _prompt(model, corpus_prompt, corpus_prompt_name),
     }
-    if not isinstance(model, str) and model.similarity_fn_name in DISTANCES:
+    if isinstance(model, str):
+        with_saved_settings(EncoderConfig(model=model), model_folder(model, None))  # refuses distances
+    elif model.similarity_fn_name in DISTANCES:
         raise InputError(
             f"model: it compares vectors by {model.similarity_fn_name} distance, and hardneg ranks by inner product. "
             f"Set model.similarity_fn_name to cosine."
@@ -229,10 +233,12 @@ def _prompt(model: "SentenceTransformer | str", prompt: str | None, name: str | 
     return str(model.prompts[name])
 
 
-def _home(run: str | None, cache_folder: str | None, pairs: PairDataset, model: "SentenceTransformer | str") -> Path:
+def _home(
+    run: str | Path | None, cache_folder: str | None, pairs: PairDataset, model: "SentenceTransformer | str"
+) -> Path:
     """Return the run directory: in a cache one for each corpus and name of a model."""
     if run is not None:
-        if "://" in run:
+        if not str(run) or "://" in str(run) or Path(run).is_file():
             raise InputError("run: a folder on this machine is wanted. For object storage, write a configuration.")
         return Path(run).expanduser().absolute()
     name = model if isinstance(model, str) else type(model).__name__
@@ -246,7 +252,8 @@ def _folder(model: "SentenceTransformer | str", home: Path) -> str:
         return model
     models = home / "model"
     unfinished = models / f"{uuid.uuid4().hex}.unfinished"
-    model.save_pretrained(str(unfinished), create_model_card=False)
+    with without_progress_bars():
+        model.save_pretrained(str(unfinished), create_model_card=False)
     saved = models / weights_digest(unfinished)
     if saved.is_dir():
         shutil.rmtree(unfinished)

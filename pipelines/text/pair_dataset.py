@@ -63,7 +63,11 @@ class PairDataset:
         Raises:
             InputError: there are no pairs, too few columns, or something that is no text.
         """
+        if not hasattr(dataset, "select_columns") or not isinstance(dataset.column_names, list):
+            raise InputError(f"dataset: a datasets.Dataset is wanted, not {type(dataset).__name__}. Name one split.")
         columns = dataset.column_names
+        if isinstance(corpus, str):
+            raise InputError("corpus: a list of texts is wanted, not one text.")
         if not len(dataset):
             raise InputError("dataset: it is empty; give (anchor, positive) pairs.")
         if len(columns) < 2:
@@ -71,9 +75,11 @@ class PairDataset:
         given = zip((anchors, positives), columns, strict=False)
         first, second = (str(name) if name in columns else default for name, default in given)
         names = first, second
+        if first == second:
+            raise InputError(f"dataset: the column {first!r} is anchor and positive; name another.")
         table = dataset.select_columns(list(dict.fromkeys(names))).with_format("arrow")[:]
         asked, answers = (_texts(table.column(name), f"dataset: column {name!r}") for name in names)
-        more = [] if corpus is None else [_texts(pa.chunked_array([pa.array(list(corpus))]), "corpus")]
+        more = [] if not corpus else [_texts(pa.chunked_array([pa.array(list(corpus))]), "corpus")]
         documents = pc.unique(
             pa.chunked_array([chunk for one in (*more, answers) for chunk in one.chunks], pa.large_string())
         )
@@ -132,6 +138,26 @@ class PairDataset:
         laid_out = layout_of(layout)
         rows = NegativeRows(negatives, self._queries(), self._documents(negatives), num_negatives)
         return Dataset(self._columns(laid_out(rows), laid_out.training_columns(num_negatives), scores))
+
+    def check_names(self, layout: OutputFormat, num_negatives: int, scores: bool) -> None:
+        """Refuse a column of the dataset with the name of a column of the result.
+
+        Raises:
+            InputError: it names both.
+        """
+        added = {
+            "triplet": ["negative"],
+            "n-tuple": [f"negative_{number + 1}" for number in range(num_negatives)],
+            "labeled-pair": ["score" if scores else "label"],
+            "labeled-list": [] if scores else ["labels"],
+        }[layout]
+        if scores and layout != "labeled-pair":
+            added = [*added, "scores"]
+        taken = next((name for name in self.names if name in added), None)
+        if taken is not None:
+            raise InputError(
+                f"dataset: the result of {layout} has a column {taken!r} of its own. Rename that of the dataset."
+            )
 
     def _columns(self, table: pa.Table, training: Sequence[str], scores: bool) -> pa.Table:
         """Return the training columns of one of our formats, as sentence-transformers names and scores them."""

@@ -17,6 +17,10 @@ class MaxRank(Filter):
     needs = ("rank",)
     limit: int = Field(ge=1)
 
+    def depth(self) -> int:
+        """Return the limit."""
+        return self.limit
+
     def drops(self, pairs: Pairs) -> Mask:
         """Return which candidates are too deep."""
         return np.asarray(pairs["rank"] >= self.limit)

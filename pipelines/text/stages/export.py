@@ -45,7 +45,7 @@ class ExportDataset(Stage):
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration."""
         code = {name: code_of(layout_of(name)) for name in self.config.formats}
-        return {**self.config.model_dump(), "num_negatives": self.num_negatives, "code": code}
+        return {**self.config.model_dump(mode="json"), "num_negatives": self.num_negatives, "code": code}
 
     def check_run(self, run: RunDirectory) -> None:
         """Refuse a run directory in which something else is where the dataset is published."""
@@ -70,11 +70,13 @@ class ExportDataset(Stage):
                 digest=xxhash.xxh3_64_hexdigest(" ".join(part["xxh3"] for part in parts).encode()),
             )
             files += [*parts, write_card(exported.folder, layout, facts)]
-        columns = {
-            folder_of(layout): layout_of(layout).training_columns(self.num_negatives) for layout in self.config.formats
-        }
+        columns = {folder_of(layout): columns for layout, columns in self._columns().items()}
         root = publish(run, exported.folder, columns, files)
         return {layout: f"{root}/{folder_of(layout)}" for layout in self.config.formats}
+
+    def _columns(self) -> dict[str, list[str]]:
+        """Return the columns that a trainer reads, of every format."""
+        return {layout: layout_of(layout).training_columns(self.num_negatives) for layout in self.config.formats}
 
     def run(self, execution: Execution) -> Summary:
         """Bring the texts to the query partitions and write every format."""
@@ -93,7 +95,10 @@ class ExportDataset(Stage):
         return Summary(
             rows_in=selected.manifest["rows_out"],
             rows_out=sum(one["rows_out"] for one in stats),
-            facts={"rows": {layout: sum(one["rows"][layout] for one in stats) for layout in self.config.formats}},
+            facts={
+                "rows": {layout: sum(one["rows"][layout] for one in stats) for layout in self.config.formats},
+                "columns": self._columns(),
+            },
             parts={
                 layout: [{**one["files"][layout], "rows": one["rows"][layout]} for one in stats]
                 for layout in self.config.formats

@@ -49,7 +49,9 @@ class SelectNegatives(Stage):
             return []
         dropped = {reason: count for reason, count in manifest["dropped"].items() if reason not in EXPECTED}
         worst = max(dropped, key=lambda reason: dropped[reason], default=None)
-        remedy = f"Most were dropped by {worst}: loosen it, or raise search.k." if worst else "The corpus has too few."
+        by_rank = {one.reason for one in self.config.active_filters() if one.depth() is not None}
+        deeper = "" if worst in by_rank else ", or raise search.k"
+        remedy = f"Most were dropped by {worst}: loosen it{deeper}." if worst else "There are too few candidates."
         return [f"{_filled(manifest)}. {remedy}"]
 
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
@@ -78,7 +80,7 @@ class SelectNegatives(Stage):
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration."""
-        return {**self.config.model_dump(), "code": self.config.code()}
+        return {**self.config.model_dump(mode="json"), "code": self.config.code()}
 
     def run(self, execution: Execution) -> Summary:
         """Select in every partition."""

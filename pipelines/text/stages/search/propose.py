@@ -42,7 +42,11 @@ class Propose(Stage):
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration of the proposer, and a digest of its code where that is not ours."""
-        return {**self.proposer.model_dump(), "code": code_of(self.proposer)}
+        return {**self.proposer.model_dump(mode="json"), "code": code_of(self.proposer)}
+
+    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Warn of a proposer that proposes nothing."""
+        return [] if manifest["rows_out"] else [f"{self.proposer.proposer} proposed no document"]
 
     def run(self, execution: Execution) -> Summary:
         """Ask for every partition."""

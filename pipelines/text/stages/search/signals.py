@@ -42,7 +42,7 @@ class ComputeSignal(Stage):
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration of the signal, and a digest of its code where that is not ours."""
-        return {**self.signal.model_dump(), "code": code_of(self.signal)}
+        return {**self.signal.model_dump(mode="json"), "code": code_of(self.signal)}
 
     def run(self, execution: Execution) -> Summary:
         """Compute the signal in every partition."""

@@ -174,7 +174,7 @@ def test_a_draw_of_the_user_chooses_and_is_named() -> None:
     assert selected(draws=[own]) == {14: own["strategy"], 15: own["strategy"]}
     config = SelectConfig.model_validate({"draws": [own]})
     assert SelectConfig.model_validate(config.model_dump()) == config, "it is saved with the run"
-    assert set(config.code()) == {"LowestScored"}
+    assert set(config.code()) == {own["strategy"]}
     assert not SelectConfig().code()
 
 
