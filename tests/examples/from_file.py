@@ -9,7 +9,7 @@ from operators.keys import keys_of
 
 
 class FromFile(Proposer):
-    """What another system found: a Parquet file of query_id and doc_id, best first. Another file has another name."""
+    """What another system found: a Parquet file of query_id and doc_id, best first. Give a changed file a new name."""
 
     path: str
 

@@ -37,8 +37,8 @@ PATCHES: Sequence[Patch] = (
     Patch(
         "copies of a positive are negatives",
         "operators/candidates/filters/positive_text.py",
-        'pairs["positive"] == POSITIVE_TEXT',
-        'pairs["positive"] < 0',
+        'pairs["positive_kind"] == POSITIVE_TEXT',
+        'pairs["positive_kind"] < 0',
     ),
     Patch(
         "thresholds that are no number",
@@ -116,8 +116,8 @@ PATCHES: Sequence[Patch] = (
     Patch(
         "depth of queries with many positives",
         "operators/vectors/merge.py",
-        'counted = to_numpy(table, "positive")[order] != POSITIVE_DOCUMENT',
-        'counted = to_numpy(table, "positive")[order] < 9',
+        'counted = to_numpy(table, "positive_kind")[order] != POSITIVE_DOCUMENT',
+        'counted = to_numpy(table, "positive_kind")[order] < 9',
     ),
 )
 

@@ -43,7 +43,7 @@ class Numbers(Filter):
     reason = "numbers"
 
     def drops(self, pairs: Pairs) -> Mask:
-        return np.zeros(len(pairs), np.int64)  # type: ignore[return-value]
+        return np.zeros(len(pairs), np.int64)
 
 
 class Undeclared(Filter):
