@@ -252,11 +252,12 @@ def _folder(model: "SentenceTransformer | str", home: Path) -> str:
         return model
     models = home / "model"
     unfinished = models / f"{uuid.uuid4().hex}.unfinished"
-    with without_progress_bars():
-        model.save_pretrained(str(unfinished), create_model_card=False)
-    saved = models / weights_digest(unfinished)
-    if saved.is_dir():
-        shutil.rmtree(unfinished)
-    else:
-        unfinished.rename(saved)
+    try:
+        with without_progress_bars():
+            model.save_pretrained(str(unfinished), create_model_card=False)
+        saved = models / weights_digest(unfinished)
+        if not saved.is_dir():
+            unfinished.rename(saved)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return str(saved)

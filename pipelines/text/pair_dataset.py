@@ -63,7 +63,7 @@ class PairDataset:
         Raises:
             InputError: there are no pairs, too few columns, or something that is no text.
         """
-        if not hasattr(dataset, "select_columns") or not isinstance(dataset.column_names, list):
+        if not hasattr(dataset, "__len__") or not isinstance(getattr(dataset, "column_names", None), list):
             raise InputError(f"dataset: a datasets.Dataset is wanted, not {type(dataset).__name__}. Name one split.")
         columns = dataset.column_names
         if isinstance(corpus, str):

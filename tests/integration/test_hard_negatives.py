@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives as peer_function
 
@@ -236,6 +236,62 @@ def test_wrong_datasets_are_value_errors(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         hardneg.mine_hard_negatives(Dataset.from_list(rows), model, run=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("columns", "given"),
+    [
+        (("negative", "answer"), {}),
+        (("question", "negative"), {}),
+        (("scores", "answer"), {"output_scores": True}),
+        (("negative_2", "answer"), {"output_format": "n-tuple"}),
+        (("label", "answer"), {"output_format": "labeled-pair"}),
+        (("question", "score"), {"output_format": "labeled-pair", "output_scores": True}),
+        (("question", "labels"), {"output_format": "labeled-list"}),
+    ],
+)
+def test_columns_that_the_result_has_are_refused(
+    columns: tuple[str, str], given: dict[str, Any], pairs: Dataset, model: SentenceTransformer, tmp_path: Path
+) -> None:
+    named = pairs.rename_columns(dict(zip(("question", "answer"), columns, strict=True)))
+    with pytest.raises(InputError, match=r"has a column .* of its own"):
+        hardneg.mine_hard_negatives(named, model, **given, run=str(tmp_path), verbose=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dataset_of_another_kind_is_refused(pairs: Dataset, model: SentenceTransformer, tmp_path: Path) -> None:
+    for other in (pairs.to_iterable_dataset(), DatasetDict({"train": pairs})):
+        with pytest.raises(InputError, match=r"a datasets\.Dataset is wanted"):
+            hardneg.mine_hard_negatives(other, model, run=str(tmp_path))
+    with pytest.raises(InputError, match="is anchor and positive"):
+        hardneg.mine_hard_negatives(pairs, model, anchor_column_name="answer", run=str(tmp_path))
+
+
+def test_no_corpus_is_an_empty_one_and_a_text_is_none(
+    pairs: Dataset, model: SentenceTransformer, home: str, tmp_path: Path
+) -> None:
+    without, empty = (
+        hardneg.mine_hard_negatives(pairs, model, corpus=corpus, run=home, verbose=False) for corpus in (None, [])
+    )
+    assert without.to_list() == empty.to_list()
+    with pytest.raises(InputError, match="a list of texts"):
+        hardneg.mine_hard_negatives(pairs, model, corpus="wind and rain", run=tmp_path)
+
+
+def test_a_run_is_a_folder_here(pairs: Dataset, model: SentenceTransformer, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in ("s3://bucket/run", str(tmp_path / "file"), ""):
+        with pytest.raises(InputError, match="a folder on this machine"):
+            hardneg.mine_hard_negatives(pairs, model, run=place)
+
+
+def test_a_saved_model_that_compares_by_distance_is_refused(pairs: Dataset, static_model: Path, tmp_path: Path) -> None:
+    distance = SentenceTransformer(str(static_model), device="cpu", similarity_fn_name="euclidean")
+    distance.save(str(tmp_path / "model"))
+    for model in (distance, str(tmp_path / "model")):
+        with pytest.raises(InputError, match="euclidean"):
+            hardneg.mine_hard_negatives(pairs, model, run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_arguments_of_the_past_keep_their_meaning(pairs: Dataset, model: SentenceTransformer, home: str) -> None:
