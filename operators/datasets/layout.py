@@ -78,7 +78,10 @@ class Layout(Settings):
 
     @abstractmethod
     def __call__(self, rows: NegativeRows) -> pa.Table:
-        """Return the rows of a batch. The columns and their types are the same for every batch."""
+        """Return the rows of a batch. The columns and their types are the same for every batch.
+
+        One of them is `query_id`: rows of one query are spread over the file by it.
+        """
 
     def arrow_schema(self, num_negatives: int) -> pa.Schema:
         """Return the columns and their types, as every file has them."""

@@ -270,9 +270,9 @@ def test_a_dataset_of_another_kind_is_refused(pairs: Dataset, model: SentenceTra
 def test_no_corpus_is_an_empty_one_and_a_text_is_none(
     pairs: Dataset, model: SentenceTransformer, home: str, tmp_path: Path
 ) -> None:
-    without, empty = (
-        hardneg.mine_hard_negatives(pairs, model, corpus=corpus, run=home, verbose=False) for corpus in (None, [])
-    )
+    none: list[str] = []
+    without = hardneg.mine_hard_negatives(pairs, model, run=home, verbose=False)
+    empty = hardneg.mine_hard_negatives(pairs, model, corpus=none, run=home, verbose=False)
     assert without.to_list() == empty.to_list()
     with pytest.raises(InputError, match="a list of texts"):
         hardneg.mine_hard_negatives(pairs, model, corpus="wind and rain", run=tmp_path)

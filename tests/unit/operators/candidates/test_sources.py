@@ -210,3 +210,19 @@ def test_sources_have_names_of_their_own() -> None:
     for taken in (["explicit", "explicit"], ["search"]):
         with pytest.raises(ValueError, match="there are two sources"):
             check_sources([Explicit(proposer="explicit", source=one) for one in taken])
+
+
+def test_a_draw_of_another_source_may_take_what_the_search_found() -> None:
+    """The judged negatives may be the best of the search, so it has to find as many more."""
+    draws: list[Row] = [{"strategy": "top", "num_negatives": 2, "source": "explicit"}, {"strategy": "top"}]
+    assert SelectConfig.model_validate({"draws": draws, "range_max": 50}).needed == 6
+    assert SelectConfig.model_validate({"draws": draws, "range_max": 6}).needed == 6
+    assert SelectConfig.model_validate({"draws": draws[:1]}).needed == 0
+
+
+@pytest.mark.parametrize(("limit", "short"), [(2, []), (3, []), (4, [1])])
+def test_no_search_is_deeper_than_what_a_filter_lets_through(limit: int, short: list[int]) -> None:
+    found = found_by({(1, doc): {"search": place} for place, doc in enumerate((10, 11, 12))})
+    config = SelectConfig.model_validate({"filters": [{"filter": "max_rank", "limit": limit}], "range_max": 50})
+    row = positives([{"query_key": 1, "doc_key": 1, "score": 0.9}])
+    assert Select(config).short_queries(found.select(CANDIDATES.names), row, 3).tolist() == short
