@@ -62,7 +62,7 @@ def find(name: object, kind: type[Kind], package: ModuleType) -> type[Kind]:
         near = difflib.get_close_matches(str(name)[:100], own, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"there is no {what} {shown(name)}.{meant} There are {', '.join(own)}; one of your own is named as "
+            f"there is no {what} {shown(name)}.{meant} Choose one of {', '.join(own)}, or a class of your own as "
             f"`module:name`"
         )
     theirs = imported(name)

@@ -82,6 +82,8 @@ class Mined:
         if output is None or kind not in kinds:
             found = ", ".join(kinds) if output is not None else ", ".join(self._outcome.completed)
             raise InputError(f"{self.run}: this run has no {kind} of {stage}. There are {found}.")
+        if not output.parts(kind):
+            raise InputError(f"{self.run}: {stage} wrote no files of {kind}.")
         return pa.concat_tables([output.folder.read_table(part, columns) for part in output.parts(kind)])
 
     def dataset(self, layout: str | None = None, full: bool = False) -> "Dataset":
