@@ -46,7 +46,8 @@ def union(proposals: Mapping[str, pa.Table]) -> pa.Table:
     first.sort()
     pairs, key = pairs.take(pa.array(first)), key[first]
     for source, table in proposals.items():
-        pairs = pairs.append_column(rank_column(source), _ranks(table, "rank", key))
+        at = first_index(keys_of_pairs(table), key)
+        pairs = pairs.append_column(rank_column(source), _ranks(table, "rank", at))
     return pairs
 
 
@@ -70,9 +71,9 @@ def merged(found: pa.Table, proposed: pa.Table, sources: Sequence[str]) -> pa.Ta
     queries = to_numpy(table, "query_key")
     query = first_index(np.unique(queries), queries)
     table = table.take(pa.array(argsort_ranked(query, to_numpy(table, "score"), to_numpy(table, "doc_key"))))
-    key = keys_of_pairs(table)
+    at = first_index(of_proposed, keys_of_pairs(table))
     for source in sources:
-        table = table.append_column(rank_column(source), _ranks(proposed, rank_column(source), key))
+        table = table.append_column(rank_column(source), _ranks(proposed, rank_column(source), at))
     return table
 
 
@@ -90,7 +91,6 @@ def names_of(candidates: pa.Table, sources: Sequence[str], row: Ints) -> pa.List
     return pa.ListArray.from_arrays(pa.array(np.append(0, ends), pa.int32()), names)
 
 
-def _ranks(table: pa.Table, column: str, wanted: Keys) -> pa.Array:
-    """Look up the ranks of pairs."""
-    ranks = np.append(to_numpy(table, column), np.int32(NOT_NAMED))
-    return pa.array(ranks[first_index(keys_of_pairs(table), wanted)], pa.int32())
+def _ranks(table: pa.Table, column: str, row: Ints) -> pa.Array:
+    """Return the ranks at some rows; NOT_NAMED for the row -1."""
+    return pa.array(np.append(to_numpy(table, column), np.int32(NOT_NAMED))[row], pa.int32())

@@ -103,7 +103,7 @@ class Config(RunConfig):
             )
         there = {*ALWAYS_THERE, *map(rank_column, sources)}
         given = [signal.gives for signal in self.signals]
-        wrong = next((name for name in given if not re.match(NAME, name)), None)
+        wrong = next((name for name in given if not re.fullmatch(NAME, name)), None)
         if wrong is not None:
             raise ValueError(f"signals: {shown(wrong)} is no name for a signal: letters, digits and _, at most 64")
         taken = [name for number, name in enumerate(given) if name in {*there, *given[:number]}]
