@@ -15,7 +15,7 @@ import xxhash
 from operators.datasets.export import layout_of
 from operators.datasets.layout import NegativeRows
 from operators.errors import InputError
-from operators.keys import digest_of, keys_of
+from operators.keys import Keys, digest_of, keys_of
 from operators.schemas import QUERIES, TEXTS, to_numpy
 from operators.segments import first_index
 from pipelines.results import Mined
@@ -103,6 +103,16 @@ class PairDataset:
         return _ids(self.documents)
 
     @cached_property
+    def anchor_keys(self) -> Keys:
+        """The key of each anchor's id."""
+        return keys_of(self.anchor_ids)
+
+    @cached_property
+    def document_keys(self) -> Keys:
+        """The key of each document's id."""
+        return keys_of(self.document_ids)
+
+    @cached_property
     def corpus_digest(self) -> str:
         """A digest of the corpus."""
         return digest_of(pa.table({"text": self.documents}))
@@ -178,7 +188,7 @@ class PairDataset:
         positive_score[self._pair_of(positives, "doc_key")] = to_numpy(positives, "score")
         opening = np.concatenate([[True], np.diff(self.anchor) > 0])  # an anchor's first positive
         once = opening[pair]
-        negative = first_index(keys_of(self.document_ids), to_numpy(negatives, "doc_key")[once])
+        negative = first_index(self.document_keys, to_numpy(negatives, "doc_key")[once])
         anchor = np.concatenate([self.anchor, self.anchor[pair[once]]])
         document = np.concatenate([self.document, negative])
         values = np.concatenate([positive_score, to_numpy(negatives, "score")[once]])
@@ -190,14 +200,14 @@ class PairDataset:
 
     def _pair_of(self, table: pa.Table, positive: str) -> Ints:
         """Return the number of the pair of each row: of its query and of the positive in a column."""
-        anchor = first_index(keys_of(self.anchor_ids), to_numpy(table, "query_key"))
-        document = first_index(keys_of(self.document_ids), to_numpy(table, positive))
+        anchor = first_index(self.anchor_keys, to_numpy(table, "query_key"))
+        document = first_index(self.document_keys, to_numpy(table, positive))
         count = len(self.documents)
         return first_index(self.anchor * count + self.document, anchor * count + document)
 
     def _queries(self) -> pa.Table:
         """Return the anchors, as the layouts read queries."""
-        keys = keys_of(self.anchor_ids)
+        keys = self.anchor_keys
         texts = self.anchors.cast(pa.string())
         columns = {"query_id": self.anchor_ids, "text": texts, "query_key": keys, "text_key": keys}
         return pa.table({**columns, "metadata": pa.nulls(len(keys), pa.string())}).select(QUERIES.names).cast(QUERIES)
@@ -205,7 +215,7 @@ class PairDataset:
     def _documents(self, negatives: pa.Table) -> pa.Table:
         """Return the documents that negatives name, and their positives, as the layouts read texts."""
         named = np.union1d(to_numpy(negatives, "positive_key"), to_numpy(negatives, "doc_key"))
-        at = pa.array(first_index(keys_of(self.document_ids), named))
+        at = pa.array(first_index(self.document_keys, named))
         columns = {"doc_key": named, "doc_id": self.document_ids.take(at), "text": self.documents.take(at)}
         return pa.table({**columns, "metadata": pa.nulls(len(named), pa.string())}).select(TEXTS.names).cast(TEXTS)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -206,10 +207,27 @@ def test_a_run_that_lost_its_lease_stops_at_the_end_of_the_step(place: RunDirect
     assert place.names(LEASES) == ["00002.json"]
 
 
+class SlowRunDirectory(RunDirectory):
+    """A run directory whose calls take from nothing to 20 ms, as those of a store: what was read is often out of date."""
+
+    def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 - any attribute
+        found = super().__getattribute__(name)
+        if name not in {"names", "read_json", "create", "remove", "files", "remove_if_empty"}:
+            return found
+
+        def slow(*arguments: object) -> Any:  # noqa: ANN401 - what any call gives
+            time.sleep(max(random.uniform(-0.02, 0.01), 0))
+            result = found(*arguments)
+            time.sleep(max(random.uniform(-0.02, 0.01), 0))
+            return result
+
+        return slow
+
+
 def test_at_most_one_of_many_holds_the_lease_at_any_time(tmp_path: Path) -> None:
-    """Threads take the lease and give it back as fast as they can; the lists that they make are often out of date."""
-    place, inside, held = RunDirectory(str(tmp_path / "run")), threading.Lock(), []
-    until = time.monotonic() + 5
+    """Threads take the lease and give it back as fast as they can, in an order that differs each time."""
+    place, inside, held = SlowRunDirectory(str(tmp_path / "run")), threading.Lock(), []
+    until = time.monotonic() + 10
 
     def take_and_give_back() -> None:
         while time.monotonic() < until:
@@ -220,12 +238,12 @@ def test_at_most_one_of_many_holds_the_lease_at_any_time(tmp_path: Path) -> None
                 continue
             alone = inside.acquire(blocking=False)
             held.append(alone)
-            time.sleep(0.001)
+            time.sleep(random.uniform(0, 0.02))
             if alone:
                 inside.release()
             lease.release()
 
-    threads = [threading.Thread(target=take_and_give_back) for _ in range(6)]
+    threads = [threading.Thread(target=take_and_give_back) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -68,15 +68,16 @@ class Lease:
         """
         while not self._number:
             numbers = self._numbers()
-            before = {number: self._read(number) for number in numbers}
-            if numbers:
-                self._wait_until_stale(numbers[-1])
+            # All of them: the highest may be of a run that steps back, while another run holds a lower one.
+            stale = {number: self._wait_until_stale(number) for number in reversed(numbers)}
             taken = (numbers[-1] if numbers else 0) + 1
             if not self._create(taken):
                 continue
             others = [number for number in self._numbers() if number != taken]
-            if any(self._read(number) != before.get(number) for number in others):  # they came after the list was made
-                self.run.remove(_name(taken))
+            if any(self._read(number) != stale.get(number) for number in others):  # they came after the list was made
+                self._remove_own(taken)
+                continue
+            if not self._is_own(taken):  # removed by a run that held the lease in the meantime
                 continue
             self._number = taken
             self._remove_others()
@@ -95,8 +96,7 @@ class Lease:
     def release(self) -> None:
         """Give the lease back; nothing of it stays."""
         self.stop()
-        if (self._read(self._number) or {}).get("token") == self._token:
-            self.run.remove(_name(self._number))
+        self._remove_own(self._number)
         self.run.remove_if_empty(LEASES)
 
     def stop(self, *, wait: bool = True) -> None:
@@ -109,25 +109,38 @@ class Lease:
         names = [name.removesuffix(".json") for name in self.run.names(LEASES) if name.endswith(".json")]
         return sorted(int(name) for name in names if name.isdigit())
 
+    def _remove_own(self, number: int) -> None:
+        """Remove a lease, unless it was taken over: then the file may be of another run by now."""
+        if self._is_own(number):
+            self.run.remove(_name(number))
+
+    def _is_own(self, number: int) -> bool:
+        return (self._read(number) or {}).get("token") == self._token
+
     def _remove_others(self) -> None:
         names = {_name(number).rpartition("/")[2] for number in self._numbers() if number != self._number}
         for name in names & self.run.files(LEASES).keys():
             self.run.remove(f"{LEASES}/{name}")
 
-    def _wait_until_stale(self, number: int) -> None:
-        """Return when the lease is free: its process is dead, it is gone, or it did not change for too long."""
+    def _wait_until_stale(self, number: int) -> dict[str, Any] | None:
+        """Return what a lease holds when it is free: its process is dead, it is gone, or it did not change for too long.
+
+        Raises:
+            BusyError: it changed.
+        """
         first = self._read(number)
         if first is None or _is_dead(first):
-            return
+            return first
         # A record that cannot be read is damaged, or just being written.
         until = time.monotonic() + (BEATS_TO_LIVE if first else BEATS_TO_WRITE) * self.beat
         while time.monotonic() < until:
             time.sleep(min(SECONDS_BETWEEN_LOOKS, self.beat))
             now = self._read(number)
             if now is None or _is_dead(now):
-                return
+                return now
             if now != first:
                 raise BusyError(_busy(self.run.uri, now))
+        return first
 
     def _read(self, number: int) -> dict[str, Any] | None:
         try:
@@ -141,7 +154,7 @@ class Lease:
     def _create(self, number: int) -> bool:
         if not self.run.create(_name(number), self._content()):
             # A request that is sent again after its answer was lost meets what it wrote the first time.
-            return (self._read(number) or {}).get("token") == self._token
+            return self._is_own(number)
         return True
 
     def _content(self) -> bytes:
