@@ -208,7 +208,7 @@ def test_a_run_that_lost_its_lease_stops_at_the_end_of_the_step(place: RunDirect
 
 
 class SlowRunDirectory(RunDirectory):
-    """A run directory whose calls take from nothing to 20 ms, as those of a store: what was read is often out of date."""
+    """A run directory whose calls take up to 20 ms, as those of a store: what was read is often out of date."""
 
     def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 - any attribute
         found = super().__getattribute__(name)

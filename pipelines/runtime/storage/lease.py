@@ -123,7 +123,7 @@ class Lease:
             self.run.remove(f"{LEASES}/{name}")
 
     def _wait_until_stale(self, number: int) -> dict[str, Any] | None:
-        """Return what a lease holds when it is free: its process is dead, it is gone, or it did not change for too long.
+        """Return what a free lease holds: its process is dead, it is gone, or it did not change for too long.
 
         Raises:
             BusyError: it changed.
