@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: quickstart cluster-demo test test-slow fuzz lint format bench lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@echo "Installing into $(VENV): a few minutes without a word"
+	@echo "Installing into $(VENV): a few minutes, nothing is printed"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -32,7 +32,7 @@ test: lint  ## lint, types, all tests but the slow ones
 test-slow: $(VENV)/.installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-fuzz: $(VENV)/.installed  ## thousands of spoilt inputs, with a fresh seed, against a brute-force oracle: half an hour
+fuzz: $(VENV)/.installed  ## thousands of damaged inputs, with a fresh seed, against a brute-force oracle: half an hour
 	$(BIN)/python -m tests.fuzz --cases 3000
 
 format: $(VENV)/.installed

@@ -8,13 +8,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, mod
 from operators.candidates import draws as own_draws
 from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
-from operators.candidates.filter import Filter
+from operators.candidates.filter import NEGATIVE, NOT_DRAWN, WINDOW, Filter
 from operators.candidates.sources import SEARCH
 from operators.plugins import code_of, find, made
 from operators.settings import AtLeastOne, AtLeastZero, Settings
 
 # Reasons that are counted for what is no filter of the user.
-RESERVED = {"negative", "not_drawn", "range_min", "range_max", "positive", "positive_text"}
+RESERVED = {NEGATIVE, NOT_DRAWN, *WINDOW, "positive", "positive_text"}
 # Filters that have a key of their own in `select`, and what that key is in their section.
 SHORT_FORMS = {
     "max_positive_similarity": "limit",

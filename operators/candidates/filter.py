@@ -11,6 +11,12 @@ from operators.settings import Settings
 
 Mask = npt.NDArray[np.bool_]
 
+# Reasons that are counted beside those of filters.
+NEGATIVE = "negative"  # chosen
+NOT_DRAWN = "not_drawn"  # eligible, but enough negatives were already chosen
+# Outside the window of the candidates that passed the filters: before its beginning, after its end.
+WINDOW = ("range_min", "range_max")
+
 
 class Filter(Settings):
     """Drops candidates.

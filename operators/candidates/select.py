@@ -10,18 +10,13 @@ import pyarrow as pa
 
 from operators.candidates.config import SelectConfig
 from operators.candidates.draw import Draw
-from operators.candidates.filter import Filter
+from operators.candidates.filter import NEGATIVE, NOT_DRAWN, WINDOW, Filter
 from operators.candidates.pairs import ALWAYS_THERE, Pairs, pairs_of
 from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
 from operators.segments import count_before, rank_within
 
 Ints = npt.NDArray[np.int64]
-
-NEGATIVE = "negative"  # chosen
-NOT_DRAWN = "not_drawn"  # eligible, but enough negatives were already chosen
-# Outside the window of the candidates that passed the filters: before its beginning, after its end.
-WINDOW = ("range_min", "range_max")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ class BusyError(RuntimeError):
 
 
 class LostLeaseError(RuntimeError):
-    """Another run took the run directory over while this one was not heard of for too long."""
+    """Another run took the run directory over as the heartbeat of this one was too late."""
 
 
 class StorageError(RuntimeError):

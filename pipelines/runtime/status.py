@@ -127,7 +127,7 @@ def _facts(step: StepStatus) -> dict[str, Any]:
 
 def show(found: Mapping[str, Any]) -> None:
     """Print a status as a table."""
-    by = f" by {found['holder']}, last heard of {found['silent']:.0f} s ago" if found["holder"] else ""
+    by = f" by {found['holder']}, last heartbeat {found['silent']:.0f} s ago" if found["holder"] else ""
     console = Console(width=120, highlight=False)
     console.print(f"{found['run']}: {found['state']} on {found['engine']}, begun {found['began']}{by}", soft_wrap=True)
     table = Table(box=None, pad_edge=False)

@@ -45,7 +45,7 @@ def _one(options: argparse.Namespace) -> int:
     if options.keep is not None:
         options.keep.mkdir(parents=True, exist_ok=True)
     case = run_case(kind, int(seed), options.way, options.keep)
-    print("\n".join([f"{case.name}, {case.way}", *case.told, f"{case.seconds:.2f} s"]))
+    print("\n".join([f"{case.name}, {case.way}", *case.notes, f"{case.seconds:.2f} s"]))
     print("\n".join(f"FOUND {finding}" for finding in case.findings) or "nothing found")
     return int(bool(case.findings))
 

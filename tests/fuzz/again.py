@@ -1,4 +1,4 @@
-"""Read sources again after they were spoilt, with other libraries than the operators' own code."""
+"""Read sources again after they were damaged, with other libraries than the operators' own code."""
 
 import csv
 import io
@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.fuzz.collection import RefusedError
+from tests.fuzz.damage import Damage
 from tests.fuzz.interpret import Row, UnsureError
 from tests.fuzz.layouts import Written
-from tests.fuzz.spoil import Spoilt
 from tests.fuzz.writing import DECOMPRESS
 
 
-def read_again(sources: Sequence[Written], spoilt: Spoilt) -> None:
-    """Put what is in a spoilt file in the place of what was written.
+def read_again(sources: Sequence[Written], damaged: Damage) -> None:
+    """Put what is in a damaged file in the place of what was written.
 
     Raises:
         RefusedError: nothing can be read.
@@ -24,7 +24,7 @@ def read_again(sources: Sequence[Written], spoilt: Spoilt) -> None:
     """
     for one in sources:
         for number, path in enumerate(one.paths):
-            if path == spoilt.path:
+            if path == damaged.path:
                 if not path.is_file():
                     if not one.globbed or len(one.paths) == 1:
                         raise RefusedError("no file")

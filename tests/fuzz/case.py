@@ -21,7 +21,7 @@ class Case:
         kind: of what is fuzzed.
         seed: decides all else.
         way: in this process, or as a command.
-        told: what it is, for whoever looks at it.
+        notes: what it is, for whoever looks at it.
         findings: what went wrong.
         ended: exit status -> count, of its commands.
         seconds: how long it took.
@@ -30,7 +30,7 @@ class Case:
     kind: str
     seed: int
     way: Way = "process"
-    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     ended: dict[int, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -43,7 +43,7 @@ class Case:
     def run(self, arguments: list[str], folder: Path, *, lines: bool = False) -> Outcome:
         """Run a command of the case, and find what is wrong with how it ended; `lines` may be said by `verify`."""
         outcome = (in_process if self.way == "process" else as_command)(arguments, folder)
-        self.told.append(f"hardneg {' '.join(arguments)} -> {outcome.code} {outcome.message or outcome.crash}")
+        self.notes.append(f"hardneg {' '.join(arguments)} -> {outcome.code} {outcome.message or outcome.crash}")
         if not (lines and outcome.code == 1):
             self.findings += outcome.faults()
         elif outcome.crash or "Traceback" in outcome.err:

@@ -39,8 +39,8 @@ def _source(case: Case, random: Random, folder: Path) -> None:
         encoder = Encoded(model)
     made = source_case(random, folder, encoder, model)
     path = write_config(folder, made.config)
-    case.told += [*made.told, f"expected: {made.expected.why or 'the result of the oracle'}"]
-    case.told.append(json.dumps(made.config, default=str))
+    case.notes += [*made.notes, f"expected: {made.expected.why or 'the result of the oracle'}"]
+    case.notes.append(json.dumps(made.config, default=str))
     arguments = ["mine", str(path), "--json"]
     if case.way == "process" and random.random() < 0.9:  # the plot of the report takes longer than all else
         arguments += ["--until", "export"]

@@ -98,10 +98,10 @@ def _lists(rows: Sequence[Record]) -> Iterator[Group]:
     for row in rows:
         names = ("document_ids", "documents", "document_scores", "document_metadata")
         cells = zip(*(row[name] for name in names), strict=True)
-        told = [Written(name, text, score, _metadata(metadata)) for name, text, score, metadata in cells]
-        if row["labels"] != [1] + [0] * (len(told) - 1):
+        cells_of_row = [Written(name, text, score, _metadata(metadata)) for name, text, score, metadata in cells]
+        if row["labels"] != [1] + [0] * (len(cells_of_row) - 1):
             raise ValueError(f"labels {row['labels']}")
-        yield Group(_written(row, "query", ""), told[0], tuple(told[1:]))
+        yield Group(_written(row, "query", ""), cells_of_row[0], tuple(cells_of_row[1:]))
 
 
 def _flagembedding(rows: Sequence[Record]) -> Iterator[Group]:
@@ -163,9 +163,11 @@ def compare(run: Path, result: Mapping[str, Any], mined: Mined, formats: Sequenc
 
 
 def _counts(result: Mapping[str, Any], mined: Mined) -> list[str]:
-    told, wanted = ({k: n for k, n in one.items() if n} for one in (result["dropped"], dict(mined.dropped)))
-    if told != wanted:
-        return [f"dropped: {dict(told.items() - wanted.items())}, and should be {dict(wanted.items() - told.items())}"]
+    dropped, wanted = ({k: n for k, n in one.items() if n} for one in (result["dropped"], dict(mined.dropped)))
+    if dropped != wanted:
+        return [
+            f"dropped: {dict(dropped.items() - wanted.items())}, and should be {dict(wanted.items() - dropped.items())}"
+        ]
     return accounts(result)
 
 

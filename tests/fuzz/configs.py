@@ -11,12 +11,12 @@ import yaml
 
 from tests.fuzz.case import Case
 from tests.fuzz.collection import RefusedError, Settings
+from tests.fuzz.damage import damaged_content
 from tests.fuzz.judging import judge
 from tests.fuzz.oracle import mine
 from tests.fuzz.outcome import Expected
 from tests.fuzz.pools import FACTORIES, KEYS, RUNS, SETTINGS, THRESHOLDS, VALUES
 from tests.fuzz.simple import simple_collection, simple_config
-from tests.fuzz.spoil import damaged
 
 Mutate = Callable[[Case, Random, Path, dict[str, Any]], tuple[str, list[str], str]]
 
@@ -41,22 +41,22 @@ def config_case(case: Case, random: Random, folder: Path) -> None:
         run = folder / outcome.result["run"].removeprefix("file://")
         if not (run / "config.json").exists():  # in memory, or in another place that is no folder
             return
-        told = json.loads((run / "config.json").read_text("utf-8"))
-        expected = _expected(told, must)
-        judge(case, outcome, expected, run, told["export"]["formats"])
+        config = json.loads((run / "config.json").read_text("utf-8"))
+        expected = _expected(config, must)
+        judge(case, outcome, expected, run, config["export"]["formats"])
     elif outcome.code != 2:
         case.findings.append(f"exit status {outcome.code}: {outcome.message}")
 
 
-def _expected(told: Mapping[str, Any], must: str) -> Expected:
+def _expected(config: Mapping[str, Any], must: str) -> Expected:
     if must:
         return Expected(None, must_refuse=True, why=must)
-    if told["index"]["factory"] not in {"auto", "exact"} or told["encoder"]["similarity"] != "dot":
+    if config["index"]["factory"] not in {"auto", "exact"} or config["encoder"]["similarity"] != "dot":
         return Expected(None, why="codes, or lengths that are not exact")
-    if told["data"]["corpus"]["columns"] != {"vector": "vector"} or "title" in told["data"]["corpus"]["columns"]:
+    if config["data"]["corpus"]["columns"] != {"vector": "vector"} or "title" in config["data"]["corpus"]["columns"]:
         return Expected(None, why="other columns")
     try:
-        mined = mine(simple_collection(), Settings.of(told))
+        mined = mine(simple_collection(), Settings.of(config))
     except RefusedError as refused:
         return Expected(None, must_refuse=True, why=str(refused))
     return Expected(None if mined.close else mined)
@@ -101,12 +101,12 @@ def _value(case: Case, random: Random, folder: Path, config: dict[str, Any]) -> 
     for _ in range(random.choice([1, 1, 2])):
         key, value = random.choice([*KEYS, *THRESHOLDS, *THRESHOLDS]), random.choice(VALUES)
         _put(config, key, value)
-        case.told.append(f"{key}: {str(value)[:100]!r}")
+        case.notes.append(f"{key}: {str(value)[:100]!r}")
         if isinstance(value, float) and math.isnan(value) and key in THRESHOLDS:
             must = f"{key} is no number"
         if key in {"search.k", "select.num_negatives"} and isinstance(value, float) and not value.is_integer():
             must = f"{key} is no whole number"
-    must = "" if len({line.split(":")[0] for line in case.told}) < len(case.told) else must
+    must = "" if len({line.split(":")[0] for line in case.notes}) < len(case.notes) else must
     return yaml.safe_dump(config, allow_unicode=True), [], must
 
 
@@ -115,7 +115,7 @@ def _key(case: Case, random: Random, folder: Path, config: dict[str, Any]) -> tu
     key = random.choice(KEYS[2:])
     changed = random.choice([f"{key}x", f"{key}.more", key.upper(), f"x.{key}", f" {key}"])
     _put(config, changed, random.choice([1, "x", None]))
-    case.told.append(f"a key {changed}")
+    case.notes.append(f"a key {changed}")
     return (
         yaml.safe_dump(config),
         [],
@@ -162,7 +162,7 @@ def _yaml(case: Case, random: Random, folder: Path, config: dict[str, Any]) -> t
         "octal": (text.replace("k: 10", "k: 012"), ""),
     }
     name = random.choice(sorted(made))
-    case.told.append(name)
+    case.notes.append(name)
     return made[name][0], [], made[name][1]
 
 
@@ -171,14 +171,14 @@ def _bytes(case: Case, random: Random, folder: Path, config: dict[str, Any]) -> 
     content = yaml.safe_dump(config).encode()
     change = random.choice(["flip", "insert", "delete", "truncate", "0xff", "zero tail"])
     place = random.randrange(len(content))
-    case.told.append(f"{change} at {place}")
-    return damaged(random, content, change, place).decode("utf-8", "surrogateescape"), [], ""
+    case.notes.append(f"{change} at {place}")
+    return damaged_content(random, content, change, place).decode("utf-8", "surrogateescape"), [], ""
 
 
 def _setting(case: Case, random: Random, folder: Path, config: dict[str, Any]) -> tuple[str, list[str], str]:
     del folder
     settings = random.sample(SETTINGS, random.choice([1, 1, 2]))
-    case.told.append(f"--set {settings}")
+    case.notes.append(f"--set {settings}")
     return yaml.safe_dump(config), settings, "no number" if any("nan" in one for one in settings[-1:]) else ""
 
 
@@ -188,7 +188,7 @@ def _run(case: Case, random: Random, folder: Path, config: dict[str, Any]) -> tu
     if run in {"sources", ".", "dataset"}:
         (folder / "dataset" / "triplet").mkdir(parents=True)
         (folder / "dataset" / "mine.txt").write_text("a file of the user's", encoding="utf-8")
-    case.told.append(f"run: {run[:100]!r}")
+    case.notes.append(f"run: {run[:100]!r}")
     return yaml.safe_dump(config, allow_unicode=True), [], "an empty run directory" if not run else ""
 
 
@@ -196,6 +196,6 @@ def _factory(case: Case, random: Random, folder: Path, config: dict[str, Any]) -
     del folder
     factory = random.choice(FACTORIES)
     config["index"] = {"factory": factory, "shard_rows": random.choice([5, 1000])}
-    case.told.append(f"index.factory: {factory}")
+    case.notes.append(f"index.factory: {factory}")
     case.way = "command"
     return yaml.safe_dump(config, allow_unicode=True), [], ""

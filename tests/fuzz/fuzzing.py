@@ -191,7 +191,7 @@ def serve(source: IO[str]) -> None:
     for line in source:
         kind, _, seed = line.strip().partition(":")
         case = run_case(kind, int(seed))
-        told: dict[str, Any] = {"kind": kind, "name": case.name, "way": case.way, "findings": case.findings}
+        answer: dict[str, Any] = {"kind": kind, "name": case.name, "way": case.way, "findings": case.findings}
         ended = {str(code): count for code, count in case.ended.items()}
-        answers.write(json.dumps({**told, "ended": ended, "seconds": round(case.seconds, 3)}) + "\n")
+        answers.write(json.dumps({**answer, "ended": ended, "seconds": round(case.seconds, 3)}) + "\n")
         answers.flush()

@@ -75,20 +75,20 @@ def collection_of(sources: Mapping[str, Source], similarity: Similarity, encoder
         for (_, text, _), title in zip(documents, titles, strict=True)
     ]
     held = _encoded(encoder, vectors["corpus"], [text.strip() for text in whole], "document")
-    told = _of_each(queries)
+    collected = _of_each(queries)
     return Collection(
         [Document(name, text, metadata, held[i], titles[i]) for i, (name, text, metadata) in enumerate(documents)],
-        [Query(name, text, _together(told[name]), asked[i]) for i, (name, text, _) in enumerate(queries)],
+        [Query(name, text, _together(collected[name]), asked[i]) for i, (name, text, _) in enumerate(queries)],
         judged,
     )
 
 
 def _of_each(queries: Sequence[tuple[str, str, Any]]) -> dict[str, list[Any]]:
     """Return the metadata of all rows of each query."""
-    told: dict[str, list[Any]] = {}
+    collected: dict[str, list[Any]] = {}
     for name, _, metadata in queries:
-        told.setdefault(name, []).append(metadata)
-    return told
+        collected.setdefault(name, []).append(metadata)
+    return collected
 
 
 def _encoded(encoder: Encoder, given: Vector | None, texts: Sequence[str], side: Any) -> Vector:  # noqa: ANN401
@@ -270,12 +270,12 @@ def _of_pairs(source: Source, encoder: Encoder) -> Collection:
                 for name, text in _side(source, row, side):
                     documents.append((name, text))
                     judgements.append(Judgement(query_id, name, score))
-    told = _of_each(queries)
+    collected = _of_each(queries)
     held = encoder([text.strip() for _, text in documents], "document")
     vectors = encoder([text for _, text, _ in queries], "query")
     return Collection(
         [Document(name, text, None, held[i]) for i, (name, text) in enumerate(documents)],
-        [Query(name, text, _together(told[name]), vectors[i]) for i, (name, text, _) in enumerate(queries)],
+        [Query(name, text, _together(collected[name]), vectors[i]) for i, (name, text, _) in enumerate(queries)],
         judgements,
     )
 

@@ -1,4 +1,4 @@
-"""Cases of models: a tiny static model, with prompts, routes and similarities of its own, and files that are spoilt."""
+"""Cases of models: a tiny static model, with prompts, routes and similarities of its own, and with damaged files."""
 
 import json
 import shutil
@@ -12,9 +12,9 @@ import numpy as np
 
 from tests.fuzz.case import Case, write_config
 from tests.fuzz.collection import Vector
+from tests.fuzz.damage import damaged_content, remove
 from tests.fuzz.generate import DIMENSION, WORDS
 from tests.fuzz.outcome import Expected
-from tests.fuzz.spoil import damaged, remove
 
 PROMPTS = {"query": "search query ", "document": "search document "}
 VOCABULARY = (
@@ -94,7 +94,7 @@ class Encoded:
 
 
 def model_case(case: Case, random: Random, folder: Path) -> None:
-    """Mine with a model; in half of the cases one of its files is spoilt."""
+    """Mine with a model; in half of the cases one of its files is damaged."""
     from tests.fuzz.judging import judge
     from tests.fuzz.sources import source_case
 
@@ -103,8 +103,8 @@ def model_case(case: Case, random: Random, folder: Path) -> None:
     model = make_model(folder / "model", random.randrange(3), kind=kind, prompts=prompts, similarity=named)
     own = {side: random.choice(["", "search ", "red "]) for side in PROMPTS if random.random() < 0.25}
     cosine = random.random() < 0.3
-    case.told.append(f"{kind}, prompts {prompts}, similarity {named}, configured prompts {own}, cosine {cosine}")
-    made = source_case(random, folder, Encoded(model, cosine=cosine, prompts=own), model, spoilt=False, cosine=cosine)
+    case.notes.append(f"{kind}, prompts {prompts}, similarity {named}, configured prompts {own}, cosine {cosine}")
+    made = source_case(random, folder, Encoded(model, cosine=cosine, prompts=own), model, damaged=False, cosine=cosine)
     encoder: dict[str, Any] = {
         "model": str(model),
         "dtype": "float32",
@@ -116,10 +116,10 @@ def model_case(case: Case, random: Random, folder: Path) -> None:
     expected = made.expected
     if random.random() < 0.5:
         change = _spoil(random, model)
-        case.told.append(change)
+        case.notes.append(change)
         # Loaded again: what is left of it may still be a model.
         expected = Expected(None, may_refuse=True, why=change)
-    case.told.append(f"expected: {expected.why or 'the result of the oracle'}\n{json.dumps(config)}")
+    case.notes.append(f"expected: {expected.why or 'the result of the oracle'}\n{json.dumps(config)}")
     arguments = ["mine", str(write_config(folder, config)), "--json", "--until", "export"]
     outcome = case.run(arguments, folder)
     judge(case, outcome, expected, Path(config["run"]), config["export"]["formats"])
@@ -151,5 +151,5 @@ def _spoil(random: Random, model: Path) -> str:
         if random.random() < 0.5:
             model.mkdir()
     else:
-        path.write_bytes(damaged(random, content, change, place))
+        path.write_bytes(damaged_content(random, content, change, place))
     return f"{change} at {place} of {len(content)}: {path.relative_to(model)}"

@@ -1,4 +1,4 @@
-"""Cases of run directories: a finished run, spoilt, and then a command on it."""
+"""Cases of run directories: a finished run, damaged, and then a command on it."""
 
 import atexit
 import json
@@ -14,10 +14,10 @@ import yaml
 
 from tests.fuzz.case import Case, write_config
 from tests.fuzz.checking import dataset_rows
+from tests.fuzz.damage import damaged_content, remove
 from tests.fuzz.outcome import REFUSED, in_process
 from tests.fuzz.place import new_folder
 from tests.fuzz.simple import simple_config
-from tests.fuzz.spoil import damaged, remove
 
 BASES: Mapping[str, Mapping[str, Any]] = {
     "shards": {"index": {"factory": "exact", "shard_rows": 9}, "export": {"formats": ["triplet", "n-tuple"]}},
@@ -83,20 +83,20 @@ def run_case_of_run(case: Case, random: Random, folder: Path) -> None:
     run = folder / "run"
     shutil.copytree(made.run, run, symlinks=True)
     config = write_config(folder, {**made.config, "run": str(run)})
-    case.told.append(yaml.safe_dump(made.config, default_flow_style=True))
+    case.notes.append(yaml.safe_dump(made.config, default_flow_style=True))
     own = _add_files(case, random, run)
     times = 0 if random.random() < 0.1 else random.choice([1, 1, 1, 2])
-    hurt = [path for path in (_hurt(case, random, run) for _ in range(times)) if path is not None]
+    changed_files = [path for path in (_change_file(case, random, run) for _ in range(times)) if path is not None]
     command = random.choice(COMMANDS)
     if command == "status":
         case.run(["status", str(run), "--json"], folder)
     elif command == "verify":
-        _verify(case, folder, run, hurt, own)
+        _verify(case, folder, run, changed_files, own)
     elif command == "plan":
         case.run(["plan", str(config), "--json"], folder)
     else:
         change = random.choice(CHANGES) if command == "changed" else ""
-        _mine(case, folder, made, hurt, own, change)
+        _mine(case, folder, made, changed_files, own, change)
     for path in own:
         if not path.is_file() or path.read_bytes() != OWN:
             case.findings.append(f"a file of the user's is gone: {path.relative_to(folder)}")
@@ -115,11 +115,11 @@ def _add_files(case: Case, random: Random, run: Path) -> list[Path]:
         if not path.exists():
             path.write_bytes(OWN)
             added.append(path)
-            case.told.append(f"added {path.relative_to(run)}")
+            case.notes.append(f"added {path.relative_to(run)}")
     return added
 
 
-def _hurt(case: Case, random: Random, run: Path) -> Path | None:
+def _change_file(case: Case, random: Random, run: Path) -> Path | None:
     """Spoil a file; return it, or None where it is as it was."""
     files = [path for path in _files(run) if path.read_bytes() != OWN]
     published = [path for path in files if "export" in path.parts and path.suffix in {".parquet", ".jsonl"}]
@@ -149,12 +149,12 @@ def _hurt(case: Case, random: Random, run: Path) -> Path | None:
     elif change == "other":
         path.write_bytes(random.choice(files).read_bytes())
     else:
-        path.write_bytes(damaged(random, content, change, place))
-    case.told.append(f"{change} at {place} of {len(content)}: {path.relative_to(run)}")
+        path.write_bytes(damaged_content(random, content, change, place))
+    case.notes.append(f"{change} at {place} of {len(content)}: {path.relative_to(run)}")
     return None if path.is_file() and path.read_bytes() == content else path
 
 
-def _mine(case: Case, folder: Path, made: Base, hurt: list[Path], own: list[Path], change: str) -> None:
+def _mine(case: Case, folder: Path, made: Base, changed_files: list[Path], own: list[Path], change: str) -> None:
     run = folder / "run"
     arguments = ["mine", str(folder / "config.yaml"), *(["--set", change] if change else [])]
     outcome = case.run([*arguments, "--until", "export"], folder)
@@ -162,10 +162,10 @@ def _mine(case: Case, folder: Path, made: Base, hurt: list[Path], own: list[Path
         return
     if outcome.code:
         in_the_way = outcome.code == REFUSED and any("dataset" in path.parts or "export" in path.parts for path in own)
-        if not hurt and not in_the_way:
+        if not changed_files and not in_the_way:
             case.findings.append(f"an undamaged run, and exit status {outcome.code}: {outcome.message}")
         return
-    hidden = [path for path in hurt if _unseen(path, made.run / path.relative_to(run))]
+    hidden = [path for path in changed_files if _unseen(path, made.run / path.relative_to(run))]
     unseen = {path.parent.name for path in hidden}
     try:
         found = _rows(run, without=unseen)
@@ -190,25 +190,25 @@ def _unseen(path: Path, before: Path) -> bool:
     return same_size and path.read_bytes() != before.read_bytes()
 
 
-def _verify(case: Case, folder: Path, run: Path, hurt: list[Path], own: list[Path]) -> None:
+def _verify(case: Case, folder: Path, run: Path, changed_files: list[Path], own: list[Path]) -> None:
     outcome = case.run(["verify", str(run)], folder, lines=True)
     if outcome.crash or case.findings:
         return
-    told = outcome.out + outcome.err
-    counted = [path for path in hurt if belongs(run, path.relative_to(run))]
+    output = outcome.out + outcome.err
+    counted = [path for path in changed_files if belongs(run, path.relative_to(run))]
     like_records = [path for path in own if path.suffix == ".json" and "_units" in path.parts]
-    if not hurt and outcome.code and not like_records:
-        case.findings.append(f"nothing is damaged, and exit status {outcome.code}: {told[-300:]}")
+    if not changed_files and outcome.code and not like_records:
+        case.findings.append(f"nothing is damaged, and exit status {outcome.code}: {output[-300:]}")
     elif counted and outcome.code != 1:
         case.findings.append(f"damage was not found: {', '.join(str(path.relative_to(run)) for path in counted)}")
-    elif outcome.code == 1 and counted and not any(_named(path, told) for path in counted):
-        case.findings.append(f"damage was not named: {counted[0].relative_to(run)}: {told[-300:]}")
+    elif outcome.code == 1 and counted and not any(_named(path, output) for path in counted):
+        case.findings.append(f"damage was not named: {counted[0].relative_to(run)}: {output[-300:]}")
 
 
-def _named(path: Path, told: str) -> bool:
+def _named(path: Path, output: str) -> bool:
     """Tell whether a file is named; without its manifest, a stage is not complete."""
-    gone = path.name.startswith("_manifest") and "Not complete" in told
-    return gone or path.name in told or path.parent.name in told
+    gone = path.name.startswith("_manifest") and "Not complete" in output
+    return gone or path.name in output or path.parent.name in output
 
 
 def belongs(run: Path, path: Path) -> bool:

@@ -136,8 +136,8 @@ def main() -> int:
             continue
         tried, found = undone(patch, options.cases, options.seed, options.jobs)
         missed += found is None
-        told = f"{found.name}: {found.findings[0][:120]}" if found else "NOT FOUND"
-        print(f"{patch.name}: {tried} cases, {told}", flush=True)
+        line = f"{found.name}: {found.findings[0][:120]}" if found else "NOT FOUND"
+        print(f"{patch.name}: {tried} cases, {line}", flush=True)
     return int(bool(missed))
 
 

@@ -1,4 +1,4 @@
-"""Cases of sources: a small collection in any format, half of them spoilt."""
+"""Cases of sources: a small collection in any format, half of them damaged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from typing import Any
 
 from tests.fuzz.again import read_again
 from tests.fuzz.collection import RefusedError, Settings
+from tests.fuzz.damage import Damage, damage_bytes, damage_rows
 from tests.fuzz.generate import Encoder, Similarity, content, settings
 from tests.fuzz.interpret import UnsureError, collection_of
 from tests.fuzz.layouts import Written, sources_of, write
 from tests.fuzz.oracle import mine
 from tests.fuzz.outcome import Expected
-from tests.fuzz.spoil import Spoilt, spoil_bytes, spoil_rows
 
 
 @dataclass
@@ -22,7 +22,7 @@ class SourceCase:
 
     config: dict[str, Any]
     expected: Expected
-    told: list[str]
+    notes: list[str]
 
 
 def source_case(
@@ -31,33 +31,33 @@ def source_case(
     encoder: Encoder | None,
     model: Path | None,
     *,
-    spoilt: bool | None = None,
+    damaged: bool | None = None,
     cosine: bool = False,
 ) -> SourceCase:
-    """Write the sources of a case; without an encoder all vectors are given. Half of them are spoilt."""
+    """Write the sources of a case; without an encoder all vectors are given. Half of them are damaged."""
     similarity: Similarity = random.choice(["cosine", "dot"])
     layout = "separate" if encoder is None else random.choice(["separate", "separate", "beir", "pairs"])
     if encoder is not None:  # sums of the model's vectors are exact, lengths are not
         similarity = "cosine" if cosine else "dot"
     held = content(random, similarity)
-    spoiling = random.random() < 0.5 if spoilt is None else spoilt
+    damaging = random.random() < 0.5 if damaged is None else damaged
     sources = sources_of(random, held, layout, model_there=encoder is not None)
-    told = []
-    if spoiling and random.random() < 0.5:
+    notes = []
+    if damaging and random.random() < 0.5:
         one = random.choice(sources)
-        told.append(spoil_rows(random, one.source))
+        notes.append(damage_rows(random, one.source))
     for one in sources:
         write(random, folder / "data", one, layout)
-    hurt = None
-    if spoiling and not told:
-        hurt = spoil_bytes(random, random.choice([path for one in sources for path in one.paths]))
-        told.append(hurt.told)
-    told += [f"{one.source.kind}: {one.format}{one.ending}, {one.source.roles}" for one in sources]
+    damaged_file = None
+    if damaging and not notes:
+        damaged_file = damage_bytes(random, random.choice([path for one in sources for path in one.paths]))
+        notes.append(damaged_file.description)
+    notes += [f"{one.source.kind}: {one.format}{one.ending}, {one.source.roles}" for one in sources]
     config = _config(random, folder, sources, layout, similarity)
     if model is not None and encoder is not None:
         config["encoder"]["model"] = str(model)
-    expected = _expected(sources, config, similarity, encoder, hurt)
-    return SourceCase(config, expected, told)
+    expected = _expected(sources, config, similarity, encoder, damaged_file)
+    return SourceCase(config, expected, notes)
 
 
 def _config(random: Random, folder: Path, sources: Sequence[Written], layout: str, similarity: str) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def _expected(
     config: Mapping[str, Any],
     similarity: Similarity,
     encoder: Encoder | None,
-    spoilt: Spoilt | None,
+    damaged: Damage | None,
 ) -> Expected:
     try:
-        if spoilt is not None:
-            read_again(sources, spoilt)
+        if damaged is not None:
+            read_again(sources, damaged)
         by_kind = {one.source.kind: one.source for one in sources}
         collection = collection_of(by_kind, similarity, encoder or _no_encoder)
         mined = mine(collection, Settings.of(config))

@@ -33,7 +33,7 @@ STEPS = {
 SPREAD = ["encode", "search"]
 KILLED = ["encode", "search", "export"]
 UNITS_BEFORE_A_KILL = 4
-# One core: where a node ends, there is no room elsewhere for the encoder that it had.
+# One core: where a node ends, there is no free core elsewhere for the encoder that it had.
 SINGLE = Node(cpus=1)
 Start = Callable[[Sequence[Node]], Cluster]
 # Many units: 32 + 13 partitions are encoded, and 13 partitions are searched in 16 shards. The encoding is long enough
@@ -180,7 +180,7 @@ def test_a_node_that_is_killed_costs_no_row(
     finished_without_loss(mining, step, reference)
 
 
-def test_a_cluster_whose_head_is_killed_ends_the_run_with_a_word(
+def test_a_cluster_whose_head_is_killed_ends_the_run_with_a_message(
     start_cluster: Start, collection: Collection, minilm: Path, tmp_path: Path
 ) -> None:
     cluster = start_cluster([SINGLE] * 2)

@@ -89,8 +89,8 @@ def go_on(process: subprocess.Popen[str]) -> None:
 def lease_of(place: RunDirectory, **changed: Any) -> Lease:  # noqa: ANN401
     """Write what another holder would, with some of it changed; nobody gives it signs of life."""
     other = Lease(place, "local", beat=BEAT)
-    told = {**json.loads(other._content()), **changed}
-    assert place.create(f"{LEASES}/00001.json", json.dumps(told).encode())
+    content = {**json.loads(other._content()), **changed}
+    assert place.create(f"{LEASES}/00001.json", json.dumps(content).encode())
     return other
 
 

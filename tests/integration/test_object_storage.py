@@ -193,8 +193,8 @@ def test_a_run_in_an_object_store_gives_the_same_and_writes_no_key_anywhere(
     fs.get(f"{bucket}/run", str(everything), recursive=True)
     files = [path.read_bytes() for path in everything.rglob("*") if path.is_file()]
     assert len(files) > 20
-    told = [*files, done.stdout, done.stderr, again.stdout, again.stderr]
-    assert not [secret for secret in secrets_of(object_store) for one in told if secret in one]
+    stored = [*files, done.stdout, done.stderr, again.stdout, again.stderr]
+    assert not [secret for secret in secrets_of(object_store) for one in stored if secret in one]
 
 
 def settings_of(bucket: str, collection: Collection, static_model: Path, **changed: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -349,8 +349,9 @@ def test_a_store_that_dies_in_the_middle_ends_the_run_in_one_line_and_the_next_g
     assert kept
     assert not [name for name, at in kept.items() if name in after and after[name] != at]
     assert [name for name in kept if "/encode/" in name and name in after]
-    told = own_store.file_system().cat("hardneg/run", recursive=True, on_error="omit").values()  # it has empty folders
-    assert not [secret for secret in secrets_of(own_store) for one in told if secret in one]
+    # Its empty folders have no content.
+    stored = own_store.file_system().cat("hardneg/run", recursive=True, on_error="omit").values()
+    assert not [secret for secret in secrets_of(own_store) for one in stored if secret in one]
     assert stored_dataset(own_store.file_system(), "s3://hardneg/run", tmp_path / "mined").equals(reference)
 
 
@@ -372,7 +373,7 @@ def test_credentials_and_endpoint_may_come_from_a_profile(
 
 
 @pytest.mark.slow
-def test_the_server_to_try_it_out_with_says_how_to_reach_it() -> None:
+def test_the_local_server_prints_its_address_and_keys() -> None:
     server = subprocess.Popen(
         [sys.executable, "-m", "infra.local.object_store"],
         stdout=subprocess.PIPE,

@@ -17,7 +17,7 @@ from pipelines.config import load
 from tests.integration.conftest import Collection, configuration, dataset, run, write_collection
 from tests.integration.vector_sources import vector_config, vector_sources
 
-Spoil = Callable[[dict[str, Any], Path], None]
+Damage = Callable[[dict[str, Any], Path], None]
 
 
 def files(folder: Path, *, vectors: int = 0) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def unknown_split_of_a_folder(data: dict[str, Any], folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "said"),
     [
         (missing_file, ["data.corpus.path", "nowhere.parquet", "no file"]),
         (wrong_column, ["corpus.parquet", "'body'", "doc_id, text", "data.corpus.columns.text"]),
@@ -98,10 +98,10 @@ def unknown_split_of_a_folder(data: dict[str, Any], folder: Path) -> None:
     ],
 )
 def test_bad_input_is_refused_and_nothing_is_written(
-    spoil: Spoil, said: list[str], static_model: Path, engine: str, tmp_path: Path
+    damage: Damage, said: list[str], static_model: Path, engine: str, tmp_path: Path
 ) -> None:
     data = files(tmp_path)
-    spoil(data, tmp_path)
+    damage(data, tmp_path)
     engine_options = {"name": engine}
     with pytest.raises(InputError) as refused:
         run(configuration(tmp_path / "run", None, static_model, data=data, engine=engine_options))
@@ -189,7 +189,7 @@ def test_a_wrong_key_in_the_file_is_named_with_the_file(tmp_path: Path) -> None:
         "storage_options.secret: [hidden-secret",
     ],
 )
-def test_what_is_wrong_with_storage_options_is_said_without_repeating_them(setting: str, tmp_path: Path) -> None:
+def test_wrong_storage_options_are_refused_without_repeating_them(setting: str, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("run: somewhere\ndata: {beir: folder}\nencoder: {model: some/model}\n", encoding="utf-8")
     with pytest.raises(InputError) as refused:

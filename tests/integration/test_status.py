@@ -20,7 +20,7 @@ def hardneg(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "pipelines.cli", *arguments]
 
 
-def told(run: str) -> dict[str, Any]:
+def status_of(run: str) -> dict[str, Any]:
     done = subprocess.run(hardneg("status", run, "--json"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
@@ -46,12 +46,12 @@ def test_a_run_is_watched_from_outside(
         assert working.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    running = told(run)
+    running = status_of(run)
     working.kill()
     working.wait()
-    stopped = told(run)
+    stopped = status_of(run)
     subprocess.run(hardneg("mine", str(config), "--engine", "local"), check=True, capture_output=True)
-    complete = told(str(config))
+    complete = status_of(str(config))
 
     assert (running["state"], running["engine"]) == ("running", "local")
     assert running["holder"].endswith(f"/{working.pid}")

@@ -171,7 +171,7 @@ def test_changed_code_is_run_again(
     assert "reused" not in negatives_of(tmp_path, config)
 
 
-def test_draws_of_one_strategy_are_told_apart(collection: Collection, static_model: Path, tmp_path: Path) -> None:
+def test_draws_of_one_strategy_have_own_names(collection: Collection, static_model: Path, tmp_path: Path) -> None:
     draws = [{"strategy": "top", "num_negatives": 1}, {"strategy": "top", "num_negatives": 2}, "random"]
     config = configuration(tmp_path, collection, static_model, select={"draws": draws})
     negatives = mine(config, until="select", progress=False).output("select", "negatives")

@@ -1,4 +1,4 @@
-"""Says when the first node of a Ray cluster is gone: Ray itself ends the program a minute later, without a word."""
+"""Says when the first node of a Ray cluster is gone: Ray itself ends the program a minute later, without a message."""
 
 import socket
 import threading

@@ -190,8 +190,8 @@ class Lease:
         other = later or own or {}
         who = f"{_who(other)} took it over" if other else "it was taken over"
         return (
-            f"{self.run.uri}: this run lost the run directory: {who}, as nothing was heard of this run for longer than "
-            f"{BEATS_TO_LIVE * self.beat:.0f} s. Nothing is spoilt; the other run goes on."
+            f"{self.run.uri}: this run lost the run directory: {who}, as its heartbeat was late by more than "
+            f"{BEATS_TO_LIVE * self.beat:.0f} s. No data is damaged; the other run goes on."
         )
 
 

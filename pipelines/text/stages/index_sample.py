@@ -52,7 +52,7 @@ def read_sample(encoded: Encoded, parts: Sequence[Part], wanted: int) -> Vectors
     """Read vectors at even distances over all partitions: shape (wanted, dimension), float16 or float32.
 
     At most twice their bytes are read. Checksums are of whole files, and are compared when shards are built; values
-    that are not finite are noticed here, as they would spoil every shard.
+    that are not finite are noticed here, as they would make every shard useless.
 
     Args:
         encoded: the files.

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from operators.candidates.config import SelectConfig
-from operators.candidates.select import NOT_DRAWN, Select
+from operators.candidates.filter import NOT_DRAWN
+from operators.candidates.select import Select
 from operators.datasets.card import filled
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, sum_counts

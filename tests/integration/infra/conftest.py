@@ -1,4 +1,4 @@
-"""What the tests of infra/ share: the room, its files, packages of the project, and environments of their own."""
+"""What the tests of infra/ share: the folder, its files, packages of the project, and environments of their own."""
 
 import json
 import shlex
@@ -31,7 +31,9 @@ def package(kind: str, tree: Path, target: Path) -> Path:
 
 def modules(root: Path) -> set[str]:
     """The modules of the project, as paths below the root."""
-    return {str(path.relative_to(root)) for room in ("operators", "pipelines") for path in (root / room).rglob("*.py")}
+    return {
+        str(path.relative_to(root)) for package in ("operators", "pipelines") for path in (root / package).rglob("*.py")
+    }
 
 
 def environment(name: str, requirements: list[str], cache: pytest.Cache) -> Path:

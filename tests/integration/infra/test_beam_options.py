@@ -69,7 +69,7 @@ def errors(given: list[str]) -> list[str]:
     return list(validator(beam.PipelineOptions(given), DataflowRunner()).validate())
 
 
-def test_dataflow_is_told_all_it_must_know() -> None:
+def test_dataflow_gets_all_its_options() -> None:
     given = flags("dataflow")
     assert not errors(given)
     assert beam.PipelineOptions(given).view_as(beam.WorkerOptions).sdk_container_image == IMAGE

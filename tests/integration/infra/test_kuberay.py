@@ -28,7 +28,7 @@ def job() -> dict[str, Any]:
 def schema() -> dict[str, Any]:
     """The schema of `ray.io/v1`, which allows no field that it does not name."""
     if not DEFINITION.is_file():
-        pytest.skip(f"KubeRay's definition is not there: {DEFINITION} lies beside the project on some machines only")
+        pytest.skip(f"KubeRay's definition is not there: {DEFINITION} is beside the project on some machines only")
     definition = yaml.load(DEFINITION.read_text(encoding="utf-8"), yaml.CSafeLoader)
     (version,) = [one for one in definition["spec"]["versions"] if one["name"] == "v1"]
     return dict(closed(version["schema"]["openAPIV3Schema"]))
@@ -77,7 +77,7 @@ def without_a_limit(job: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("damage", "said"),
     [
         (misspelt_option, "shutdownAfterJobFinish"),
         (misspelt_in_a_pod, "toleration"),
@@ -87,9 +87,9 @@ def without_a_limit(job: dict[str, Any]) -> None:
     ],
 )
 def test_a_misspelt_field_and_a_wrong_type_are_refused(
-    schema: dict[str, Any], job: dict[str, Any], spoil: Callable[[dict[str, Any]], None], said: str
+    schema: dict[str, Any], job: dict[str, Any], damage: Callable[[dict[str, Any]], None], said: str
 ) -> None:
-    spoil(job)
+    damage(job)
     (error,) = errors(schema, job)
     assert said in error
 
@@ -106,7 +106,7 @@ def groups(job: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def config(job: dict[str, Any]) -> Config:
-    """The configuration that the command names, where the file that is made the config map lies."""
+    """The configuration that the command names, where the file that is made the config map is."""
     program, command, path = shlex.split(job["spec"]["entrypoint"])[:3]
     assert (program, command) == ("hardneg", "mine")
     (container,) = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]

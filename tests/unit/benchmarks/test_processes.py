@@ -30,9 +30,9 @@ def test_a_failure_says_what_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scratch", [["--scratch", "/a/path"], ["--scratch=/a/path"], []])
-def test_the_command_is_told_without_the_scratch_folder(scratch: list[str]) -> None:
-    told = command("texts", ["--rounds", "2", *scratch, "--sets", "scifact"])
-    assert told == "python -m benchmarks.texts --rounds 2 --sets scifact"
+def test_the_command_is_printed_without_the_scratch_folder(scratch: list[str]) -> None:
+    printed = command("texts", ["--rounds", "2", *scratch, "--sets", "scifact"])
+    assert printed == "python -m benchmarks.texts --rounds 2 --sets scifact"
 
 
 def test_spread() -> None:

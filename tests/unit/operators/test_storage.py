@@ -42,7 +42,7 @@ def test_other_uris_are_not(uri: str) -> None:
     refuse_credentials("run", uri)
 
 
-def test_what_is_told_is_one_short_line_without_the_secrets_of_the_options() -> None:
+def test_a_message_is_one_short_line_without_the_secrets_of_the_options() -> None:
     options = {"key": "the-key", "client_kwargs": {"aws_secret_access_key": "the-secret"}, "anon": False}
     line = redacted(ValueError("the-key and\nthe-secret of " + "x" * 1000), options)
     assert line.startswith("ValueError: *** and *** of xxx")

@@ -276,7 +276,7 @@ def test_margins_are_taken_against_the_positive_of_the_row_or_the_lowest_of_the_
         ({"num_negatives": 1, "range_min": 9, "range_max": 6}, r"range_min is 0\."),
     ],
 )
-def test_a_window_too_small_for_the_negatives_is_refused_with_the_way_out(wrong: dict[str, Any], said: str) -> None:
+def test_a_window_too_small_for_the_negatives_is_refused_with_a_remedy(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         SelectConfig(**wrong)
     SelectConfig(num_negatives=4, range_min=2, range_max=6)

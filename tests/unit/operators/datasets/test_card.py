@@ -60,7 +60,7 @@ def test_load_dataset_gives_the_columns_to_train_on_and_all_of_them_on_request(l
 
 @pytest.mark.parametrize("layout", FORMATS)
 def test_the_header_of_json_lines_names_the_files_and_no_columns(layout: str) -> None:
-    """The JSON reader of `datasets` takes no columns; the card tells how to select them."""
+    """The JSON reader of `datasets` takes no columns; the card shows how to select them."""
     text = written(layout, "jsonl")
     described = "rows with the digest 0123456789abcdef"
     assert header(text)["configs"] == [
@@ -100,13 +100,13 @@ def test_pairs_are_full_short_or_empty_and_the_three_make_up_all(full: int, shor
 
 def test_the_card_tells_the_counts_and_the_configuration() -> None:
     text = written("triplet")
-    for told in (
+    for part in (
         "12,345 rows",
         "4,000 (query, positive) pairs",
         "3,952 with all negatives, 31 with fewer, 17 with none",
         "2 negatives each",
     ):
-        assert told in text
+        assert part in text
     assert "| chosen | 9,876,543 |\n| relative_margin | 7 |\n" in text
     configuration = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert configuration == {name: {"setting of": name} for name in SECTIONS}

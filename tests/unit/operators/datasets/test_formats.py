@@ -166,7 +166,7 @@ def rows_of_any_length(draw: st.DrawFn) -> list[Pair]:
 
 @settings(derandomize=True, deadline=None, max_examples=80)
 @given(rows=rows_of_any_length())
-def test_every_layout_says_the_same_as_the_rows_it_is_made_of(rows: list[Pair]) -> None:
+def test_every_layout_holds_the_rows_it_is_made_of(rows: list[Pair]) -> None:
     given_rows = mined(rows, num_negatives=4)
 
     pairs = layout_of("labeled-pair")(given_rows).select(["query", "document", "label"]).to_pylist()
@@ -190,7 +190,7 @@ def test_every_layout_says_the_same_as_the_rows_it_is_made_of(rows: list[Pair]) 
         assert tuples.column(f"negative_{i + 1}").to_pylist() == [f"d{documents[i]}" for _, _, documents in full]
 
 
-def test_keys_of_any_size_are_told_apart() -> None:
+def test_keys_of_any_size_are_distinct() -> None:
     """63-bit keys that a float cannot hold exactly."""
     low, high = 2**62 + 1, 2**62 + 2
     table = layout_of("triplet")(mined([(low, high, [low]), (high, low, [high])], 1))

@@ -1,4 +1,4 @@
-"""What may pass when tried again is told from what the user has to change."""
+"""Failures that may pass when tried again differ from those the user has to mend."""
 
 import errno
 import subprocess

@@ -1,4 +1,4 @@
-"""What tuning says of an operating point is what a search with it finds, and as certain as it says."""
+"""The recall that tuning states is the recall of a search, with the stated confidence."""
 
 from dataclasses import replace
 from typing import Any
@@ -88,56 +88,54 @@ def recall_of(shards: list[Shard], queries: Matrix, k: int, point: OperatingPoin
 
 
 @pytest.mark.parametrize(("nprobe", "refine_factor"), [(1, 1), (1, 4), (4, 1), (4, 4), (32, 2)])
-def test_the_recall_that_is_told_is_the_one_that_a_search_has(
+def test_the_stated_recall_is_the_recall_of_a_search(
     shards: list[Shard], queries: Matrix, nprobe: int, refine_factor: int
 ) -> None:
     config = SearchConfig(k=20, nprobe=nprobe, refine_factor=refine_factor)
-    told = tuned(shards, queries, config)
-    assert told.point.refine_factor == refine_factor
-    assert told.recall == pytest.approx(recall_of(shards, queries, 20, told.point), abs=0.004)  # ties aside
+    result = tuned(shards, queries, config)
+    assert result.point.refine_factor == refine_factor
+    assert result.recall == pytest.approx(recall_of(shards, queries, 20, result.point), abs=0.004)  # ties aside
 
 
-def test_the_effort_that_is_chosen_reaches_the_target_and_no_cheaper_one_does(
+def test_the_chosen_operating_point_reaches_the_target_and_no_cheaper_one_does(
     shards: list[Shard], codes_pay: None
 ) -> None:
     everyone = clustered(3000, 2)
     sample = everyone[np.random.default_rng(0).permutation(3000)[:SAMPLE]]
-    told = tuned(shards, sample, SearchConfig(k=20, recall_target=0.8), population=3000)
-    assert told.reached
-    assert not told.point.exact
-    assert told.below == 0.8
-    true = recall_of(shards, everyone, 20, told.point)
-    assert 0.8 <= true < 1
-    assert abs(told.recall - true) < 0.02
-    for factor in ("nprobe", "refine_factor"):
-        less: dict[str, Any] = {
-            "nprobe": max(told.point.nprobe, 1),
-            "refine_factor": told.point.refine_factor,
-        }
-        if less[factor] > 1:
-            less[factor] //= 2
-            assert not tuned(shards, sample, SearchConfig(k=20, recall_target=0.8, **less), population=3000).reached
+    result = tuned(shards, sample, SearchConfig(k=20, recall_target=0.99), population=3000)
+    assert result.reached
+    assert not result.point.exact
+    assert result.below == 0.99
+    true = recall_of(shards, everyone, 20, result.point)
+    assert true >= 0.99
+    assert abs(result.recall - true) < 0.02
+    chosen = {"nprobe": max(result.point.nprobe, 1), "refine_factor": result.point.refine_factor}
+    lowered = [factor for factor in chosen if chosen[factor] > 1]
+    assert lowered
+    for factor in lowered:
+        less: dict[str, Any] = {**chosen, factor: chosen[factor] // 2}
+        assert not tuned(shards, sample, SearchConfig(k=20, recall_target=0.99, **less), population=3000).reached
 
 
 def test_a_deeper_search_is_tuned_for_its_own_depth(shards: list[Shard], queries: Matrix, codes_pay: None) -> None:
     if shards[0].inverted is None:
-        return
+        pytest.skip("without lists, every depth compares all codes")
     shallow, deep = (tuned(shards, queries, SearchConfig(k=k, recall_target=0.95)) for k in (10, 400))
     assert deep.k == 400
     assert recall_of(shards, queries, 400, deep.point) >= 0.95 > recall_of(shards, queries, 400, shallow.point)
 
 
-def test_a_target_that_set_values_do_not_reach_is_told_with_what_would(shards: list[Shard], queries: Matrix) -> None:
-    told = tuned(shards, queries, SearchConfig(k=20, nprobe=1, refine_factor=1, recall_target=0.999))
-    assert not told.reached
-    assert not told.point.exact
-    assert "what would" in told.why
+def test_a_target_out_of_reach_names_values_that_would_reach_it(shards: list[Shard], queries: Matrix) -> None:
+    result = tuned(shards, queries, SearchConfig(k=20, nprobe=1, refine_factor=1, recall_target=0.999))
+    assert not result.reached
+    assert not result.point.exact
+    assert "what would" in result.why
 
 
 def test_codes_that_cannot_reach_the_target_are_left_aside(shards: list[Shard], queries: Matrix) -> None:
-    told = tuned(shards, queries, SearchConfig(k=20, recall_target=1.0))
-    assert told.reached
-    assert told.recall == 1
+    result = tuned(shards, queries, SearchConfig(k=20, recall_target=1.0))
+    assert result.reached
+    assert result.recall == 1
 
 
 def recalls_of_efforts(rng: np.random.Generator, means: list[float], queries: int) -> list[npt.NDArray[np.float64]]:
@@ -162,6 +160,6 @@ def test_no_more_than_one_in_twenty_statements_of_recall_is_wrong(means: list[fl
     for _ in range(trials):
         sample = rng.choice(population, SAMPLE, replace=False)
         tried: list[Tried] = [(i + 1.0, OperatingPoint(nprobe=i), one[sample]) for i, one in enumerate(everyone)]
-        told = choose_operating_point(config, tried, 1e9, space)
-        wrong += not told.point.exact and true[told.point] < told.below - 1e-9
+        result = choose_operating_point(config, tried, 1e9, space)
+        wrong += not result.point.exact and true[result.point] < result.below - 1e-9
     assert wrong / trials <= 0.05

@@ -16,7 +16,7 @@ from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 
 
 @dataclass(frozen=True)
-class Told(Stage):
+class WithFacts(Stage):
     """A stage that is complete, and adds to the report."""
 
     name: str
@@ -50,13 +50,13 @@ def test_groups_are_summed_and_keep_their_sides() -> None:
 
 
 def test_reasons_are_added_up_under_the_prefix_of_the_stage() -> None:
-    told = outcome({"a": {"dropped": {"x": 1, "y": 2}}, "b": {"dropped": {"x": 4}}, "c": {"dropped": {"x": 8}}})
-    stages = [Told("a", {}), Told("b", {}), Told("c", {}, "document_"), Told("not complete", {})]
-    assert dropped(stages, told) == {"x": 5, "y": 2, "document_x": 8}
+    outcomes = outcome({"a": {"dropped": {"x": 1, "y": 2}}, "b": {"dropped": {"x": 4}}, "c": {"dropped": {"x": 8}}})
+    stages = [WithFacts("a", {}), WithFacts("b", {}), WithFacts("c", {}, "document_"), WithFacts("not complete", {})]
+    assert dropped(stages, outcomes) == {"x": 5, "y": 2, "document_x": 8}
 
 
 def test_sections_are_merged_and_texts_escaped(tmp_path: Path) -> None:
-    stages = [Told("a", {"search": {"one": 1}, "n": 1}), Told("b", {"search": {"two": 2}})]
+    stages = [WithFacts("a", {"search": {"one": 1}, "n": 1}), WithFacts("b", {"search": {"two": 2}})]
     pipeline = Pipeline(stages, RunDirectory(str(tmp_path)))
     lost = {"dropped": {"<reason>": 9}}
     write_report(pipeline, outcome({"a": lost, "b": {}}), {"run": "<run>"})

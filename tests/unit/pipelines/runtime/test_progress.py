@@ -16,7 +16,7 @@ QUICK = 0.001  # seconds between looks that take no time
 
 @dataclass
 class Looks:
-    """Looks at a step that take as long as they are told; all that follow take as long as the last that is told.
+    """Looks at a step that take the given seconds; all that follow take as long as the last.
 
     Attributes:
         seconds: of each look.
@@ -81,9 +81,7 @@ def test_a_step_ends_at_once_while_a_look_is_far_off() -> None:
 
 
 @pytest.mark.parametrize(("parts", "lines"), [(1, 1), (2, 5)])
-def test_a_single_part_of_which_there_is_nothing_new_is_told_once(
-    parts: int, lines: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_single_part_without_news_is_printed_once(parts: int, lines: int, capsys: pytest.CaptureFixture[str]) -> None:
     done = threading.Event()
     looks = 0
 

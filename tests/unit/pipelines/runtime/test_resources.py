@@ -39,7 +39,7 @@ def test_no_worker_wants_more_cores_than_a_node_has(workers: int, nodes: list[in
 @pytest.mark.parametrize(
     ("wanted", "workers"), [({"encoder": 1}, 3), ({"encoder": 2}, 1), ({"encoder": 1, "GPU": 1}, 2), ({"other": 1}, 0)]
 )
-def test_what_a_worker_wants_most_of_decides_how_many_find_room(wanted: dict[str, float], workers: int) -> None:
+def test_the_scarcest_resource_limits_the_number_of_workers(wanted: dict[str, float], workers: int) -> None:
     assert workers_that_fit(ENCODER, wanted) == workers
 
 

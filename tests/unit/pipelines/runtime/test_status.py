@@ -1,4 +1,4 @@
-"""What is told of a run from its directory alone, against a directory whose times are known."""
+"""The status of a run from its directory alone, against a directory whose times are known."""
 
 import os
 from pathlib import Path
@@ -35,8 +35,8 @@ def directory(tmp_path: Path) -> RunDirectory:
 
 
 def test_rates_and_the_time_left_are_those_since_the_step_went_on(directory: RunDirectory) -> None:
-    told = status(directory)
-    assert told["stages"] == {
+    found = status(directory)
+    assert found["stages"] == {
         "prepare/corpus": {"state": "complete", "rows_in": 8, "rows_out": 7, "seconds": 2.0, "rows_per_second": 3.5},
         "encode": {
             "state": "begun",
@@ -44,15 +44,15 @@ def test_rates_and_the_time_left_are_those_since_the_step_went_on(directory: Run
         },
         "select": {"state": "waiting"},
     }
-    assert (told["state"], told["engine"], told["holder"]) == ("stopped", "local", None)
+    assert (found["state"], found["engine"], found["holder"]) == ("stopped", "local", None)
 
 
 def test_whoever_holds_the_run_directory_is_named(directory: RunDirectory) -> None:
     with hold_lease(directory, "local"):
-        told = status(directory)
-    assert told["state"] == "running"
-    assert told["holder"].endswith(f"/{os.getpid()}")
-    assert 0 <= told["silent"] < 5
+        found = status(directory)
+    assert found["state"] == "running"
+    assert found["holder"].endswith(f"/{os.getpid()}")
+    assert 0 <= found["silent"] < 5
 
 
 def test_a_run_with_every_manifest_is_complete(directory: RunDirectory) -> None:

@@ -41,7 +41,7 @@ def test_a_failure_is_carried_with_its_kind(folder: StageFolder, failure: Except
     assert step.pop_failure() is None
 
 
-def test_a_late_worker_of_another_attempt_is_not_heard(folder: StageFolder) -> None:
+def test_a_late_worker_of_another_attempt_is_ignored(folder: StageFolder) -> None:
     """It is still at work when the next attempt has begun, and fails when that fails for another reason."""
     late, now = Step(folder, "step"), Step(folder, "step")
     fail(late, InputError("an old refusal"))

@@ -61,7 +61,7 @@ def test_a_billion_rows_make_no_more_requests_than_a_million() -> None:
 
 @settings(deadline=None)  # the first takes longer
 @given(rows=st.integers(1, 40), dimension=st.integers(1, 9), dtype=st.sampled_from(["float16", "float32"]))
-def test_vectors_lie_in_their_file_where_it_is_said(rows: int, dimension: int, dtype: VectorDType) -> None:
+def test_vectors_are_at_their_computed_place_in_the_file(rows: int, dimension: int, dtype: VectorDType) -> None:
     matrix: Vectors = np.arange(rows * dimension, dtype=dtype).reshape(rows, dimension)
     folder = Folder("memory://arrow_layout")
     table = table_of(matrix)

@@ -1,4 +1,4 @@
-"""Copies of remote folders: fetched once, shared, and removed when there is no room, but never while in use."""
+"""Copies of remote folders: fetched once, shared, and removed when the disk is full, but never while in use."""
 
 import io
 import subprocess
@@ -44,7 +44,7 @@ def test_a_folder_is_fetched_once(remote: Folder, tmp_path: Path) -> None:
         assert (again / "file").read_bytes() == b"one" * 100
 
 
-def test_what_was_used_least_lately_makes_room(remote: Folder, tmp_path: Path) -> None:
+def test_the_least_recently_used_copy_is_removed_first(remote: Folder, tmp_path: Path) -> None:
     cache = Cache(str(tmp_path), 900)
     places = {}
     for name in ("one", "two", "one", "three"):
@@ -55,7 +55,7 @@ def test_what_was_used_least_lately_makes_room(remote: Folder, tmp_path: Path) -
     assert not places["two"].exists()
 
 
-def test_what_is_in_use_stays_though_there_is_no_room(remote: Folder, tmp_path: Path) -> None:
+def test_a_copy_in_use_stays_on_a_full_disk(remote: Folder, tmp_path: Path) -> None:
     cache = Cache(str(tmp_path), 1)
     with (
         cache.holding(remote, "one", files_of("one")) as one,

@@ -11,14 +11,14 @@ from tests.fuzz.interpret import Source
 
 
 @dataclass(frozen=True)
-class Spoilt:
+class Damage:
     """A file, and what was done to it."""
 
     path: Path
-    told: str
+    description: str
 
 
-def spoil_rows(random: Random, source: Source) -> str:
+def damage_rows(random: Random, source: Source) -> str:
     """Change some cells of a source, or all of a column; return what was done."""
     role = random.choice(sorted(source.roles))
     column = source.roles[role]
@@ -70,7 +70,7 @@ def _other_list(random: Random, value: list[Any]) -> list[Any]:
     }[change]
 
 
-def spoil_bytes(random: Random, path: Path) -> Spoilt:
+def damage_bytes(random: Random, path: Path) -> Damage:
     """Damage a file; return what was done."""
     content = path.read_bytes()
     change = random.choice(
@@ -81,12 +81,12 @@ def spoil_bytes(random: Random, path: Path) -> Spoilt:
         path.unlink()
         if change == "folder":
             path.mkdir()
-        return Spoilt(path, f"{path.name}: {change}")
-    path.write_bytes(damaged(random, content, change, place))
-    return Spoilt(path, f"{path.name}: {change} at {place} of {len(content)}")
+        return Damage(path, f"{path.name}: {change}")
+    path.write_bytes(damaged_content(random, content, change, place))
+    return Damage(path, f"{path.name}: {change} at {place} of {len(content)}")
 
 
-def damaged(random: Random, content: bytes, change: str, place: int) -> bytes:
+def damaged_content(random: Random, content: bytes, change: str, place: int) -> bytes:
     """Return what is left of a file."""
     size = random.choice([1, 1, 1, 4, 16])
     noise = random.randbytes(size)
