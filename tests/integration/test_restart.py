@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.conftest import ENGINES, Collection, configuration, dataset, run, write_configuration
+from tests.integration.conftest import Collection, configuration, dataset, run, write_configuration
 
 STAGES = (
     "prepare/corpus",
@@ -54,7 +54,7 @@ def kill_within(process: subprocess.Popen[bytes], run_directory: Path, stage: st
     return not list(run_directory.glob(f"{stage}/*/_manifest*.json"))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["local", "ray", pytest.param("beam", marks=pytest.mark.slow)])
 @pytest.mark.timeout(600)
 def test_a_run_killed_in_every_stage_finishes_with_the_same_result(
     collection: Collection, static_model: Path, tmp_path: Path, engine: str

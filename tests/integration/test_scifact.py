@@ -63,7 +63,7 @@ def vectors(encoded: dict[str, Path], scifact: Path, tmp_path_factory: pytest.Te
         by_key = pa.concat_tables(
             [pa.ipc.open_file(manifest.parent / part["path"]).read_all() for part in parts[encoded_as]]
         ).select(["key", "vector"])
-        texts = pq.read_table(sorted(local.glob(f"prepare/{kind}/*/{encoded_as}/*.parquet")))
+        texts = pq.read_table(sorted(local.glob(f"prepare/{kind}/*/{encoded_as}/**/*.parquet")))
         row = {one: number for number, one in enumerate(by_key.column("key").to_pylist())}
         vector = by_key.column("vector").take([row[one] for one in texts.column(key).to_pylist()])
         pq.write_table(texts.select([name, "text"]).append_column("vector", vector), folder / f"{kind}.parquet")
