@@ -73,7 +73,7 @@ def _anew(settings: Mapping[str, Any], engine: str, scratch: Path, until: str | 
 
 
 def _enter(runs: list[Mined], what: str, failed: Failures, work: Callable[[], Mined]) -> None:
-    """Add a run to those of its kind. One that fails is a result too: it is told on the page, and not tried again."""
+    """Add a run to those of its kind. One that fails is a result too: it is named on the page, and not tried again."""
     if what in failed:
         return
     try:
@@ -149,9 +149,9 @@ def _flat(parts: Mapping[int, Sequence[Mined]]) -> list[str]:
     lines = []
     for what, value in (("Seconds of prepare", _prepare), ("Peak memory", _mib)):
         apart = spread_from(list(parts), [value(mined) for mined in parts.values()], 0)
-        told = "" if apart is None else f" (highest {apart:.0%} above lowest)"
+        spread = "" if apart is None else f" (highest {apart:.0%} above lowest)"
         met = None if apart is None else apart <= FLAT_WITHIN
-        lines.append(pages.goal(met, f"{what} flat within {FLAT_WITHIN:.0%} over the partitions{told}"))
+        lines.append(pages.goal(met, f"{what} flat within {FLAT_WITHIN:.0%} over the partitions{spread}"))
     return lines
 
 

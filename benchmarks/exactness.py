@@ -1,4 +1,4 @@
-"""What exact search has to keep so that nothing is lost: rows whose products cannot be told from the best.
+"""What exact search has to keep so that nothing is lost: rows whose products cannot be distinguished from the best.
 
 `python -m benchmarks.exactness` writes benchmarks/exactness.md. For vectors of length 1, for inner products of vectors
 of mixed lengths, and where one vector is a hundred times as long as the others, it counts the rows that float32 has to
@@ -65,13 +65,13 @@ def main() -> None:
         "s, float32",
         "off",
     ]
-    told = (
+    text = (
         f"{args.documents:,} documents in float16, {DIMENSION} values, {args.queries} queries, the {args.depth} best "
         "of each. Kept are the rows among which the score in float32 decides. Seconds are for the whole search. Off is "
         "by how much the score of any one that was found is below that of its rank in float64, as a share of the "
         "lengths; float32 itself is off by about 1e-7."
     )
-    pages.write("exactness", [pages.heading("Exact search: what is kept", "exactness"), told, pages.table(head, rows)])
+    pages.write("exactness", [pages.heading("Exact search: what is kept", "exactness"), text, pages.table(head, rows)])
 
 
 def measure(name: str, queries: Matrix, vectors: Matrix, depth: int) -> Kept:

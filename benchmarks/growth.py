@@ -128,13 +128,13 @@ def _rounds(settings: dict[str, Any], engine: str, run: Path, size: int, rounds:
         shutil.rmtree(run, ignore_errors=True)
         mined = mine(settings, engine, run)
         runs.append(mined)
-        told = mined.report()
+        report = mined.report()
         disk = max(disk, sum(file.stat().st_size for file in run.rglob("*") if file.is_file()) / 1e9)
         shutil.rmtree(run)
         pages.tell(
             f"{engine}, {size:,}: {mined.measured.seconds:.0f} s, {mined.measured.peak_mib:,} MiB, {disk:.1f} GB"
         )
-    tuned = told["search"]["recall"]
+    tuned = report["search"]["recall"]
     return Grown(
         engine=engine,
         documents=size,
@@ -143,7 +143,7 @@ def _rounds(settings: dict[str, Any], engine: str, run: Path, size: int, rounds:
         own_mib=_median([mined.measured.own_mib for mined in runs]),
         stages={stage: _stage(runs, stage) for stage in STAGES},
         disk_gb=disk,
-        index=told["index"]["factory"],
+        index=report["index"]["factory"],
         recall="1" if tuned is None else f"{tuned['recall']:.3f}",
     )
 
@@ -187,9 +187,9 @@ def _page(
 
 
 def _row(one: Grown) -> list[str]:
-    told = [one.engine, f"{one.documents:,}", f"{one.seconds:,.0f}", f"{one.per_million():,.0f}"]
-    told += [f"{one.peak_mib:,.0f}", f"{one.own_mib:,.0f}", one.recall, one.index, f"{one.disk_gb:.1f}"]
-    return [*told, *(f"{one.stages[stage]:,.1f}" for stage in STAGES)]
+    cells = [one.engine, f"{one.documents:,}", f"{one.seconds:,.0f}", f"{one.per_million():,.0f}"]
+    cells += [f"{one.peak_mib:,.0f}", f"{one.own_mib:,.0f}", one.recall, one.index, f"{one.disk_gb:.1f}"]
+    return [*cells, *(f"{one.stages[stage]:,.1f}" for stage in STAGES)]
 
 
 def _goals(engine: str, grown: Sequence[Grown], budget_mib: float | None) -> list[str]:

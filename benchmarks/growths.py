@@ -31,7 +31,7 @@ class Grown:
         documents: how many there are.
         shards: how many documents each has.
         built: how many documents were put into a shard by this run.
-        told, exact: recall, as the run estimates it and against the exact result.
+        stated, exact: recall, as the run estimates it and against the exact result.
         index, search, whole: seconds of the stages, and of the process.
     """
 
@@ -39,7 +39,7 @@ class Grown:
     documents: int
     shards: list[int]
     built: int
-    told: float
+    stated: float
     exact: float
     index: float
     search: float
@@ -92,7 +92,7 @@ def _measured(name: str, mined: Mined, found: Path) -> Grown:
         documents=stage["rows_out"],
         shards=[shard["rows"] for shard in shards],
         built=stage["rows_out"] - stage["rows_reused"],
-        told=1.0 if tuned is None else tuned["recall"],
+        stated=1.0 if tuned is None else tuned["recall"],
         exact=recall(mined.run, found, DEPTH),
         index=mined.stage_seconds("index"),
         search=mined.stage_seconds("search"),
@@ -103,7 +103,7 @@ def _measured(name: str, mined: Mined, found: Path) -> Grown:
 
 
 def _page(grown: Sequence[Grown], args: argparse.Namespace) -> list[str]:
-    head = ["", "documents", "shards", "documents of each", "built", "recall, told", f"recall@{DEPTH}"]
+    head = ["", "documents", "shards", "documents of each", "built", "recall, estimated", f"recall@{DEPTH}"]
     head += ["index, s", "search, s", "whole, s"]
     *growths, anew = grown
     built = sum(one.built for one in growths[1:])
@@ -115,7 +115,7 @@ def _page(grown: Sequence[Grown], args: argparse.Namespace) -> list[str]:
         f"`index.factory: {args.factory}`, {rows}`engine.memory_budget: {args.memory_budget}`, all else by default. "
         f"Each growth is one more file. One round.",
         pages.table(head, [_row(one) for one in grown]),
-        f"Recall told is the run's own estimate, from a sample of queries; recall@{DEPTH} is against the exact result "
+        f"The run estimates recall from a sample of queries; recall@{DEPTH} is against the exact result "
         f"for the documents that were there. `built` are documents that a run put into a shard: {built:,} in ten "
         f"growths that added {added:,}, {built / added:.1f} times each. Queries have their positives in the base.",
         f"Recall after ten growths is {grown[-2].exact - anew.exact:+.3f} from that of one rebuild.",
@@ -124,9 +124,9 @@ def _page(grown: Sequence[Grown], args: argparse.Namespace) -> list[str]:
 
 def _row(one: Grown) -> list[str]:
     sizes = " ".join(f"{rows:,}" for rows in one.shards)
-    told = [one.name, f"{one.documents:,}", f"{len(one.shards)}", sizes, f"{one.built:,}"]
-    told += [f"{one.told:.3f}", f"{one.exact:.3f}"]
-    return [*told, *(f"{seconds:,.1f}" for seconds in (one.index, one.search, one.whole))]
+    cells = [one.name, f"{one.documents:,}", f"{len(one.shards)}", sizes, f"{one.built:,}"]
+    cells += [f"{one.stated:.3f}", f"{one.exact:.3f}"]
+    return [*cells, *(f"{seconds:,.1f}" for seconds in (one.index, one.search, one.whole))]
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def main() -> None:
                 if done and done[-1].failed:  # it would fail again, after as long a time
                     continue
                 done.append(shuffled(side, size, roots[side], scratch, args.limit))
-                told = done[-1].failed or f"{done[-1].seconds:.1f} s"
-                pages.tell(f"{side}, {size} x {size}: {told}, driver {done[-1].driver_mib:,.0f} MiB")
+                result = done[-1].failed or f"{done[-1].seconds:.1f} s"
+                pages.tell(f"{side}, {size} x {size}: {result}, driver {done[-1].driver_mib:,.0f} MiB")
     about = (
         f"n units, each with one row for each of n buckets, on Ray. `before` is the engine's shuffle of revision "
         f"{args.before}, which commits nothing; `now` is that of a stage, which commits its units and its buckets. "

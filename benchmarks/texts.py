@@ -157,8 +157,8 @@ def _larger(contest: Contest, name: str) -> float:
 def _agreed_row(contest: Contest, settings: str, margin: float | None) -> list[str]:
     one = contest.agreed[settings, margin]
     same, kept = f"{one.same:,} ({one.same / one.rows:.2%})", f"{one.kept / one.negatives:.2%}"
-    told = ["none" if margin is None else str(margin), f"{one.rows:,}", same, kept]
-    return [contest.beir.name, settings, *told, f"{one.only_peer:,}", f"{one.only_here:,}"]
+    cells = ["none" if margin is None else str(margin), f"{one.rows:,}", same, kept]
+    return [contest.beir.name, settings, *cells, f"{one.only_peer:,}", f"{one.only_here:,}"]
 
 
 def _goals(contests: Sequence[Contest]) -> list[str]:
