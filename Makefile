@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: quickstart cluster-demo test test-slow fuzz lint format bench lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@echo "Installing into $(VENV): a few minutes, nothing is printed"
+	@echo "Installing into $(VENV): this takes a few minutes and prints nothing"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -41,7 +41,7 @@ def mine(
         InputError: the configuration or the input cannot be worked on, or what comes before `first` is not complete;
             nothing is written then.
         BusyError: another run is at work on the run directory.
-        LostLeaseError: another run took it over, as the heartbeat of this one was late.
+        LostLeaseError: another run took it over, as this one gave no heartbeat for too long.
         StorageError: a storage failed; the same command goes on from there.
     """
     began = time.perf_counter()

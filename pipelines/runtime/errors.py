@@ -6,7 +6,7 @@ class BusyError(RuntimeError):
 
 
 class LostLeaseError(RuntimeError):
-    """Another run took the run directory over as the heartbeat of this one was too late."""
+    """Another run took the run directory over, as this one gave no heartbeat for too long."""
 
 
 class StorageError(RuntimeError):

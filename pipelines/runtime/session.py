@@ -68,7 +68,7 @@ def session(config: RunConfig, check: Callable[[Pipeline], None] = lambda _: Non
     Raises:
         InputError: the configuration or the input cannot be worked on; nothing has been written.
         BusyError: another run is at work on the run directory.
-        LostLeaseError: another run took it over, as the heartbeat of this one was late.
+        LostLeaseError: another run took it over, as this one gave no heartbeat for too long.
         StorageError: a storage failed; the same command goes on from there.
     """
     with cluster_of(config) as cluster:

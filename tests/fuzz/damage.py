@@ -1,4 +1,4 @@
-"""Ways to spoil a source: its rows before they are written, or the bytes of a file."""
+"""Ways to damage a source: its rows before they are written, or the bytes of a file."""
 
 import math
 import shutil

@@ -9,7 +9,7 @@ _ALIGNED = 8  # every buffer of an Arrow file ends at a multiple
 def vectors_at(table: pa.Table) -> int:
     """Return at which byte the values of the last column begin in the Arrow file that `Folder.write_table` makes.
 
-    Row i is i times the width of a row behind it: the values are the last buffer of the only batch of the file.
+    Row i begins i times the width of a row after it: the values are the last buffer of the only batch of the file.
 
     Args:
         table: its last column are lists of a fixed size, without nulls.

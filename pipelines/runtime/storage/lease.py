@@ -2,9 +2,9 @@
 
 `<run>/_lease/00001.json` is created only if it is not there: O_EXCL here, `If-None-Match` on object stores. The lease
 with the highest number is the one that counts; whoever takes over a dead one creates the next number, again only if it
-is not there. Whoever created one looks again: where there is a lease that it did not find dead, it steps back, so
-of several that come at the same time at most one goes on. No clocks are compared: a lease is dead when it did not
-change while it was watched.
+is not there. Whoever created one looks again: where there is a lease that it did not find dead, or its own is gone, it
+steps back, so of several that come at the same time at most one goes on. No clocks are compared: a lease is dead when
+it did not change while it was watched.
 """
 
 import json
@@ -74,10 +74,10 @@ class Lease:
             if not self._create(taken):
                 continue
             others = [number for number in self._numbers() if number != taken]
-            if any(self._read(number) != stale.get(number) for number in others):  # they came after the list was made
+            met = any(self._read(number) != stale.get(number) for number in others)  # they came after the list was made
+            # Looked at last: a run that held the lease in the meantime removed all others.
+            if met or not self._is_own(taken):
                 self._remove_own(taken)
-                continue
-            if not self._is_own(taken):  # removed by a run that held the lease in the meantime
                 continue
             self._number = taken
             self._remove_others()
@@ -190,7 +190,7 @@ class Lease:
         other = later or own or {}
         who = f"{_who(other)} took it over" if other else "it was taken over"
         return (
-            f"{self.run.uri}: this run lost the run directory: {who}, as its heartbeat was late by more than "
+            f"{self.run.uri}: this run lost the run directory: {who}, as this run gave no heartbeat for "
             f"{BEATS_TO_LIVE * self.beat:.0f} s. No data is damaged; the other run goes on."
         )
 

@@ -135,8 +135,6 @@ def test_a_string_of_any_length_is_refused_in_one_short_line() -> None:
     assert len(str(refused.value)) <= 400
 
 
-# Threads that earlier tests left behind may use `random` while strings are drawn.
-@pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 @pytest.mark.parametrize("count", [30, pytest.param(600, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_generated_strings_are_refused_or_work(count: int) -> None:
     @settings(
