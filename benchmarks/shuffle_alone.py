@@ -15,26 +15,31 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from pipelines.runtime.engines import Pool, Unit
-from pipelines.runtime.engines.ray_data import RayEngine
+SIDE = sys.argv[1]
+if SIDE == "before":  # where engines were at that revision
+    from pipelines.engines import Pool, Unit  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from pipelines.engines.ray_data import RayEngine  # type: ignore[import-untyped,import-not-found,unused-ignore]
+else:
+    from pipelines.runtime.engines import Pool, Unit
+    from pipelines.runtime.engines.ray_data import RayEngine
 
 ROW = pa.schema({"bucket": pa.int64(), "unit": pa.int64()})
 
 
 def main() -> None:
     """Do the shuffle of the command line: `before N` or `now N`."""
-    side, size = sys.argv[1], int(sys.argv[2])
-    engine = _engine(side)
+    size = int(sys.argv[2])
+    engine = _engine()
     at_start = _peak_mib()
     began = time.perf_counter()
-    {"before": before, "now": now}[side](engine, size)
+    {"before": before, "now": now}[SIDE](engine, size)
     seconds = time.perf_counter() - began
     print(json.dumps({"seconds": seconds, "driver_mib": _peak_mib(), "at_start_mib": at_start}), flush=True)
     ray.shutdown()
 
 
-def _engine(side: str) -> Any:  # noqa: ANN401 - an engine, as its revision makes it
-    if side == "before":
+def _engine() -> Any:  # noqa: ANN401 - an engine, as its revision makes it
+    if SIDE == "before":
         return cast("Any", RayEngine)()
     from pipelines.runtime.engines.ray_cluster import RayCluster
 
@@ -50,12 +55,12 @@ def _peak_mib() -> float:
 
 def before(engine: Any, size: int) -> None:  # noqa: ANN401 - of an earlier revision
     """Shuffle with the shuffle that engines of earlier revisions had; a route yields (bucket, rows) one by one."""
-    import pipelines.runtime.engines
+    import pipelines.engines  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     def gather(bucket: int, rows: pa.Table) -> dict[str, Any]:
         return _checked(bucket, rows, size)
 
-    shuffle: Any = vars(pipelines.runtime.engines)["Shuffle"]  # not there any more
+    shuffle: Any = vars(pipelines.engines)["Shuffle"]  # not there any more
     engine.shuffle("shuffle", shuffle(_route_each(size), units(size), gather, range(size), ROW, Pool()))
 
 

@@ -90,6 +90,7 @@ SELECTED = pa.schema(
         "mean_positive_similarity": pa.float32(),
         "sources": pa.list_(pa.string()),  # the proposers that named it, `search` among them
         "draw": pa.string(),  # the strategy that chose it, or null
+        "probability": pa.float32(),  # with which that draw takes it first for the row; null where it is not at random
         "reason": pa.string(),  # "negative" where the candidate was chosen, else why it was not
     }
 )

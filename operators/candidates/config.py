@@ -1,20 +1,22 @@
 """The configuration of a selection: which candidates are fit to be negatives, and how negatives are drawn."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from operators.candidates import draws as own_draws
 from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
-from operators.candidates.filter import NEGATIVE, NOT_DRAWN, WINDOW, Filter
+from operators.candidates.drawing import Window
+from operators.candidates.filter import CAPPED, NEGATIVE, NOT_DRAWN, WINDOW, Filter
+from operators.candidates.pairs import Reference
 from operators.candidates.sources import SEARCH
 from operators.plugins import code_of, find, made
 from operators.settings import AtLeastOne, AtLeastZero, Settings
 
 # Reasons that are counted for what is no filter of the user.
-RESERVED = {NEGATIVE, NOT_DRAWN, *WINDOW, "positive", "positive_text"}
+RESERVED = {NEGATIVE, NOT_DRAWN, CAPPED, *WINDOW, "positive", "positive_text"}
 # Filters that have a key of their own in `select`, and what that key is in their section.
 SHORT_FORMS = {
     "max_positive_similarity": "limit",
@@ -53,7 +55,8 @@ class FilterConfig(Settings):
             95 % of NV-Retriever, arXiv 2407.15831, section 3.2).
         margin_positive: against which positive the margins are taken where a query has several. `row`: the positive
             of the row that the negatives are drawn for, so rows of one query may have different negatives. `lowest`:
-            the lowest-scored positive of the query for all its rows, as sentence-transformers does.
+            the lowest-scored positive of the query for all its rows, as sentence-transformers does. `mean`: the mean
+            score of the query's positives. Draws that compare with a positive take the same one.
         max_score: drop candidates with a higher score.
         min_score: drop candidates with a lower score.
         filters: further filters: `{filter: name, ...}`, or `module:name` of your own.
@@ -62,7 +65,7 @@ class FilterConfig(Settings):
     max_positive_similarity: float | None = None
     absolute_margin: float | None = Field(default=None, ge=0)
     relative_margin: float | None = Field(default=None, ge=0)
-    margin_positive: Literal["row", "lowest"] = "row"
+    margin_positive: Reference = "row"
     max_score: float | None = None
     min_score: float | None = None
     filters: tuple[AnyFilter, ...] = ()
@@ -83,8 +86,13 @@ class SelectConfig(FilterConfig):
         range_min: skip so many of the best candidates that passed the filters; for a draw with a `source`, of those
             that this source named.
         range_max: draw only from so many of the best that passed the filters, counted in the same way.
-        sampling_strategy: `top` takes the best of that window, `random` a uniform sample of it.
+        sampling_strategy: `top` takes the best of that window, `random` a uniform sample of it; other draws that need
+            no settings.
         seed: of the sample. The same seed gives the same sample, in whatever order and on how many workers.
+        max_rows_per_query: how many positives of a query make a row, at most: a sample of them. A query with hundreds
+            of positives would have as many rows.
+        max_rows_per_document: how many rows one document may be a negative of, over the whole set; the rows that it
+            scores highest for keep it, and the others draw the next.
         draws: several draws one after the other, in the place of `num_negatives` and `sampling_strategy`:
             `{strategy: name, num_negatives: 2, ...}`, or `module:name` of your own. A candidate is drawn once.
     """
@@ -94,6 +102,8 @@ class SelectConfig(FilterConfig):
     range_max: AtLeastOne = 100
     sampling_strategy: Annotated[str, AfterValidator(_strategy)] = "top"
     seed: int = 0
+    max_rows_per_query: AtLeastOne | None = None
+    max_rows_per_document: AtLeastOne | None = None
     draws: tuple[AnyDraw, ...] = ()
 
     @model_validator(mode="after")
@@ -111,14 +121,19 @@ class SelectConfig(FilterConfig):
         given = [name for name in short_form if getattr(self, name) != fields[name].default]
         if self.draws and given:
             raise ValueError(f"{' and '.join(given)}: the short form of one draw: give them in draws alone")
-        wanted, window = self.negatives_per_row, self.range_max - self.range_min
-        if wanted > MOST_NEGATIVES:
-            raise ValueError(f"draws: {wanted:,} negatives for each row; the most is {MOST_NEGATIVES:,}")
-        if wanted > window:
+        if self.negatives_per_row > MOST_NEGATIVES:
             raise ValueError(
-                f"num_negatives ({wanted}) is larger than the candidate window: range_max - range_min is "
-                f"{max(window, 0)}. Lower num_negatives or range_min, or raise range_max."
+                f"draws: {self.negatives_per_row:,} negatives for each row; the most is {MOST_NEGATIVES:,}"
             )
+        if self.active_draws()[0].fill:
+            raise ValueError("draws: the first draw fills what draws before it left short; there is none before it")
+        for window in dict.fromkeys(map(self.window_of, self.active_draws())):
+            wanted = sum(draw.num_negatives for draw in self._counting if self.window_of(draw) == window)
+            if wanted > window.end - window.first:
+                raise ValueError(
+                    f"num_negatives ({wanted}) is larger than the candidate window: range_max - range_min is "
+                    f"{max(window.end - window.first, 0)}. Lower num_negatives or range_min, or raise range_max."
+                )
         return self
 
     def active_draws(self) -> tuple[Draw, ...]:
@@ -126,20 +141,39 @@ class SelectConfig(FilterConfig):
         short = {"strategy": self.sampling_strategy, "num_negatives": self.num_negatives, "seed": self.seed}
         return self.draws or (_draw(short),)
 
+    def window_of(self, draw: Draw) -> Window:
+        """Return from what a draw takes."""
+        first = self.range_min if draw.range_min is None else draw.range_min
+        return Window(draw.source, first, self.range_max if draw.range_max is None else draw.range_max)
+
+    @property
+    def _counting(self) -> list[Draw]:
+        return [draw for draw in self.active_draws() if not draw.fill]
+
     @property
     def negatives_per_row(self) -> int:
         """How many negatives a full row has."""
-        return sum(draw.num_negatives for draw in self.active_draws())
+        return sum(draw.num_negatives for draw in self._counting)
+
+    @property
+    def deepest(self) -> int:
+        """How many candidates of the search draws look at, at most."""
+        return max((self.window_of(draw).end for draw in self._of_search), default=0)
+
+    @property
+    def _of_search(self) -> list[Draw]:
+        return [draw for draw in self.active_draws() if draw.source in {None, SEARCH}]
 
     @property
     def needed(self) -> int:
         """How many candidates of the search have to pass the filters so that more of them would change nothing."""
-        draws = [draw for draw in self.active_draws() if draw.source in {None, SEARCH}]
-        if not draws:
-            return 0
-        first_only = all(draw.first_only for draw in draws)
+        # Where documents are capped, a row may have to go on to any candidate of its window.
+        first_only = all(draw.first_only for draw in self._of_search) and self.max_rows_per_document is None
+        if not first_only:
+            return self.deepest
         # Draws of other sources may take candidates that the search found, too.
-        return min(self.range_min + self.negatives_per_row, self.range_max) if first_only else self.range_max
+        windows = map(self.window_of, self._of_search)
+        return max((min(one.first + self.negatives_per_row, one.end) for one in windows), default=0)
 
     @property
     def depth(self) -> int | None:

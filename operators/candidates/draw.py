@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from operators.candidates.pairs import Pairs
-from operators.settings import Settings
+from operators.settings import AtLeastOne, AtLeastZero, Settings
 
 # A row of n-tuple has three columns for each.
 MOST_NEGATIVES = 1_000
@@ -27,23 +27,45 @@ class Draw(Settings):
         num_negatives: how many each row gets from this draw, at most.
         seed: of what is random.
         source: only candidates that this source named: `search`, or the source of a proposer; any where none is given.
+        range_min: in the place of `select.range_min`, for this draw.
+        range_max: in the place of `select.range_max`, for this draw.
+        fill: it takes only as many as the draws before it left short of theirs.
         needs: the signals that it reads.
         first_only: it takes the first candidates of each row, so those behind them change nothing.
+        only_cosine: it is defined for vectors of length 1 alone.
     """
 
     strategy: str
     num_negatives: int = Field(default=4, ge=1, le=MOST_NEGATIVES)
     seed: int = 0
     source: str | None = None
+    range_min: AtLeastZero | None = None
+    range_max: AtLeastOne | None = None
+    fill: bool = False
 
     needs: ClassVar[tuple[str, ...]] = ()
     first_only: ClassVar[bool] = False
+    only_cosine: ClassVar[bool] = False
 
     @abstractmethod
     def priority(self, pairs: Pairs) -> Priority:
         """Return the priority of each pair, float64 of shape (n,): the highest of each row are taken.
 
-        Of equal priorities the better-scored candidate is taken first; one of minus infinity is not taken at all. The
+        The pairs are all that are eligible, also those that draws before this one take: what these leave is taken. Of
+        equal priorities the better-scored candidate is taken first; one of minus infinity is not taken at all. The
         pairs of a row are in the order of their scores. What is random has to come from the keys and the seed
         (`operators.keys.uniform`), so that neither the order of rows nor the number of workers changes it.
         """
+
+    def probability(self, pairs: Pairs) -> Priority | None:
+        """Return with which probability each pair is the first that the draw takes for its row: float64 of shape (n,).
+
+        It is the same whatever draws before this one take. A loss corrects its logits by the logarithm of it (sampled
+        softmax; Bengio and Senecal, "Adaptive importance sampling", IEEE TNN 19(4), 2008). None where the draw takes
+        nothing at random.
+
+        Args:
+            pairs: as for `priority`.
+        """
+        del pairs
+        return None

@@ -14,6 +14,7 @@ Mask = npt.NDArray[np.bool_]
 # Reasons that are counted beside those of filters.
 NEGATIVE = "negative"  # chosen
 NOT_DRAWN = "not_drawn"  # eligible, but enough negatives were already chosen
+CAPPED = "max_rows_per_document"  # eligible, but the document serves as many rows already
 # Outside the window of the candidates that passed the filters: before its beginning, after its end.
 WINDOW = ("range_min", "range_max")
 

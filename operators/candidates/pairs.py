@@ -1,18 +1,21 @@
 """Candidates side by side with the rows that negatives are chosen for, and every number known about them."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from operators.keys import uniform
 from operators.schemas import CANDIDATES, to_numpy
-from operators.segments import first_index, starts_of
+from operators.segments import first_index, rank_within, starts_of
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
+# Of the sample of rows of a query.
+ROWS_SEED = 0
 # What is known without a stage that computes it.
 ALWAYS_THERE = (*CANDIDATES.names, "positive_key", "positive_score")
 
@@ -27,6 +30,7 @@ class Pairs:
         candidates: schema CANDIDATES, with a column for every further signal.
         rows: the positives: schema POSITIVES; `score` is that of the row's own positive.
         reference: the score of the positive that margins are taken against, float32 of shape (rows,).
+        dimension: of the vectors behind the scores.
     """
 
     row: Ints
@@ -34,6 +38,7 @@ class Pairs:
     candidates: pa.Table
     rows: pa.Table
     reference: Floats
+    dimension: int = 0
     _signals: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -52,30 +57,70 @@ class Pairs:
             elif signal == "positive_key":
                 values = to_numpy(self.rows, "doc_key")[self.row]
             elif signal in self.candidates.column_names:
-                values = to_numpy(self.candidates, signal)[self.candidate]
+                values = to_numpy(self.candidates, signal)
+                values = values if self._is_every_candidate() else values[self.candidate]
             else:
                 raise LookupError(f"There is no signal {signal!r} here. Name it in `needs` of what reads it.")
             self._signals[signal] = values
         return self._signals[signal]
 
+    def _is_every_candidate(self) -> bool:
+        """Whether each candidate has one pair, in its place, as where each query has one positive."""
+        if "" not in self._signals:
+            every = len(self.candidate) == self.candidates.num_rows and bool((np.diff(self.candidate) == 1).all())
+            self._signals[""] = np.array(every)
+        return bool(self._signals[""])
+
     def take(self, at: Ints) -> "Pairs":
         """Return some of the pairs, in ascending order."""
-        return Pairs(self.row[at], self.candidate[at], self.candidates, self.rows, self.reference)
+        if len(at) == len(self.row):
+            return self
+        return replace(self, row=self.row[at], candidate=self.candidate[at], _signals={})
 
 
-def pairs_of(candidates: pa.Table, positives: pa.Table, lowest: bool = False) -> Pairs:
+Reference = Literal["row", "lowest", "mean"]
+
+
+def pairs_of(
+    candidates: pa.Table,
+    positives: pa.Table,
+    reference: Reference = "row",
+    dimension: int = 0,
+    most_rows: int | None = None,
+) -> Pairs:
     """Pair every row with every candidate of its query.
 
     Args:
         candidates: those of one query together; those of a query without positives are left out.
         positives: those of one query together; each is a row.
-        lowest: margins are taken against the lowest positive of the query; else against that of the row.
+        reference: what scores are compared with: the positive of the row, the lowest-scored positive of the query, or
+            the mean score of its positives.
+        dimension: of the vectors behind the scores.
+        most_rows: of each query, a sample by the keys; all where it is None.
     """
-    queries, score = to_numpy(positives, "query_key"), to_numpy(positives, "score")
-    if lowest and len(score):
-        starts = starts_of(queries)
-        score = np.repeat(np.minimum.reduceat(score, starts), np.diff(np.append(starts, len(score))))
-    return Pairs(*_paired(queries, to_numpy(candidates, "query_key")), candidates, positives, score)
+    queries = to_numpy(positives, "query_key")
+    compared = _compared_with(reference, queries, to_numpy(positives, "score"))
+    if most_rows is not None:
+        drawn = uniform(ROWS_SEED, queries, to_numpy(positives, "doc_key"))
+        place = np.empty(len(queries), dtype=np.int64)
+        segment = np.searchsorted(starts_of(queries), np.arange(len(queries)), side="right")
+        order = np.lexsort((drawn, segment))
+        place[order] = rank_within(segment[order])
+        kept = np.flatnonzero(place < most_rows)
+        queries, compared, positives = queries[kept], compared[kept], positives.take(pa.array(kept))
+    paired = _paired(queries, to_numpy(candidates, "query_key"))
+    return Pairs(*paired, candidates, positives, compared, dimension)
+
+
+def _compared_with(reference: Reference, queries: Ints, score: Floats) -> Floats:
+    if reference == "row" or not len(score):
+        return score
+    starts = starts_of(queries)
+    counts = np.diff(np.append(starts, len(score)))
+    if reference == "lowest":
+        return np.repeat(np.minimum.reduceat(score, starts), counts)
+    mean = np.add.reduceat(score, starts, dtype=np.float64) / counts
+    return np.repeat(mean.astype(np.float32), counts)
 
 
 def _paired(row_keys: Ints, candidate_keys: Ints) -> tuple[Ints, Ints]:

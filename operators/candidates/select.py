@@ -7,16 +7,23 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.candidates.config import SelectConfig
-from operators.candidates.draw import Draw
-from operators.candidates.filter import NEGATIVE, NOT_DRAWN, WINDOW, Filter
-from operators.candidates.pairs import ALWAYS_THERE, Pairs, pairs_of
-from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
+from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_OF_SOURCE, PLACES, Places, draw_all
+from operators.candidates.filter import CAPPED, NEGATIVE, NOT_DRAWN, WINDOW, Filter
+from operators.candidates.matching import PROPOSED_ROWS, raised_documents, turned_away
+from operators.candidates.pairs import ALWAYS_THERE, Floats, Pairs, pairs_of
+from operators.candidates.sources import SEARCH, names_of
+from operators.keys import pair_keys
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
-from operators.segments import count_before, rank_within
+from operators.segments import in_sorted
 
 Ints = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int16]
+
+# What names a proposal of a row to a document.
+KEYS = ("doc_key", "row_key")
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Selection:
     Attributes:
         negatives: schema SELECTED; in the order of the rows, best score first.
         suspected: schema SELECTED; the candidates dropped because they are probably relevant.
+        rows: how many (query, positive) rows there are.
         counts: reason -> how many candidates; the sum is all that were found, once for each row of their query.
         short_rows: how many (query, positive) rows got some, but fewer than they should.
         empty_rows: how many rows got none.
@@ -33,6 +41,7 @@ class Selection:
 
     negatives: pa.Table
     suspected: pa.Table
+    rows: int
     counts: dict[str, int]
     short_rows: int
     empty_rows: int
@@ -41,15 +50,21 @@ class Selection:
 class Select:
     """Choose the negatives of (query, positive) rows among the candidates of their queries."""
 
-    def __init__(self, config: SelectConfig, sources: Sequence[str] = ()) -> None:
-        """Select as configured, among candidates of the search and of these proposers."""
-        self.config, self.sources = config, (SEARCH, *sources)
+    def __init__(self, config: SelectConfig, sources: Sequence[str] = (), dimension: int = 0) -> None:
+        """Select as configured.
+
+        Args:
+            config: what is chosen.
+            sources: the proposers of candidates beside the search.
+            dimension: of the vectors behind the scores.
+        """
+        self.config, self.sources, self.dimension = config, (SEARCH, *sources), dimension
         self.filters, self.draws = config.active_filters(), config.active_draws()
 
     @cached_property
     def reasons(self) -> list[str]:
         """What becomes of candidates; reason codes are places in this list."""
-        return list(dict.fromkeys([NEGATIVE, *(one.reason for one in self.filters), *WINDOW, NOT_DRAWN]))
+        return list(dict.fromkeys([NEGATIVE, *(one.reason for one in self.filters), *WINDOW, CAPPED, NOT_DRAWN]))
 
     @cached_property
     def labels(self) -> list[str]:
@@ -58,7 +73,7 @@ class Select:
         places = enumerate(strategies, start=1)
         return [name if strategies.count(name) == 1 else f"{name} ({place})" for place, name in places]
 
-    def __call__(self, candidates: pa.Table, positives: pa.Table) -> Selection:
+    def __call__(self, candidates: pa.Table, positives: pa.Table, cutoffs: pa.Table | None = None) -> Selection:
         """Select for every positive of a batch.
 
         Args:
@@ -66,25 +81,86 @@ class Select:
                 those of one query together, best first. Those of a query without positives have no row to be drawn
                 for: they are left out.
             positives: schema POSITIVES, those of one query together; each one is a row of the output.
+            cutoffs: schema CUTOFFS, ascending; None where documents are not capped.
 
         With several positives per query, margins are taken against the positive of the row (`margin_positive: row`),
-        or against the lowest of them.
+        the lowest of them, or their mean.
         """
         pairs = self._pairs(candidates, positives)
-        reason = self._filtered(pairs, self.filters)
-        draw = self._drawn(pairs, reason)
-        chosen = np.flatnonzero(reason == 0)
+        reason, negatives = self._selected(pairs, cutoffs)
         suspected = {one.reason for one in self.filters if one.suspected} | {"range_min"}
         suspects = np.flatnonzero(np.array([name in suspected for name in self.reasons])[reason])
-        found = np.bincount(pairs.row[chosen], minlength=positives.num_rows)
+        found = np.bincount(negatives.pairs.row, minlength=pairs.rows.num_rows)
         totals = np.bincount(reason, minlength=len(self.reasons))
         return Selection(
-            negatives=self._rows(pairs.take(chosen), reason[chosen], draw[chosen]),
-            suspected=self._rows(pairs.take(suspects), reason[suspects], draw[suspects]),
+            negatives=self._rows(negatives),
+            suspected=self._rows(Rows(pairs.take(suspects), reason[suspects])),
+            rows=pairs.rows.num_rows,
             counts={name: int(total) for name, total in zip(self.reasons, totals, strict=True)},
             short_rows=int(((found > 0) & (found < self.config.negatives_per_row)).sum()),
             empty_rows=int((found == 0).sum()),
         )
+
+    def proposals(self, candidates: pa.Table, positives: pa.Table, before: pa.Table | None, now: pa.Table) -> pa.Table:
+        """Return the documents to which rows propose under the cutoffs `now`, and did not under those `before`.
+
+        Args:
+            candidates: as for a selection.
+            positives: as for a selection.
+            before: schema CUTOFFS, ascending; None where nothing has been proposed.
+            now: schema CUTOFFS, ascending.
+
+        Returns:
+            Schema PROPOSED_ROWS, each pair of document and row once.
+        """
+        if before is None:
+            return self._chosen(candidates, positives, now)
+        raised = in_sorted(to_numpy(candidates, "doc_key"), raised_documents(before, now))
+        touched = pa.array(np.unique(to_numpy(candidates, "query_key")[raised]))
+        some = [table.filter(pc.is_in(table.column("query_key"), touched)) for table in (candidates, positives)]
+        earlier, later = self._chosen(some[0], some[1], before), self._chosen(some[0], some[1], now)
+        of_earlier, of_later = (pair_keys(*(to_numpy(t, name) for name in KEYS)) for t in (earlier, later))
+        return later.filter(pa.array(~np.isin(of_later, of_earlier)))
+
+    def _chosen(self, candidates: pa.Table, positives: pa.Table, cutoffs: pa.Table) -> pa.Table:
+        return proposed_rows(self._selected(self._pairs(candidates, positives), cutoffs)[1].pairs)
+
+    def _selected(self, pairs: Pairs, cutoffs: pa.Table | None) -> tuple[Codes, "Rows"]:
+        """Return the reason code of each pair, int16 of shape (n,), and the negatives, whose code is 0."""
+        reason = self._filtered(pairs, self.filters)
+        passed = np.flatnonzero(reason == 0)
+        passing = pairs.take(passed)
+        draws, windows = zip(*((draw, self.config.window_of(draw)) for draw in self.draws), strict=True)
+        places = {window: window(passing) for window in dict.fromkeys(windows)}
+        inside = {window: np.flatnonzero(place == INSIDE) for window, place in places.items()}
+        away = np.zeros(len(passing), dtype=np.bool_)
+        if cutoffs is not None:
+            away = turned_away(proposed_rows(passing), cutoffs)
+        taken_by, probability = draw_all(passing, list(zip(draws, windows, strict=True)), inside, away)
+        why = self._not_drawn(list(places.values()), away)
+        chosen = np.flatnonzero(taken_by >= 0)
+        why[chosen] = 0
+        reason[passed] = why
+        return reason, Rows(passing.take(chosen), why[chosen], taken_by[chosen], probability[chosen])
+
+    def _not_drawn(self, places: Sequence[Places], away: npt.NDArray[np.bool_]) -> Codes:
+        """Return why each pair that passed is not drawn: int16 of shape (n,).
+
+        It is outside all windows, and then the first that counts its sources says where, or inside one.
+        """
+        not_drawn, capped = (np.int16(self.reasons.index(name)) for name in (NOT_DRAWN, CAPPED))
+        meaning = {BEFORE: WINDOW[0], AFTER: WINDOW[1]}
+        reasons = np.array([self.reasons.index(meaning.get(one, NOT_DRAWN)) for one in PLACES], dtype=np.int16)
+        why = np.full(len(away), not_drawn)
+        outside = np.flatnonzero(np.all([place != INSIDE for place in places], axis=0))
+        if len(outside):
+            code = np.full(len(outside), NOT_OF_SOURCE, dtype=np.int8)
+            for place in places:
+                code = np.where(code == NOT_OF_SOURCE, place[outside], code)
+            why[outside] = reasons[code]
+            away = away.copy()
+            away[outside] = False
+        return np.where(away, capped, why) if away.any() else why
 
     def short_queries(self, candidates: pa.Table, positives: pa.Table, k: int) -> Ints:
         """Return the keys of queries for which a search deeper than `k` may find what is missing: int64 of shape (n,).
@@ -97,10 +173,10 @@ class Select:
             positives: schema POSITIVES, as for a selection.
             k: how many documents that are not judged positive were asked for.
         """
-        query = to_numpy(positives, "query_key")
         if self.config.depth is not None and self.config.depth <= k:
             return np.zeros(0, dtype=np.int64)
         pairs = self._pairs(candidates, positives)
+        query = to_numpy(pairs.rows, "query_key")
         # Signals that are computed after the search cannot decide how deep it goes.
         known = [one for one in self.filters if set(one.needs).issubset(ALWAYS_THERE)]
         passed = self._filtered(pairs, known) == 0
@@ -111,9 +187,11 @@ class Select:
         return np.asarray(np.unique(query[missing]))
 
     def _pairs(self, candidates: pa.Table, positives: pa.Table) -> Pairs:
-        return pairs_of(candidates, positives, lowest=self.config.margin_positive == "lowest")
+        return pairs_of(
+            candidates, positives, self.config.margin_positive, self.dimension, self.config.max_rows_per_query
+        )
 
-    def _filtered(self, pairs: Pairs, filters: Sequence[Filter]) -> npt.NDArray[np.int16]:
+    def _filtered(self, pairs: Pairs, filters: Sequence[Filter]) -> Codes:
         """Return the reason code of each pair, shape (n,), 0 for those that passed."""
         reason, kept = np.zeros(len(pairs), dtype=np.int16), np.ones(len(pairs), dtype=np.bool_)
         for one in filters:
@@ -126,78 +204,43 @@ class Select:
             kept &= ~dropped
         return reason
 
-    def _drawn(self, pairs: Pairs, reason: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-        """Draw; what is not drawn gets its reason. Returns which draw took each pair, shape (n,), or -1."""
-        taken_by, passed = np.full(len(pairs), -1, dtype=np.int16), reason == 0
-        windows = {draw.source: self._window(pairs, passed, draw.source) for draw in self.draws}
-        left = passed.copy()
-        for number, draw in enumerate(self.draws):
-            at = np.flatnonzero(left & (windows[draw.source] == 0))
-            eligible = pairs.take(at)
-            taken = at[highest(eligible.row, _checked(draw, eligible), draw.num_negatives)]
-            taken_by[taken] = number
-            left[taken] = False
-        reason[left] = self._outside(list(windows.values()))[left]
-        return taken_by
-
-    def _window(self, pairs: Pairs, passed: npt.NDArray[np.bool_], source: str | None) -> npt.NDArray[np.int16]:
-        """Return 0 for each pair inside the window of a source, else the reason code why it is not: shape (n,)."""
-        named = passed if source is None else passed & (pairs[rank_column(source)] != NOT_NAMED)
-        place = count_before(named, pairs.row)
-        code = np.where(named, np.int16(0), np.int16(self.reasons.index(NOT_DRAWN)))
-        before, after = (np.int16(self.reasons.index(name)) for name in WINDOW)
-        code[named & (place < self.config.range_min)] = before
-        code[named & (place >= self.config.range_max)] = after
-        return code
-
-    def _outside(self, windows: Sequence[npt.NDArray[np.int16]]) -> npt.NDArray[np.int16]:
-        """Return why a pair that passed was not drawn: it is outside the first window of its sources, or inside one."""
-        not_drawn = np.int16(self.reasons.index(NOT_DRAWN))
-        code = np.full(len(windows[0]), not_drawn)
-        for window in reversed(windows):
-            code = np.where(window == not_drawn, code, window)
-        inside = np.any([window == 0 for window in windows], axis=0)
-        return np.where(inside, not_drawn, code)
-
-    def _rows(self, pairs: Pairs, reason: npt.NDArray[np.int16], draw: npt.NDArray[np.int16]) -> pa.Table:
-        row, candidate = pa.array(pairs.row), pa.array(pairs.candidate)
-        of_row = pairs.rows.select(["query_key", "doc_key", "score"]).take(row)
+    def _rows(self, rows: "Rows") -> pa.Table:
+        pairs = rows.pairs
+        of_row = pairs.rows.select(["query_key", "doc_key", "score"]).take(pa.array(pairs.row))
         of_candidate = pairs.candidates.select(
             ["doc_key", "score", "rank", "max_positive_similarity", "mean_positive_similarity"]
-        ).take(candidate)
+        ).take(pa.array(pairs.candidate))
         sources = names_of(pairs.candidates, self.sources, pairs.candidate)
-        names = [sources, _named(draw, self.labels), _named(reason, self.reasons)]
+        draws, chances = pa.nulls(len(pairs), pa.string()), pa.nulls(len(pairs), pa.float32())
+        if rows.draw is not None:
+            draws = _named(rows.draw, self.labels)
+            chances = pa.array(rows.probability, from_pandas=True)  # null for not a number
+        names = [sources, draws, chances, _named(rows.reason, self.reasons)]
         return pa.table([*of_row.columns, *of_candidate.columns, *names], names=SELECTED.names).cast(SELECTED)
 
 
-def _checked(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:
-    """Return the priorities of a draw; those that are not a number are not drawn."""
-    priority = np.asarray(draw.priority(pairs))
-    if priority.shape != (len(pairs),) or priority.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{type(draw).__name__}.priority: numbers of shape {(len(pairs),)} are wanted, not {priority.dtype} of "
-            f"{priority.shape}"
-        )
-    priority = priority.astype(np.float64)
-    return np.where(np.isnan(priority), -np.inf, priority)
+@dataclass(frozen=True)
+class Rows:
+    """Some pairs, as rows of an output.
 
-
-def highest(row: Ints, priority: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.bool_]:
-    """Return which elements have the `count` highest priorities of their row: bool of shape (n,).
-
-    Of equal priorities the first ones count. What has a priority of minus infinity is left out.
-
-    Args:
-        row: ascending, shape (n,).
-        priority: shape (n,).
-        count: at least 1.
+    Attributes:
+        pairs: which.
+        reason: code, int16 of shape (n,).
+        draw: the number of the draw that took each, int16 of shape (n,); None for pairs that none took.
+        probability: with which, float32 of shape (n,), not a number where that is not defined.
     """
-    taken = np.zeros(len(row), dtype=np.bool_)
-    # As it is for the best-scored, in their order: no sorting.
-    order = np.lexsort((-priority, row)) if (priority[1:] > priority[:-1]).any() else np.arange(len(row))
-    taken[order] = rank_within(row[order]) < count
-    return taken & (priority > -np.inf)
+
+    pairs: Pairs
+    reason: Codes
+    draw: Codes | None = None
+    probability: Floats | None = None
 
 
-def _named(codes: npt.NDArray[np.int16], names: list[str]) -> pa.Array:
+def proposed_rows(pairs: Pairs) -> pa.Table:
+    """Return pairs of rows and candidates as proposals of the rows: schema PROPOSED_ROWS."""
+    row_key = pair_keys(pairs["query_key"], pairs["positive_key"])
+    return pa.table([pairs["doc_key"], pairs["score"], row_key], schema=PROPOSED_ROWS)
+
+
+def _named(codes: Codes, names: list[str]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), pa.array(names)).cast(pa.string())

@@ -45,6 +45,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     sources = tuple(proposer.source for proposer in config.proposers)
     used = [signal for signal in config.signals if signal.gives in config.select.signals]
     encoder = _encoder(config, machines)
+    _check_draws(config, encoder.config.similarity)
     return [
         *_trial(encoder),
         PrepareCorpus(corpus, config.clean, config.data.partition_rows),
@@ -74,6 +75,15 @@ def _check_all(files: Sequence[SourceFile], config: Config) -> None:
                 f"so that they leave it out, or choose another run directory."
             )
     check(list(seen.values()), config.data.positive_labels)
+
+
+def _check_draws(config: Config, similarity: str) -> None:
+    for draw in config.select.active_draws():
+        if draw.only_cosine and similarity != "cosine":
+            raise InputError(
+                f"select: {draw.strategy} is defined for cosine similarity, and this model compares by {similarity}. "
+                f"Set encoder.similarity: cosine, or choose another draw."
+            )
 
 
 def _index_and_search(config: Config, machines: Machines) -> list[Stage]:

@@ -195,7 +195,7 @@ def settings(random: Random, similarity: Similarity) -> dict[str, Any]:
     }
     select.update({name: random.choice(values) for name, values in chances.items() if random.random() < 0.18})
     if random.random() < 0.3:
-        select["margin_positive"] = random.choice(["row", "lowest"])
+        select["margin_positive"] = random.choice(["row", "lowest", "mean"])
     if random.random() < 0.25:
         select.update(sampling_strategy="random", seed=random.choice([0, 1, -5, 2**40]))
     search: dict[str, Any] = {"k": k}

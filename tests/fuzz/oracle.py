@@ -123,7 +123,8 @@ def _filtered(
     settings = result.settings
     own = float(query.vector @ positive.vector)
     lowest = min(float(query.vector @ one.vector) for one in positives)
-    against = lowest if settings.margin_positive == "lowest" else own
+    mean = sum(float(query.vector @ one.vector) for one in positives) / len(positives)
+    against = {"row": own, "lowest": lowest, "mean": mean}[settings.margin_positive]
     texts = {read_as(one.text) for one in positives}
     ids = {one.doc_id for one in positives}
     candidates = []

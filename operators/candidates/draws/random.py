@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+import numpy as np
+
 from operators.candidates.draw import Draw, Priority
 from operators.candidates.pairs import Pairs
 from operators.keys import uniform
@@ -24,3 +26,7 @@ class Random(Draw):
         """Return a random number for each pair."""
         keys = self.needs if self.per == "row" else ("query_key", "doc_key")
         return -uniform(self.seed, *(pairs[key] for key in keys))
+
+    def probability(self, pairs: Pairs) -> Priority:
+        """Return one over the number of candidates of the row."""
+        return 1 / np.bincount(pairs.row)[pairs.row]

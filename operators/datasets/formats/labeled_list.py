@@ -30,6 +30,8 @@ may differ in length. These losses take no other rows of a batch for negatives: 
                 "query_id": queries["id"],
                 "document_ids": lists["id"],
                 "document_scores": lists["score"],
+                "document_draws": lists["draw"],
+                "document_probabilities": lists["probability"],
                 "query_metadata": queries["metadata"],
                 "document_metadata": lists["metadata"],
             }
@@ -54,5 +56,8 @@ def _lists(rows: NegativeRows, starts: Ints) -> dict[str, pa.ListArray]:
         for what in ("text", "id", "metadata")
     }
     columns["score"] = nest(scores[place], offsets)
+    of_negative = np.full(total, -1)
+    of_negative[~first] = everything
+    columns |= {name: nest(values, offsets) for name, values in rows.drawn(of_negative).items()}
     columns["label"] = nest(first.astype(np.int64), offsets)
     return columns

@@ -46,6 +46,7 @@ for negatives: any sampler will do."""
                 "query_id": queries["id"],
                 "document_id": documents.column("doc_id"),
                 "document_score": scores,
+                **{f"document_{name}": values for name, values in rows.drawn(np.where(labels == 1, -1, at)).items()},
                 "query_metadata": queries["metadata"],
                 "document_metadata": documents.column("metadata"),
             }

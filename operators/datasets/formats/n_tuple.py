@@ -24,6 +24,7 @@ class NTuple(Layout):
         starts = starts[lengths == rows.num_negatives]
         sides = {"query": rows.query(starts), "positive": rows.document("positive_key", starts)}
         offsets = range(rows.num_negatives)
+        drawn = [rows.drawn(starts + i) for i in offsets]
         sides.update({f"negative_{i + 1}": rows.document("doc_key", starts + i) for i in offsets})
         return pa.table(
             {
@@ -31,6 +32,8 @@ class NTuple(Layout):
                 **{_beside(name, "id"): side["id"] for name, side in sides.items()},
                 "positive_score": rows.score("positive_score", starts),
                 **{f"negative_score_{i + 1}": rows.score("score", starts + i) for i in offsets},
+                **{f"negative_draw_{i + 1}": one["draw"] for i, one in enumerate(drawn)},
+                **{f"negative_probability_{i + 1}": one["probability"] for i, one in enumerate(drawn)},
                 **{_beside(name, "metadata"): side["metadata"] for name, side in sides.items()},
             }
         )

@@ -31,6 +31,7 @@ class Triplet(Layout):
                 **{f"{name}_id": side["id"] for name, side in sides.items()},
                 "positive_score": rows.score("positive_score", at),
                 "negative_score": rows.score("score", at),
+                **{f"negative_{name}": values for name, values in rows.drawn(at).items()},
                 **{f"{name}_metadata": side["metadata"] for name, side in sides.items()},
             }
         )

@@ -19,7 +19,7 @@ from pipelines.runtime.storage.records import UNITS, files_in
 PLAN = "_plan.json"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
-FORMAT = 6
+FORMAT = 7
 
 _MARK = re.compile(r"[0-9a-f]{16}")
 STAGE_FOLDER = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
@@ -27,7 +27,7 @@ STAGE_FOLDER = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
 # The files that stages write, finished or not. What has another name is somebody else's, and stays.
 _WRITTEN = re.compile(
     rf"(?:(?:_manifest(?:-[0-9a-f]{{16}})?\.json|{UNITS}/.+\.(?:json|failed|rows)"
-    r"|(?:.+/)?(?:part-\d+|train-\d+-of-\d+|\d+|[0-9a-f]{32}(?:-\d+)?|all|queries|judgements|judged|dropped|vectors|codes|keys|lengths)"
+    r"|(?:.+/)?(?:part-\d+|train-\d+-of-\d+|\d+|[0-9a-f]{32}(?:-\d+)?|all|queries|judgements|judged|dropped|vectors|codes|keys|lengths|postings|terms)"
     r"\.(?:parquet|arrow|faiss|npy|jsonl))(?:\.[0-9a-f]{32}\.unfinished)?)"
 )
 

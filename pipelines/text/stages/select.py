@@ -1,6 +1,6 @@
 """Select: candidates -> negatives, and suspected false negatives with their reasons."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,13 +12,16 @@ from operators.datasets.card import filled
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, sum_counts
 from pipelines.runtime.stage import MOST_DROPPED, Histogram, Section, Stage, Summary
+from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.scores import scores_of
-from pipelines.text.stages.search.candidates import ReadFound, inputs_of, units_of
+from pipelines.text.stages.capped import CAPPED, matched, read_cutoffs
+from pipelines.text.stages.search.candidates import ALL, ReadFound, inputs_of, units_of
 
 # Reasons that a warning does not name: these are no loss.
 EXPECTED = {"positive", NOT_DRAWN, "range_max"}
 PAIRS = ("pairs", "short_rows", "empty_rows")
+ROUNDS, LEFT_OUT = "matching_rounds", "rows_left_out"
 DRAWN = ("positives", "negatives")
 
 
@@ -58,12 +61,17 @@ class SelectNegatives(Stage):
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         """Say how many pairs have negatives, and how hard these are."""
         selected = outputs[self.name]
-        scores = scores_of(outputs["search/all"], selected)
+        scores = scores_of(outputs[ALL], selected)
         distributions = {name: one.distribution() for name, one in scores.items()}
-        columns = list(distributions["positives"])
+        columns, rounds = list(distributions["positives"]), selected.manifest[ROUNDS]
+        capped = {name: count for name in (ROUNDS, LEFT_OUT) if (count := selected.manifest[name])}
+        matching = [f"Rows were matched with documents in {rounds} rounds."] if rounds else []
         return Section(
-            facts={"pairs": {key: selected.manifest[key] for key in PAIRS}, "scores": distributions},
-            sentences=[f"{_filled(selected.manifest)}. Dropped candidates count once for each pair of their query."],
+            facts={"pairs": {key: selected.manifest[key] for key in PAIRS}, "scores": distributions, **capped},
+            sentences=[
+                f"{_filled(selected.manifest)}. Dropped candidates count once for each pair of their query.",
+                *matching,
+            ],
             title="Scores",
             histogram=Histogram("similarity to the query", {name: scores[name].sample for name in DRAWN}),
             table=(
@@ -86,14 +94,25 @@ class SelectNegatives(Stage):
     def run(self, execution: Execution) -> Summary:
         """Select in every partition."""
         read = ReadFound({name: output.folder for name, output in execution.inputs.items()}, self.sources)
-        selecting = partial(SelectPart, execution.folder, read, self.config)
-        stats = execution.map("select", selecting, units_of(execution.inputs))
+        searched, units = execution.inputs[ALL], units_of(execution.inputs)
+        dimension, matching = searched.manifest["dimension"], None
+        if self.config.max_rows_per_document is not None:
+            rows = sum(part["rows"] for part in searched.parts("positives"))
+            matching = matched(execution, read, self.config, dimension, units, rows)
+        cutoffs = None if matching is None else matching.files
+        selecting = partial(SelectPart, execution.folder, read, self.config, dimension, cutoffs)
+        stats = execution.map("select", selecting, units)
         return Summary(
             rows_in=sum(one["rows_in"] for one in stats),
             rows_out=sum(one["rows_out"] for one in stats),
             dropped=sum_counts(stats, "dropped"),
-            facts={name: sum(one[name] for one in stats) for name in PAIRS},
+            facts={
+                **{name: sum(one[name] for one in stats) for name in PAIRS},
+                LEFT_OUT: sum(one[LEFT_OUT] for one in stats),
+                ROUNDS: 0 if matching is None else matching.rounds,
+            },
             parts={kind: [one[kind] for one in stats] for kind in ("negatives", "suspected")},
+            temporary=[CAPPED],
         )
 
 
@@ -104,13 +123,21 @@ def _filled(manifest: Mapping[str, Any]) -> str:
 class SelectPart:
     """One partition of candidates -> its negatives."""
 
-    def __init__(self, folder: StageFolder, read: ReadFound, config: SelectConfig) -> None:
-        self.folder, self.read, self.select = folder, read, Select(config, read.sources)
+    def __init__(
+        self,
+        folder: StageFolder,
+        read: ReadFound,
+        config: SelectConfig,
+        dimension: int,
+        cutoffs: Sequence[Record] | None,
+    ) -> None:
+        self.folder, self.read, self.select = folder, read, Select(config, read.sources, dimension)
+        self.cutoffs = None if cutoffs is None else read_cutoffs(folder, cutoffs)
 
     def __call__(self, unit: Unit) -> Stats:
         """Select in one partition."""
         candidates, positives = self.read(unit)
-        selection = self.select(candidates, positives)
+        selection = self.select(candidates, positives, self.cutoffs)
         parts = {}
         for kind, table in (("negatives", selection.negatives), ("suspected", selection.suspected)):
             file = self.folder.write_table(f"{kind}/part-{unit.name}.parquet", table)
@@ -120,7 +147,8 @@ class SelectPart:
         return {
             "rows_in": chosen + sum(counts.values()),
             "rows_out": chosen,
-            "pairs": positives.num_rows,
+            "pairs": selection.rows,
+            "rows_left_out": positives.num_rows - selection.rows,
             "dropped": {reason: count for reason, count in counts.items() if count},
             "short_rows": selection.short_rows,
             "empty_rows": selection.empty_rows,

@@ -79,6 +79,7 @@ class SearchShards(Stage):
             rows_out=sum(part["rows"] for part in found.parts),
             compute_seconds=found.compute_seconds,
             facts={
+                "dimension": encoded.manifest["dimension"],
                 "operating_point": asdict(searching.point),
                 "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
             },

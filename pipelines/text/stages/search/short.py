@@ -57,6 +57,7 @@ class SearchDeeper(Stage):
         return {
             "depths": self.config.retry_depths(),
             "needed": self.select.needed,
+            "max_rows_per_query": self.select.max_rows_per_query,
             "code": self.select.code(),
             **tuning,
             **filters,

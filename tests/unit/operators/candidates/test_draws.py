@@ -12,9 +12,10 @@ from pydantic import ValidationError
 
 from operators.candidates.config import SelectConfig
 from operators.candidates.draw import Draw, Priority
+from operators.candidates.drawing import highest
 from operators.candidates.filter import Filter, Mask
 from operators.candidates.pairs import Pairs, pairs_of
-from operators.candidates.select import Select, highest
+from operators.candidates.select import Select
 from tests.unit.operators.tables import candidates, positives
 
 Ints = npt.NDArray[np.int64]
@@ -169,6 +170,39 @@ def test_the_window_is_that_of_all_draws() -> None:
     assert SelectConfig.model_validate({"draws": draws[1:], "range_min": 3}).needed == 5
 
 
+def test_a_draw_has_a_window_of_its_own_where_it_names_one() -> None:
+    """Tiers of difficulty: one of the best two, one of the next three, one of the rest."""
+    tiers = [
+        {"strategy": "random", "num_negatives": 1, "range_max": 2},
+        {"strategy": "random", "num_negatives": 1, "range_min": 2, "range_max": 5},
+        {"strategy": "random", "num_negatives": 1, "range_min": 5},
+    ]
+    chosen = selected(draws=tiers)
+    assert [draw for draw in chosen.values()] == ["random (1)", "random (2)", "random (3)"]
+    first, second, third = chosen
+    assert first in {10, 11}
+    assert second in {12, 13, 14}
+    assert third in {15, 16, 17}
+    config = SelectConfig.model_validate({"draws": tiers, "range_max": 50})
+    assert (config.deepest, config.needed) == (50, 50)
+    top = [{"strategy": "top", "num_negatives": 1, "range_max": 2}, {"strategy": "top", "num_negatives": 2}]
+    assert SelectConfig.model_validate({"draws": top}).needed == 3
+
+
+def test_what_a_draw_leaves_short_is_filled_and_the_tier_is_named() -> None:
+    """Two score within 0.25 below the positive of 1.0; the last two of four come from what is left."""
+    draws = [
+        {"strategy": "semi_hard", "margin": 0.25, "num_negatives": 4},
+        {"strategy": "top", "num_negatives": 3, "range_min": 4, "fill": True},
+    ]
+    assert selected(draws=draws) == {10: "semi_hard", 11: "semi_hard", 14: "top", 15: "top"}
+    assert selected(draws=[{**draws[0], "num_negatives": 2}, draws[1]]) == {10: "semi_hard", 11: "semi_hard"}
+    assert SelectConfig.model_validate({"draws": draws}).negatives_per_row == 4
+    assert len(selected(draws=[{**draws[0], "margin": 0.01}, {**draws[1], "num_negatives": 1}])) == 1
+    many = [draws[0], {**draws[1], "num_negatives": 1}, {"strategy": "random", "num_negatives": 9, "fill": True}]
+    assert list(selected(draws=many).values()).count("random") == 1
+
+
 def test_a_draw_of_the_user_chooses_and_is_named() -> None:
     own = {"strategy": f"{HERE}:LowestScored", "num_negatives": 2, "floor": 0.35}
     assert selected(draws=[own]) == {14: own["strategy"], 15: own["strategy"]}
@@ -204,6 +238,8 @@ def test_two_filters_of_one_reason_are_counted_together() -> None:
         ({"draws": [{"num_negatives": 1}]}, "names a draw"),
         ({"draws": [{"strategy": "top"}], "num_negatives": 2}, "short form"),
         ({"draws": [{"strategy": "top", "num_negatives": 60}] * 2}, "larger than the candidate window"),
+        ({"draws": [{"strategy": "top", "fill": True}]}, "the first draw fills"),
+        ({"draws": [{"strategy": "top", "range_min": 8, "range_max": 9}]}, "range_min is 1"),
         ({"filters": [{"filter": "max_score"}]}, "limit"),
         ({"filters": ["draws"]}, "there is no filter"),
     ],
@@ -219,5 +255,25 @@ def test_pairs_know_the_numbers_of_both_sides() -> None:
     assert pairs["doc_key"].tolist() == [10, 11, 10, 11]
     assert pairs["positive_key"].tolist() == [98, 98, 99, 99]
     assert pairs["positive_score"].tolist() == [0.5, 0.5, 1.0, 1.0]
-    assert pairs_of(candidates(FOUND[:2]), positives(rows), lowest=True)["positive_score"].tolist() == [0.5] * 4
+    assert pairs_of(candidates(FOUND[:2]), positives(rows), "lowest")["positive_score"].tolist() == [0.5] * 4
+    assert pairs_of(candidates(FOUND[:2]), positives(rows), "mean")["positive_score"].tolist() == [0.75] * 4
     assert pairs.take(np.array([1, 2]))["doc_key"].tolist() == [11, 10]
+
+
+def test_a_query_with_many_positives_has_no_more_rows_than_it_may() -> None:
+    many = [{"query_key": 1, "doc_key": 900 + i, "score": 1.0 - i / 100} for i in range(40)]
+    few = [{"query_key": 2, "doc_key": 950, "score": 0.9}, {"query_key": 2, "doc_key": 951, "score": 0.2}]
+    found = [*FOUND, *({**one, "query_key": 2} for one in FOUND)]
+    chosen = {}
+    for which in ("row", "lowest"):
+        config = SelectConfig(num_negatives=1, max_rows_per_query=3, margin_positive=which, absolute_margin=0.15)
+        selection = Select(config)(candidates(found), positives([*many, *few]))
+        rows = selection.negatives.to_pylist()
+        assert selection.rows == 5
+        assert sum(selection.counts.values()) == 5 * len(FOUND)
+        chosen[which] = {row["positive_key"]: row["doc_key"] for row in rows}
+        assert len([key for key in chosen[which] if key < 950]) == 3
+        again = Select(config)(candidates(found), positives([*few, *many[::-1]])).negatives.to_pylist()
+        assert {row["positive_key"]: row["doc_key"] for row in again} == chosen[which]
+    of_first = {key: doc for key, doc in chosen["lowest"].items() if key < 950}
+    assert set(of_first.values()) == {15}, "0.61 is the lowest of all 40, whichever rows are kept"

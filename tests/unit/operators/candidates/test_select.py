@@ -75,7 +75,7 @@ def configs(draw: st.DrawFn) -> SelectConfig:
         max_positive_similarity=draw(st.none() | EIGHTHS),
         absolute_margin=draw(st.none() | FRACTIONS),
         relative_margin=draw(st.none() | FRACTIONS),
-        margin_positive=draw(st.sampled_from(["row", "lowest"])),
+        margin_positive=draw(st.sampled_from(["row", "lowest", "mean"])),
         max_score=draw(st.none() | EIGHTHS),
         min_score=draw(st.none() | EIGHTHS),
     )
@@ -119,7 +119,8 @@ def oracle(batch: list[Query], config: SelectConfig) -> list[Expected]:
     for query in batch:
         lowest = min((positive["score"] for positive in query.positives), default=0.0)
         for positive in query.positives:
-            against = lowest if config.margin_positive == "lowest" else positive["score"]
+            mean = float(np.float32(np.mean([one["score"] for one in query.positives])))
+            against = {"row": positive["score"], "lowest": lowest, "mean": mean}[config.margin_positive]
             dropped, fit = [], []
             for candidate in query.found:
                 reason = first_reason(candidate, against, config)
@@ -133,7 +134,7 @@ def oracle(batch: list[Query], config: SelectConfig) -> list[Expected]:
     return rows
 
 
-def output(row: Row, candidate: Row, reason: str, draw: str | None = None) -> Row:
+def output(row: Row, candidate: Row, reason: str, draw: str | None = None, probability: float | None = None) -> Row:
     return {
         "query_key": row["query_key"],
         "positive_key": row["doc_key"],
@@ -141,6 +142,7 @@ def output(row: Row, candidate: Row, reason: str, draw: str | None = None) -> Ro
         **{name: candidate[name] for name in SELECTED.names if name in candidate and name != "query_key"},
         "sources": ["search"],
         "draw": draw,
+        "probability": probability,
         "reason": reason,
     }
 
@@ -164,7 +166,8 @@ def test_every_row_gets_what_a_look_at_one_row_at_a_time_gives(batch: list[Query
     found = [(row, drawn_for(negatives, row.row)) for row in expected]
     assert negatives == [negative for _, drawn in found for negative in drawn]  # in the order of the rows
     for row, drawn in found:
-        fit = [output(row.row, candidate, "negative", config.sampling_strategy) for candidate in row.window]
+        chance = float(np.float32(1 / len(row.window))) if row.window and config.sampling_strategy == "random" else None
+        fit = [output(row.row, candidate, "negative", config.sampling_strategy, chance) for candidate in row.window]
         assert len(drawn) == min(config.num_negatives, len(fit))
         if config.sampling_strategy == "top":
             assert drawn == fit[: config.num_negatives]
@@ -262,10 +265,11 @@ def test_margins_are_taken_against_the_positive_of_the_row_or_the_lowest_of_the_
         which: Select(SelectConfig(absolute_margin=0.125, margin_positive=which))(
             candidates(found), positives(judged)
         ).negatives.select(["positive_key", "doc_key"])
-        for which in ("row", "lowest")
+        for which in ("row", "lowest", "mean")
     }
     assert drawn["row"].to_pylist() == [{"positive_key": 90, "doc_key": 1}, {"positive_key": 90, "doc_key": 2}]
     assert drawn["lowest"].num_rows == 0
+    assert drawn["mean"].column("doc_key").to_pylist() == [2, 2]  # 0.5 is the mean
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ def mined(rows: list[Pair], num_negatives: int) -> NegativeRows:
             "doc_key": document,
             "score": -document % 10 / 8,
             "rank": place,
+            "draw": "random" if place else "top",
+            "probability": 0.25 if place else None,
             "reason": "negative",
         }
         for query, positive, documents in rows
@@ -83,6 +85,23 @@ def test_n_tuple_leaves_out_rows_that_are_short() -> None:
     assert laid_out("n-tuple", ["positive_score", "negative_score_1", "negative_score_2", "negative_metadata_2"]) == [
         (0.75, 1.125, 1.0, '{"key": 22}'),
         (0.875, 1.0, 0.875, '{"key": 23}'),
+    ]
+
+
+def test_every_format_says_which_draw_took_a_negative_and_with_which_probability() -> None:
+    names = ["negative_id", "negative_draw", "negative_probability"]
+    assert laid_out("triplet", names)[:2] == [("id-d21", "top", None), ("id-d22", "random", 0.25)]
+    tuples = ["negative_draw_1", "negative_draw_2", "negative_probability_1", "negative_probability_2"]
+    assert laid_out("n-tuple", tuples) == [("top", "random", None, 0.25)] * 2
+    lists = laid_out("labeled-list", ["document_draws", "document_probabilities"])
+    assert lists[0] == ([None, "top", "random"], [None, None, 0.25])
+    assert lists[2] == ([None, "top"], [None, None])
+    pairs = laid_out("labeled-pair", ["document_id", "document_draw", "document_probability"])
+    assert pairs[:4] == [
+        ("id-d12", None, None),
+        ("id-d11", None, None),
+        ("id-d21", "top", None),
+        ("id-d22", "random", 0.25),
     ]
 
 

@@ -1,0 +1,123 @@
+"""Draw: one draw after the other takes the candidates of its window that have the highest priorities."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.candidates.draw import Draw
+from operators.candidates.pairs import Floats, Ints, Pairs
+from operators.candidates.sources import NOT_NAMED, rank_column
+from operators.segments import count_before, rank_within
+
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int8]
+
+# Where a pair that passed the filters is in a window.
+PLACES = range(4)
+INSIDE, BEFORE, AFTER, NOT_OF_SOURCE = PLACES
+
+
+@dataclass(frozen=True)
+class Window:
+    """From what a draw takes: some of the best pairs of each row that passed the filters.
+
+    Attributes:
+        source: counts only what this source named; all where it is None.
+        first: how many of the best are skipped.
+        end: how many of the best are looked at.
+    """
+
+    source: str | None
+    first: int
+    end: int
+
+    def __call__(self, pairs: Pairs) -> Places:
+        """Return where each pair is: INSIDE, BEFORE, AFTER or NOT_OF_SOURCE, int8 of shape (n,).
+
+        Args:
+            pairs: those that passed the filters.
+        """
+        if self.source is None:
+            place = rank_within(pairs.row)
+            code = np.where(place < self.end, np.int8(INSIDE), np.int8(AFTER))
+        else:
+            named = pairs[rank_column(self.source)] != NOT_NAMED
+            place = count_before(named, pairs.row)
+            code = np.where(named, np.where(place < self.end, np.int8(INSIDE), np.int8(AFTER)), np.int8(NOT_OF_SOURCE))
+        if self.first:
+            code[(code != NOT_OF_SOURCE) & (place < self.first)] = BEFORE
+        return code
+
+
+def draw_all(
+    pairs: Pairs, draws: Sequence[tuple[Draw, Window]], inside: Mapping[Window, Ints], away: Mask
+) -> tuple[npt.NDArray[np.int16], Floats]:
+    """Draw for every row.
+
+    Args:
+        pairs: those that passed the filters.
+        draws: each with its window.
+        inside: the numbers of the pairs inside each window, ascending.
+        away: the pairs that no draw may take, though they are inside.
+
+    Returns:
+        The number of the draw that took each pair, int16 of shape (n,), or -1; and with which probability it did,
+        float32 of shape (n,), not a number where that is not defined.
+    """
+    taken_by = np.full(len(pairs), -1, dtype=np.int16)
+    probability = np.full(len(pairs), np.nan, dtype=np.float32)
+    eligible = {window: pairs.take(at) for window, at in inside.items()}
+    some_away = away.any()
+    missing = np.zeros(pairs.rows.num_rows, dtype=np.int64)  # what draws before this one left short
+    for number, (draw, window) in enumerate(draws):
+        at, some = inside[window], eligible[window]
+        priority = checked_priority(draw, some)
+        if number or some_away:
+            priority[(taken_by[at] >= 0) | away[at]] = -np.inf
+        quota = np.minimum(missing, draw.num_negatives) if draw.fill else np.full_like(missing, draw.num_negatives)
+        first = highest(some.row, priority, quota)
+        taken_by[at[first]] = number
+        found = np.bincount(some.row[first], minlength=len(missing))
+        missing = missing - found if draw.fill else missing + quota - found
+        shares = draw.probability(some)
+        if shares is not None:
+            probability[at[first]] = shares[first]
+    return taken_by, probability
+
+
+def checked_priority(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:
+    """Return the priorities of a draw; those that are not a number are not drawn.
+
+    Raises:
+        ValueError: the draw gives something else than a number for each pair.
+    """
+    priority = np.asarray(draw.priority(pairs))
+    if priority.shape != (len(pairs),) or priority.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{type(draw).__name__}.priority: numbers of shape {(len(pairs),)} are wanted, not {priority.dtype} of "
+            f"{priority.shape}"
+        )
+    priority = priority.astype(np.float64)
+    priority[np.isnan(priority)] = -np.inf
+    return priority
+
+
+def highest(row: Ints, priority: npt.NDArray[np.float64], count: Ints | int) -> Mask:
+    """Return which elements have the highest priorities of their row: bool of shape (n,).
+
+    Of equal priorities the first ones count. What has a priority of minus infinity is left out.
+
+    Args:
+        row: ascending, shape (n,).
+        priority: shape (n,).
+        count: how many: of each row, int64 of shape (rows,), or of all.
+    """
+    # Rows are together, so a place in the sorted order has the row that it had before.
+    wanted = rank_within(row) < (count if isinstance(count, int) else count[row])
+    if (priority[1:] > priority[:-1]).any():  # the best-scored are in their order already
+        taken = np.zeros(len(row), dtype=np.bool_)
+        taken[np.lexsort((-priority, row))[wanted]] = True
+        wanted = taken
+    return wanted & (priority > -np.inf)
