@@ -90,11 +90,11 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def write(module: str, sections: Sequence[str]) -> None:
-    """Write the page of a benchmark beside its module, and print it."""
+def write(module: str, sections: Sequence[str], folder: Path = Path(__file__).parent) -> None:
+    """Write the page of a benchmark, beside its module or in another folder, and print it."""
     blocks = "\n\n".join(sections).split("\n\n")
     page = "\n\n".join(map(_wrapped, blocks)) + "\n"
-    Path(__file__).with_name(f"{module}.md").write_text(page, encoding="utf-8")
+    (folder / f"{module}.md").write_text(page, encoding="utf-8")
     print(page)
 
 

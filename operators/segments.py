@@ -32,6 +32,14 @@ def count_before(flags: Mask, segment: npt.NDArray[np.integer]) -> Ints:
     return before - np.repeat(before[starts], lengths)
 
 
+def first_of_each(segment: Ints, key: Ints) -> Mask:
+    """Return which elements are the first of their segment with their key: bool of shape (n,)."""
+    first = np.ones(len(segment), dtype=np.bool_)
+    order = np.lexsort((key, segment))  # stable: of equal pairs the first stays the first
+    first[order[1:]] = (np.diff(segment[order]) != 0) | (np.diff(key[order]) != 0)
+    return first
+
+
 def first_index(keys: Ints, wanted: Ints) -> Ints:
     """Return the row of each wanted key in `keys`, or -1 where it is not there: int64 of shape (wanted,).
 

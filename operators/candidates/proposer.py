@@ -12,20 +12,18 @@ from operators.candidates.pairs import ALWAYS_THERE
 from operators.candidates.sources import NAME, SEARCH, rank_column
 from operators.errors import shown
 from operators.schemas import PAIR, PROPOSALS, to_numpy
-from operators.segments import first_index, rank_within
+from operators.segments import first_index, first_of_each, rank_within
 from operators.settings import AtLeastOne, Settings
 
 SourceName = Annotated[str, Field(pattern=NAME)]
 
 
-class Proposer(Settings):
-    """Proposes documents as candidates of queries.
+class CandidateSource(Settings):
+    """Names documents as candidates of queries, beside those of the search.
 
-    What it proposes is scored exactly by the encoder of the run, goes through the same filters as what the search
-    found, and keeps its rank: `<source>_rank` is a signal, -1 where the proposer did not name the candidate.
-
-    A proposer is a class that derives from this one: in a module of its own in operators/candidates/proposers/, which
-    is its name, or in your own code, named as `module:name`. Its fields are the keys of its section of `proposers`.
+    What it names is scored exactly by the encoder of the run, goes through the same filters as what the search found,
+    and keeps its rank: `<source>_rank` is a signal, -1 where the source did not name the candidate. Its fields are the
+    keys of its section of `proposers`.
 
     Attributes:
         proposer: its name.
@@ -44,6 +42,14 @@ class Proposer(Settings):
             return {**settings, "source": str(settings.get("proposer", "")).rpartition(":")[2]}
         return settings
 
+
+class Proposer(CandidateSource):
+    """Proposes documents from what is known of the queries and their judgements.
+
+    A proposer is a class that derives from this one: in a module of its own in operators/candidates/proposers/, which
+    is its name, or in your own code, named as `module:name`.
+    """
+
     @abstractmethod
     def __call__(self, queries: pa.Table, judgements: pa.Table) -> pa.Table:
         """Return pairs of `query_key` and `doc_key`, the best of each query first. May be called twice on a batch.
@@ -57,7 +63,7 @@ class Proposer(Settings):
         """
 
 
-def check_sources(proposers: Sequence[Proposer]) -> None:
+def check_sources(proposers: Sequence[CandidateSource]) -> None:
     """Check that every source has a name of its own.
 
     Raises:
@@ -95,10 +101,7 @@ def proposals(proposer: Proposer, queries: pa.Table, judgements: pa.Table) -> pa
         raise ValueError(f"{name}: it proposes documents for a query that it was not asked for.")
     order = np.argsort(query, kind="stable")
     ordered, document = query[order], to_numpy(pairs, "doc_key")[order]
-    first = np.ones(len(order), dtype=np.bool_)
-    by_pair = np.lexsort((document, ordered))  # stable: of equal pairs the first stays the first
-    first[by_pair[1:]] = (np.diff(ordered[by_pair]) != 0) | (np.diff(document[by_pair]) != 0)
-    kept = order[first]
+    kept = order[first_of_each(ordered, document)]
     rank = rank_within(query[kept])
     inside = rank < proposer.limit
     taken = pairs.take(pa.array(kept[inside]))

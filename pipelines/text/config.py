@@ -10,7 +10,7 @@ from operators.candidates import proposers as own_proposers
 from operators.candidates import signals as own_signals
 from operators.candidates.config import SelectConfig
 from operators.candidates.pairs import ALWAYS_THERE
-from operators.candidates.proposer import Proposer, check_sources
+from operators.candidates.proposer import CandidateSource, check_sources
 from operators.candidates.signal import Signal
 from operators.candidates.sources import NAME, SEARCH, rank_column
 from operators.datasets.export import ExportConfig
@@ -32,12 +32,12 @@ def _signal(settings: object) -> Signal:
     return made(settings, "signal", Signal, own_signals)  # type: ignore[type-abstract]
 
 
-def _proposer(settings: object) -> Proposer:
-    return made(settings, "proposer", Proposer, own_proposers)  # type: ignore[type-abstract]
+def _proposer(settings: object) -> CandidateSource:
+    return made(settings, "proposer", CandidateSource, own_proposers)
 
 
 AnySignal = Annotated[SerializeAsAny[Signal], BeforeValidator(_signal)]
-AnyProposer = Annotated[SerializeAsAny[Proposer], BeforeValidator(_proposer)]
+AnyProposer = Annotated[SerializeAsAny[CandidateSource], BeforeValidator(_proposer)]
 
 
 class Config(RunConfig):
@@ -116,10 +116,9 @@ class Config(RunConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        of_search = any(draw.source in {None, SEARCH} for draw in self.select.active_draws())
-        if of_search and self.select.range_max > self.search.k:
+        if self.select.deepest > self.search.k:
             raise ValueError(
-                f"select.range_max ({self.select.range_max}) is deeper than search.k ({self.search.k}) finds. "
+                f"select.range_max ({self.select.deepest}) is deeper than search.k ({self.search.k}) finds. "
                 f"Raise search.k or lower select.range_max."
             )
         if self.encoder.model is None and not (self.data.has_vectors("corpus") and self.data.has_vectors("queries")):

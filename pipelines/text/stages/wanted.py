@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import PurePath
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from pipelines.runtime.shuffle import Ints, Shuffle
 from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.mapped import mapped
 
 # The step, and the folder of its files: temporary, for a step that follows.
 WANTED = "wanted"
@@ -31,7 +31,7 @@ NamedIn = Callable[[Record], Keys]
 
 
 def wanted_by(
-    execution: Execution, step: str, parts: Sequence[Record], named_in: NamedIn, most: int
+    execution: Execution, step: str, parts: Sequence[Record], named_in: NamedIn, most: int, kind: str = WANTED
 ) -> Sequence[Record]:
     """List which partitions want which documents, sorted by document: a file for each bucket of keys.
 
@@ -41,6 +41,7 @@ def wanted_by(
         parts: the partitions; they go by their places here.
         named_in: returns the keys of the documents that a partition names, each once.
         most: how many keys all partitions name, or more.
+        kind: the step and the folder, where a stage lists more than one thing.
     """
     names = [f"{i:05d}" for i in range(len(parts))]
     if len(execution.done(step, names)) == len(names):
@@ -48,8 +49,8 @@ def wanted_by(
     units = [Unit(name, {"file": one, "part": i}) for i, (name, one) in enumerate(zip(names, parts, strict=True))]
     buckets = [Unit(f"{i:05d}", {}) for i in range(math.ceil(max(most, 1) / KEYS_PER_BUCKET))]
     route = partial(RouteWanted, named_in, len(buckets))
-    gather = partial(WriteWanted, execution.folder)
-    stats = execution.shuffle(WANTED, Shuffle(route, units, gather, buckets, WANTED_KEYS))
+    gather = partial(WriteWanted, execution.folder, kind)
+    stats = execution.shuffle(kind, Shuffle(route, units, gather, buckets, WANTED_KEYS))
     return [one["file"] for one in stats]
 
 
@@ -69,27 +70,22 @@ class RouteWanted:
 class WriteWanted:
     """All wanted documents of a bucket -> the same, sorted."""
 
-    def __init__(self, folder: StageFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: StageFolder, kind: str) -> None:
+        self.folder, self.kind = folder, kind
 
     def __call__(self, bucket: Unit, wanted: pa.Table) -> Stats:
         """Write one bucket."""
         wanted = wanted.sort_by([("doc_key", "ascending"), ("part", "ascending")])
-        file = self.folder.write_table(f"{WANTED}/part-{bucket.name}.arrow", wanted)
+        file = self.folder.write_table(f"{self.kind}/part-{bucket.name}.arrow", wanted)
         return {"file": file, "rows_out": wanted.num_rows}
 
 
 class OpenWanted:
-    """What is wanted, open on a worker.
+    """What is wanted, mapped on a worker: the pages that are probed are in memory, as far as memory allows."""
 
-    It is a memory map on the worker's disk: the pages that are probed are in memory, as far as memory allows.
-    """
-
-    def __init__(self, folder: StageFolder, files: Sequence[Record], cache: Cache) -> None:
+    def __init__(self, folder: StageFolder, files: Sequence[Record], cache: Cache, kind: str = WANTED) -> None:
         self.files = ExitStack()
-        place = self.files.enter_context(cache.holding(folder, WANTED, files))
-        paths = [place / PurePath(file["path"]).name for file in files]
-        self.buckets = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
+        self.buckets = mapped(folder, kind, files, cache, self.files)
 
     def among(self, doc_keys: Keys) -> Iterator[tuple[Ints, Ints]]:
         """Yield which of some documents are wanted, as one table of pairs after another.

@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from operators.candidates.proposer import Proposer, proposals
+from operators.candidates.corpus_sampler import CorpusSampler
+from operators.candidates.proposer import CandidateSource, Proposer, proposals
+from operators.candidates.proposers.cluster import Cluster
+from operators.candidates.proposers.lexical import Lexical
+from operators.candidates.proposers.same_document import SameDocument
 from operators.candidates.sources import keys_of_pairs, rank_column, union
+from operators.errors import InputError
 from operators.keys import Keys
 from operators.plugins import code_of
 from operators.schemas import JUDGEMENTS, QUERIES, matrix_of, to_numpy
@@ -22,6 +27,10 @@ from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.search.candidates import PROPOSED
 from pipelines.text.stages.search.carry import carry_vectors
+from pipelines.text.stages.search.cluster import ProposeCluster
+from pipelines.text.stages.search.lexical import ProposeByBM25
+from pipelines.text.stages.search.same_document import ProposeSameDocument
+from pipelines.text.stages.search.sample import ProposeFromCorpus
 from pipelines.text.stages.search.shards import SearchPool
 from pipelines.text.stages.wanted import WANTED, wanted_by
 
@@ -199,9 +208,23 @@ class ScorePart:
         }
 
 
-def proposing(proposers: Sequence[Proposer], searchers: SearchPool) -> list[Stage]:
+def proposing(proposers: Sequence[CandidateSource], searchers: SearchPool) -> list[Stage]:
     """Return the stages that propose, and the one that scores; none without proposers."""
     if not proposers:
         return []
-    stages = {one.source: Propose(one, f"search/propose_{one.source}") for one in proposers}
+    stages = {one.source: _stage_of(one, f"search/propose_{one.source}", searchers) for one in proposers}
     return [*stages.values(), ScoreProposals({source: one.name for source, one in stages.items()}, searchers)]
+
+
+def _stage_of(proposer: CandidateSource, name: str, searchers: SearchPool) -> Stage:
+    if isinstance(proposer, CorpusSampler):
+        return ProposeFromCorpus(proposer, name, searchers.cache)
+    if isinstance(proposer, Lexical):
+        return ProposeByBM25(proposer, name, searchers.cache)
+    if isinstance(proposer, Cluster):
+        return ProposeCluster(proposer, name, searchers)
+    if isinstance(proposer, SameDocument):
+        return ProposeSameDocument(proposer, name, searchers.cache)
+    if isinstance(proposer, Proposer):
+        return Propose(proposer, name)
+    raise InputError(f"proposers: {proposer.proposer}: derive its class from Proposer or from CorpusSampler.")

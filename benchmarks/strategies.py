@@ -1,0 +1,266 @@
+"""What each draw and each proposer takes, on real data: a page of docs/ with a picture of each.
+
+`python -m benchmarks.strategies` mines SciFact once, selects with each strategy, and writes docs/strategies.md.
+"""
+
+import inspect
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from matplotlib.figure import Figure
+
+from benchmarks import beir, charts, pages
+from benchmarks.real_vectors import model_folder
+from operators.candidates import draws as own_draws
+from operators.candidates import proposers as own_proposers
+from operators.candidates.draw import Draw
+from operators.candidates.proposer import CandidateSource
+from operators.plugins import find
+from operators.schemas import to_numpy
+from operators.segments import first_index
+from operators.settings import Settings
+from pipelines.results import Mined
+from pipelines.run import mine
+from pipelines.text.config import Config
+
+DOCS = Path(__file__).parents[1] / "docs"
+NEGATIVES, SET, SPLIT = 4, "scifact", "train"
+BINS = np.linspace(-0.8, 0.4, 49)
+PROPOSERS: list[dict[str, Any]] = [
+    {"proposer": "lexical", "limit": 100},
+    {"proposer": "cluster", "limit": 50},
+    {"proposer": "uniform", "limit": 20},
+    {"proposer": "frequency", "limit": 20},
+]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One section of the page.
+
+    Attributes:
+        name: of the draw or of the proposer.
+        draw: what is drawn.
+        use: when to use it.
+    """
+
+    name: str
+    draw: Mapping[str, Any]
+    use: str
+
+
+DRAWS = (
+    Strategy(
+        "top",
+        {"strategy": "top"},
+        "The first choice with a margin or a limit that keeps out what is probably relevant. Without one it takes the "
+        "most relevant documents that nobody judged.",
+    ),
+    Strategy(
+        "random",
+        {"strategy": "random"},
+        "Where no filter can be trusted, or the model is weak and the top is full of noise.",
+    ),
+    Strategy(
+        "softmax",
+        {"strategy": "softmax", "temperature": 0.05},
+        "Between the two: hard, and not always the same few. Its probability corrects the loss.",
+    ),
+    Strategy(
+        "simans",
+        {"strategy": "simans", "a": 50.0},
+        "Where scores of positives are a good measure: around them negatives are neither easy nor mostly relevant.",
+    ),
+    Strategy(
+        "distance_weighted",
+        {"strategy": "distance_weighted"},
+        "For losses over distances that starve on negatives of one distance.",
+    ),
+    Strategy(
+        "semi_hard",
+        {"strategy": "semi_hard", "margin": 0.1},
+        "For triplet losses: what is below the positive, and not by the margin yet.",
+    ),
+    Strategy(
+        "stratified",
+        {"strategy": "stratified", "bins": 4},
+        "Where a reranker has to tell apart documents of all ranks, not only the best.",
+    ),
+    Strategy(
+        "disagreement",
+        {"strategy": "disagreement", "sources": ["search", "lexical"]},
+        "Where a second ranking is there: what one of the two ranks wrongly teaches most.",
+    ),
+)
+SOURCES = (
+    Strategy(
+        "lexical",
+        {"strategy": "top", "source": "lexical"},
+        "Beside mined negatives: words in common without meaning in common, which the search does not find.",
+    ),
+    Strategy(
+        "cluster",
+        {"strategy": "top", "source": "cluster"},
+        "Where documents near a positive have to be told apart from it. Look at `max_positive_similarity`.",
+    ),
+    Strategy(
+        "uniform",
+        {"strategy": "top", "source": "uniform"},
+        "A few beside hard ones: they keep the model from forgetting what is easy.",
+    ),
+    Strategy(
+        "frequency",
+        {"strategy": "top", "source": "frequency"},
+        "Where popular documents are recommended too often.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a strategy took.
+
+    Attributes:
+        gap: the score of each negative less that of its positive.
+        score: of the negatives.
+        full: the share of rows with all their negatives.
+        hubs: the share of the negatives that are of the 1 % of documents used most.
+        seconds: of the selection, all partitions.
+    """
+
+    gap: npt.NDArray[np.float32]
+    score: npt.NDArray[np.float32]
+    full: float
+    hubs: float
+    seconds: float
+
+
+def main() -> None:
+    """Mine, select with each strategy, and write the page."""
+    parser = pages.parser(__doc__, rounds=None)
+    parser.add_argument("--margin", type=float, default=0.05)
+    args = parser.parse_args()
+    run = args.scratch.resolve() / "strategies"
+    taken = {one.name: _taken(run, one, args.margin) for one in (*DRAWS, *SOURCES)}
+    found = _found(run)
+    (DOCS / "strategies").mkdir(exist_ok=True)
+    sections = [
+        "# What each strategy takes",
+        f"```bash\n{pages.command('strategies', sys.argv[1:])}\n```",
+        f"All on the {SPLIT} split of SciFact with all-MiniLM-L6-v2: {NEGATIVES} negatives for each row, "
+        f"`relative_margin: {args.margin}`, `range_max: 100`. Each picture counts documents by their score less that "
+        "of the positive: grey is what the search found (its 100 best, positives left out), green what the strategy "
+        "took. "
+        "Full is the share of rows with all negatives; hubs is the share of the negatives that are of the "
+        "1 % of documents used most.",
+        _table(taken),
+        "## Draws",
+        "A draw chooses among candidates: `select.draws: [{strategy: NAME, ...}]`.",
+        *(block for one in DRAWS for block in _section(one, taken[one.name], found, Draw, own_draws)),
+        "## Sources",
+        "A proposer names candidates beside the search: `proposers: [{proposer: NAME, ...}]`. Here the best of each "
+        "are taken. `explicit`, `custom`, `metadata`, `cross_domain` and `same_document` need metadata or judgements "
+        "that this set does not have ([choosing negatives](choosing_negatives.md#proposers)).",
+        *(block for one in SOURCES for block in _section(one, taken[one.name], found, CandidateSource, own_proposers)),
+    ]
+    pages.write("strategies", sections, DOCS)
+
+
+def _mined(run: Path, draw: Mapping[str, Any], margin: float) -> Mined:
+    config = {
+        "run": str(run),
+        "data": {"beir": str(beir.SETS / SET), "split": SPLIT, "on_dangling": "drop"},
+        "encoder": {"model": str(model_folder())},
+        "proposers": PROPOSERS,
+        "select": {"relative_margin": margin, "draws": [{**draw, "num_negatives": NEGATIVES}]},
+        "engine": {"name": "local"},
+    }
+    return mine(Config.model_validate(config), until="select", progress=False)
+
+
+def _taken(run: Path, strategy: Strategy, margin: float) -> Taken:
+    began = time.perf_counter()
+    mined = _mined(run, strategy.draw, margin)
+    pages.tell(f"{strategy.name}: {time.perf_counter() - began:.1f} s")
+    negatives = mined.output("select", "negatives")
+    score = to_numpy(negatives, "score")
+    uses = np.sort(np.array(list(Counter(to_numpy(negatives, "doc_key").tolist()).values())))[::-1]
+    documents = mined.stages["index"]["rows_out"]
+    rows = Counter(
+        zip(to_numpy(negatives, "query_key").tolist(), to_numpy(negatives, "positive_key").tolist(), strict=True)
+    )
+    pairs = mined.output("search/all", "positives", ["query_key"]).num_rows
+    return Taken(
+        score - to_numpy(negatives, "positive_score"),
+        score,
+        sum(count == NEGATIVES for count in rows.values()) / pairs,
+        uses[: max(documents // 100, 1)].sum() / uses.sum(),
+        mined.stages["select"]["seconds"],
+    )
+
+
+def _found(run: Path) -> npt.NDArray[np.float32]:
+    """Return the score less that of the first positive of everything that the search found and nobody judged."""
+    mined = _mined(run, DRAWS[0].draw, 0.05)
+    candidates = mined.output("search/all", "candidates", ["query_key", "score", "positive_kind"])
+    positives = mined.output("search/all", "positives", ["query_key", "score"])
+    candidates = candidates.filter(pa.compute.equal(candidates["positive_kind"], 0))
+    at = first_index(to_numpy(positives, "query_key"), to_numpy(candidates, "query_key"))
+    return np.asarray(to_numpy(candidates, "score") - to_numpy(positives, "score")[at])
+
+
+def _table(taken: Mapping[str, Taken]) -> str:
+    rows = [
+        [
+            f"[`{name}`](#{name})",
+            f"{one.score.mean():.3f}",
+            f"{one.gap.mean():+.3f}",
+            f"{one.full:.0%}",
+            f"{one.hubs:.1%}",
+        ]
+        for name, one in taken.items()
+    ]
+    return pages.table(["strategy", "mean score", "less the positive's", "full rows", "hubs"], rows)
+
+
+def _section(
+    strategy: Strategy, taken: Taken, found: npt.NDArray[np.float32], kind: type[Settings], package: ModuleType
+) -> Sequence[str]:
+    described = inspect.getdoc(find(strategy.name, kind, package)) or ""
+    text = (
+        described.partition("\nAttributes:")[0].strip().replace("\n\n", "\0").replace("\n", " ").replace("\0", "\n\n")
+    )
+    _draw_picture(strategy.name, taken, found)
+    return [
+        f"### {strategy.name}",
+        text,
+        strategy.use,
+        f"![What `{strategy.name}` takes](strategies/{strategy.name}.svg)",
+    ]
+
+
+def _draw_picture(name: str, taken: Taken, found: npt.NDArray[np.float32]) -> None:
+    figure = Figure(figsize=(5.2, 2.0), layout="constrained")
+    axes: Any = figure.subplots()
+    axes.hist(found, BINS, density=True, color=charts.COLOURS[0], alpha=0.45)
+    axes.hist(taken.gap, BINS, density=True, color=charts.COLOURS[1], alpha=0.8)
+    axes.axvline(0, color="#444", linewidth=0.8, linestyle="--")
+    axes.set_yticks([])
+    axes.set_xlabel("score less the positive's", fontsize=8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    with mpl.rc_context(charts.FIXED):
+        figure.savefig(DOCS / "strategies" / f"{name}.svg", format="svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Proposers that draw from the whole corpus, each document in proportion to a weight."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import AfterValidator
+
+from operators.candidates.proposer import CandidateSource
+from operators.candidates.rule import Rule
+from operators.errors import InputError, shown
+
+Weights = npt.NDArray[np.float64]
+
+
+def _is_rule(text: str) -> str:
+    Rule(text)
+    return text
+
+
+RuleText = Annotated[str, AfterValidator(_is_rule)]
+
+
+class CorpusSampler(CandidateSource):
+    """Draws documents for each query at random from the whole corpus, without repetition.
+
+    The keys of the query and the seed decide, and what documents there are; neither the order of documents nor how they
+    are divided over files and workers changes anything.
+
+    Attributes:
+        seed: of the sample.
+        where: a rule that the documents meet, over their metadata and that of the query, such as
+            `year < 2010 and domain != query.domain`.
+    """
+
+    seed: int = 0
+    where: RuleText | None = None
+
+    @property
+    def column(self) -> str | None:
+        """The metadata that the weight is made of; None where there is none."""
+        return None
+
+    @property
+    def counts_judgements(self) -> bool:
+        """Whether the weight is made of how many queries a document is judged relevant to."""
+        return False
+
+    @abstractmethod
+    def weight(self, values: npt.NDArray[np.float64]) -> Weights:
+        """Return the weights of documents, float64 of shape (n,), none negative.
+
+        Args:
+            values: the numbers in `column`, or the counts of judgements, not a number where there is none; ones where
+                the weight is made of nothing.
+        """
+
+    @cached_property
+    def rules(self) -> tuple[Rule | None, Rule | None]:
+        """What of `where` concerns documents alone, and what concerns queries, too."""
+        return (None, None) if self.where is None else Rule(self.where).parts()
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """The metadata of documents that it reads."""
+        of_rules = [name for rule in self.rules if rule is not None for name in rule.fields]
+        return tuple(sorted({*of_rules, *([] if self.column is None else [self.column])}))
+
+    @property
+    def query_fields(self) -> Sequence[str]:
+        """The metadata of queries that it reads."""
+        return () if self.rules[1] is None else self.rules[1].query_fields
+
+    def numbers(self, fields: Mapping[str, pa.Array], rows: int) -> npt.NDArray[np.float64]:
+        """Return what the weights are made of, for documents with these metadata: float64 of shape (rows,).
+
+        Raises:
+            InputError: the metadata is no number.
+        """
+        if self.column is None:
+            return np.full(rows, np.nan if self.counts_judgements else 1.0)
+        return numbers_in(fields[self.column], self.column)
+
+
+def numbers_in(values: pa.Array, name: str) -> npt.NDArray[np.float64]:
+    """Return metadata as numbers, not a number where there is none: float64 of shape (n,).
+
+    Raises:
+        InputError: it is text.
+    """
+    if pa.types.is_string(values.type) or pa.types.is_boolean(values.type):
+        raise InputError(f"proposers: the metadata {shown(name)} is no number, so no weight can be made of it.")
+    return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -1,0 +1,19 @@
+"""Propose other passages of the documents that the positives are from."""
+
+from operators.candidates.proposer import CandidateSource
+
+
+class SameDocument(CandidateSource):
+    """The other passages of the document that a positive is a passage of.
+
+    They share its subject and its words and rarely answer the query (context negatives; Lu et al., "Multi-stage
+    training with improved negative contrast for neural passage retrieval", EMNLP 2021). Of more than `limit` passages a
+    sample is taken, by the keys of query and passage and the seed.
+
+    Attributes:
+        field: the metadata that passages of one document have in common, such as its id.
+        seed: of the sample.
+    """
+
+    field: str
+    seed: int = 0

@@ -1,0 +1,176 @@
+"""Candidates from the documents of the positives: first which documents these are, then what else is in them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.candidates.proposers.same_document import SameDocument
+from operators.candidates.rule import fields_of
+from operators.candidates.sources import keys_of_pairs
+from operators.keys import Keys, keys_of, pair_keys, uniform
+from operators.schemas import PROPOSALS, to_numpy
+from operators.segments import first_of_each, join_sorted, rank_within
+from pipelines.runtime.engines import Stats, Unit
+from pipelines.runtime.execution import Execution
+from pipelines.runtime.shuffle import Shuffle
+from pipelines.runtime.stage import Stage, Summary
+from pipelines.runtime.storage.cache import Cache
+from pipelines.runtime.storage.records import Record
+from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
+
+# A passage, and the key of the document that it is from.
+PASSAGES = pa.schema({"doc_key": pa.int64(), "source_key": pa.int64()})
+# Temporary: the documents of the positives of each query, and which partitions want which documents.
+SOURCES, WANTED_SOURCES = "sources", "wanted_sources"
+
+
+@dataclass(frozen=True)
+class ProposeSameDocument(Stage):
+    """Partitions of documents and judgements -> partitions of proposals (PROPOSALS).
+
+    Attributes:
+        proposer: its settings.
+        name: of the stage.
+        cache: where workers keep copies of what is wanted.
+    """
+
+    proposer: SameDocument
+    name: str
+    cache: Cache
+
+    inputs = ("prepare/corpus", "prepare/queries")
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the configuration of the proposer."""
+        return self.proposer.model_dump(mode="json")
+
+    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Warn of a proposer that proposes nothing."""
+        return (
+            [] if manifest["rows_out"] else [f"{self.proposer.source}: no two documents have one {self.proposer.field}"]
+        )
+
+    def run(self, execution: Execution) -> Summary:
+        """Find the documents of the positives, and what else is in them."""
+        folder, (corpus, prepared) = execution.folder, (execution.inputs[name] for name in self.inputs)
+        judged = prepared.parts("judgements")
+        most = sum(part["rows"] for part in judged)
+        passages = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
+
+        wanted = wanted_by(execution, "sources", judged, partial(positives_in, prepared.folder), most)
+        route = partial(RoutePassages, folder, corpus.folder, self, wanted, WANTED)
+        buckets = [Unit(f"{i:05d}", {"judgements": part}) for i, part in enumerate(judged)]
+        naming = partial(NameSources, folder, prepared.folder)
+        named = execution.shuffle("sources", Shuffle(route, passages, naming, buckets, PASSAGES))
+
+        files = [one["file"] for one in named]
+        sources = wanted_by(execution, "propose", files, partial(sources_in, folder), most, WANTED_SOURCES)
+        route = partial(RoutePassages, folder, corpus.folder, self, sources, WANTED_SOURCES)
+        buckets = [
+            Unit(bucket.name, {**bucket.args, "sources": file}) for bucket, file in zip(buckets, files, strict=True)
+        ]
+        proposing = partial(ProposePassages, folder, prepared.folder, self.proposer)
+        stats = execution.shuffle("propose", Shuffle(route, passages, proposing, buckets, PASSAGES))
+        return Summary(
+            rows_in=most,
+            rows_out=sum(one["rows_out"] for one in stats),
+            parts={"proposals": [one["file"] for one in stats]},
+            temporary=[SOURCES, WANTED, WANTED_SOURCES],
+        )
+
+
+def positives_in(prepared: StageFolder, judgements: Record) -> Keys:
+    """Return the keys of the documents that a partition judges positive, each once."""
+    return np.unique(to_numpy(_positive(prepared, judgements), "doc_key"))
+
+
+def sources_in(folder: StageFolder, file: Record) -> Keys:
+    """Return the keys of the documents that the positives of a partition are from, each once."""
+    return np.unique(to_numpy(folder.read_table(file), "source_key"))
+
+
+def _positive(prepared: StageFolder, judgements: Record) -> pa.Table:
+    table = prepared.read_table(judgements, ["query_key", "doc_key", "relevance"])
+    return table.filter(pc.greater(table.column("relevance"), pa.scalar(0, pa.float32()))).drop(["relevance"])
+
+
+class RoutePassages:
+    """One partition of passages -> those that are wanted, by their own key or that of their document."""
+
+    def __init__(
+        self,
+        folder: StageFolder,
+        corpus: StageFolder,
+        stage: ProposeSameDocument,
+        files: Sequence[Record],
+        kind: str,
+    ) -> None:
+        self.corpus, self.field = corpus, stage.proposer.field
+        self.by, self.wanted = kind, OpenWanted(folder, files, stage.cache, kind)
+
+    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
+        """Route one partition."""
+        documents = self.corpus.read_table(unit.args, ["doc_key", "metadata"])
+        value = fields_of(documents.column("metadata"), [self.field])[self.field]
+        known = documents.filter(pc.is_valid(value))
+        source = keys_of(pc.drop_null(value).cast(pa.string()))
+        passages = pa.table([known.column("doc_key"), source], schema=PASSAGES)
+        for part, row in self.wanted.among(to_numpy(passages, "doc_key" if self.by == WANTED else "source_key")):
+            yield part, passages.take(pa.array(row))
+
+
+@dataclass(frozen=True)
+class NameSources:
+    """The positives of a partition -> the documents that they are from, for each query."""
+
+    folder: StageFolder
+    prepared: StageFolder
+
+    def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
+        """Name those of one partition."""
+        positive = _positive(self.prepared, bucket.args["judgements"])
+        arrived = arrived.sort_by("doc_key")
+        row, found = join_sorted(to_numpy(positive, "doc_key"), to_numpy(arrived, "doc_key"))
+        query, source = to_numpy(positive, "query_key")[row], to_numpy(arrived, "source_key")[found]
+        kept = first_of_each(query, source)
+        table = pa.table({"query_key": query[kept], "source_key": source[kept]})
+        return {
+            "file": self.folder.write_table(f"{SOURCES}/part-{bucket.name}.arrow", table),
+            "rows_out": table.num_rows,
+        }
+
+
+@dataclass(frozen=True)
+class ProposePassages:
+    """All passages of the documents that a partition's positives are from -> proposals for its queries."""
+
+    folder: StageFolder
+    prepared: StageFolder
+    proposer: SameDocument
+
+    def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
+        """Propose for one partition."""
+        sources = self.folder.read_table(bucket.args["sources"])
+        positive = _positive(self.prepared, bucket.args["judgements"])
+        arrived = arrived.sort_by("source_key")
+        row, found = join_sorted(to_numpy(sources, "source_key"), to_numpy(arrived, "source_key"))
+        query_key, doc_key = to_numpy(sources, "query_key")[row], to_numpy(arrived, "doc_key")[found]
+        other = ~np.isin(pair_keys(query_key, doc_key), keys_of_pairs(positive))
+        query_key, doc_key = query_key[other], doc_key[other]
+        order = np.lexsort((uniform(self.proposer.seed, query_key, doc_key), query_key))
+        query_key, doc_key = query_key[order], doc_key[order]
+        once = first_of_each(query_key, doc_key)
+        query_key, doc_key = query_key[once], doc_key[once]
+        rank: npt.NDArray[np.int64] = rank_within(query_key)
+        inside = rank < self.proposer.limit
+        columns = [query_key[inside], doc_key[inside], rank[inside].astype(np.int32)]
+        table = pa.table(columns, schema=PROPOSALS)
+        file = self.folder.write_table(f"proposals/part-{bucket.name}.parquet", table)
+        return {"file": {**file, "rows": table.num_rows}, "rows_out": table.num_rows}

@@ -1,0 +1,242 @@
+"""BM25 gives the scores of bm25s, whatever the number of shards; terms are those that a plain reading finds."""
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from operators.lexical.bm25 import TERMS, Asked, Corpus, ScoreShard, frequencies, merged, shard_of
+from operators.lexical.tokenize import Terms, Tokenize, TokenizerConfig
+from operators.schemas import concat, to_numpy
+
+Floats = npt.NDArray[np.float64]
+K1, B = 1.5, 0.75
+
+
+def scores_of(
+    documents: list[str],
+    asked: list[str],
+    shards: int,
+    limit: int,
+    config: TokenizerConfig | None = None,
+    buckets: int = 2,
+) -> Floats:
+    """The scores of all pairs by shards; 0 where a document is not among the best, or shares no term."""
+    tokenize = Tokenize(config or TokenizerConfig())
+    keys = np.arange(len(documents)) + 1000
+    made, total = [], 0
+    for part in np.array_split(keys, shards):
+        terms = tokenize(pa.array([documents[key - 1000] for key in part], pa.string()))
+        total += len(terms.key)
+        made.append(shard_of(part, terms))
+    corpus = Corpus(len(documents), total)
+    every = concat([terms for _, terms, _ in made], TERMS)
+    bucket = to_numpy(every, "term") % buckets
+    tables = [frequencies(every.filter(pa.array(bucket == number))) for number in range(buckets)]
+    query_keys = np.arange(len(asked)) + 5000
+    weighted = Asked.of(tokenize(pa.array(asked, pa.string())), corpus, tables)
+    found = merged([ScoreShard(one, corpus, K1, B)(query_keys, weighted, limit) for one in made], query_keys, limit)
+    matrix = np.zeros((len(asked), len(documents)))
+    matrix[to_numpy(found, "query_key") - 5000, to_numpy(found, "doc_key") - 1000] = to_numpy(found, "score")
+    per_query = Counter(to_numpy(found, "query_key").tolist())
+    assert all(count <= limit for count in per_query.values())
+    return matrix
+
+
+def by_bm25s(documents: list[str], asked: list[str]) -> Floats:
+    """The scores of the peer, which sees the same words."""
+    words = re.compile(r"(?u)\b\w\w+\b")
+    tokens = [words.findall(text.lower()) for text in documents]
+    retriever = bm25s.BM25(k1=K1, b=B, method="lucene", dtype="float64")
+    retriever.index(tokens, show_progress=False)
+    known = {word for text in tokens for word in text}
+    scores = []
+    for text in asked:
+        query = [word for word in words.findall(text.lower()) if word in known]
+        scores.append(retriever.get_scores(query) if query else np.zeros(len(documents)))
+    return np.stack(scores)
+
+
+WORDS = [
+    "stone",
+    "river",
+    "green",
+    "fast",
+    "éclair",
+    "straße",
+    "naïve",
+    "data_set",
+    "x1",
+    "cat",
+    "dog",
+    "2024",
+    "the",
+    "of",
+]
+
+
+@pytest.mark.parametrize("shards", [1, 3, 17])
+def test_scores_are_those_of_bm25s_whatever_the_shards(shards: int) -> None:
+    rng = np.random.default_rng(0)
+    documents = [" ".join(rng.choice(WORDS, rng.integers(1, 30))) for _ in range(80)]
+    asked = [" ".join(rng.choice([*WORDS, "unknown"], rng.integers(1, 8))) for _ in range(30)]
+    ours = scores_of(documents, asked, shards, limit=80)
+    assert ours == pytest.approx(by_bm25s(documents, asked), rel=1e-5, abs=1e-6)
+    assert np.array_equal(ours, scores_of(documents, asked, 1, limit=80)), "to the last bit"
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    documents=st.lists(st.lists(st.sampled_from("abcdef"), max_size=6), min_size=1, max_size=12),
+    asked=st.lists(st.lists(st.sampled_from("abcdefg"), max_size=4), min_size=1, max_size=4),
+    shards=st.integers(1, 4),
+    limit=st.integers(1, 5),
+)
+def test_the_best_are_those_of_the_formula(
+    documents: list[list[str]], asked: list[list[str]], shards: int, limit: int
+) -> None:
+    texts, queries = ([" ".join(words) for words in some] for some in (documents, asked))
+    config = TokenizerConfig(min_length=1)
+    ours = scores_of(texts, queries, shards, limit, config)
+    mean = sum(map(len, documents)) / len(documents)
+    frequency = Counter(word for words in documents for word in set(words))
+    for query, words in enumerate(asked):
+        expected = []
+        for number, document in enumerate(documents):
+            score = 0.0
+            for word in words:
+                if word in document:
+                    times = document.count(word)
+                    rare = math.log(1 + (len(documents) - frequency[word] + 0.5) / (frequency[word] + 0.5))
+                    score += rare * times / (times + K1 * (1 - B + B * len(document) / mean))
+            if score:
+                expected.append((-round(score, 9), number, score))
+        best = {number: score for _, number, score in sorted(expected)[:limit]}
+        found = {number: ours[query, number] for number in np.flatnonzero(ours[query]).tolist()}
+        assert sorted(found.values()) == pytest.approx(sorted(best.values()))
+        if len({round(score, 9) for score in best.values()}) == len(best):
+            unclear = len(expected) > limit and round(sorted(expected)[limit][2], 9) in {
+                round(s, 9) for s in best.values()
+            }
+            assert unclear or found.keys() == best.keys()
+
+
+def terms_in(text: str, **config: Any) -> Terms:  # noqa: ANN401
+    return Tokenize(TokenizerConfig.model_validate(config))(pa.array([text]))
+
+
+def count(text: str, **config: Any) -> int:  # noqa: ANN401
+    return len(terms_in(text, **config).key)
+
+
+def shared(left: str, right: str, **config: Any) -> int:  # noqa: ANN401
+    return len(set(terms_in(left, **config).key.tolist()) & set(terms_in(right, **config).key.tolist()))
+
+
+def test_words_are_runs_of_letters_and_numbers_of_any_script() -> None:
+    assert count("Hello, world_2! a I") == 2
+    assert shared("Straße", "STRASSE straße") == 1
+    assert shared("привет, мир", "ПРИВЕТ") == 1
+    assert count("αβγ-δεζ") == 2
+    assert count("") == count(" \n ,;") == 0
+    assert shared("cats", "cat") == 0
+    assert count("the cat of it", stopwords="english") == 1
+    assert count("the cat of it", stopwords=["CAT"]) == 3
+
+
+def test_a_stemmer_makes_one_term_of_the_forms_of_a_word() -> None:
+    assert shared("running runs", "run", stemmer="english") == 1
+    assert shared("Häuser", "Haus", stemmer="german") == 1
+    assert shared("Häuser", "Haus", stemmer="english") == 0
+
+
+def expected_terms(text: str) -> int:
+    """By a plain reading: words of two letters and more, pairs of characters without blanks, and single ones alone."""
+    runs = re.findall(r"[\u4e00-\u9fff\u3041-\u3096\uac00-\ud7a3]+", text)
+    rest = re.sub(r"[\u4e00-\u9fff\u3041-\u3096\uac00-\ud7a3]", " ", text)
+    return sum(max(len(run) - 1, 1) for run in runs) + len(re.findall(r"\w\w+", rest))
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.text(alphabet="中文检索模型かな한국ab c,。", max_size=20))
+def test_without_a_segmenter_two_characters_are_a_term(text: str) -> None:
+    assert count(text) == expected_terms(text)
+
+
+def test_chinese_documents_are_ranked_as_the_formula_over_pairs_ranks_them() -> None:
+    """A generated oracle: texts without blanks, ranked by bm25s over the same pairs, given to it as words."""
+    rng = np.random.default_rng(2)
+    characters = [chr(0x4E00 + number) for number in range(15)]
+    documents = ["".join(rng.choice(characters, rng.integers(5, 40))) for _ in range(60)]
+    asked = ["".join(rng.choice(characters, rng.integers(2, 8))) for _ in range(20)]
+
+    def spelt(text: str) -> str:
+        return " ".join(text[i : i + 2] for i in range(len(text) - 1))
+
+    ours = scores_of(documents, asked, 3, limit=60)
+    assert ours == pytest.approx(by_bm25s(list(map(spelt, documents)), list(map(spelt, asked))), rel=1e-5, abs=1e-6)
+    assert (ours > 0).sum() > 100
+
+
+def test_a_segmenter_finds_words() -> None:
+    assert shared("我来到北京清华大学", "清华大学", segmenter="jieba") == 1
+    own = "tests.unit.operators.lexical.test_bm25:by_bars"
+    assert shared("北京|大学", "大学", segmenter=own) == 1
+    assert count("北京|大学", segmenter=own) == 2
+
+
+def by_bars(text: str) -> list[str]:
+    """A segmenter of a user."""
+    return text.split("|")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"segmenter": "jeiba"}, "no segmenter"),
+        ({"segmenter": "no.such:thing"}, "cannot be imported"),
+        ({"segmenter": "tests.unit.operators.lexical.test_bm25:K1"}, "cannot be called"),
+        ({"stemmer": "englisch"}, "no stemmer"),
+        ({"min_length": 0}, "greater than or equal"),
+    ],
+)
+def test_wrong_tokenizers_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TokenizerConfig.model_validate(wrong)
+
+
+def test_nothing_to_find_and_nothing_to_ask() -> None:
+    assert not scores_of(["", "…"], ["stone"], 2, 3).any()
+    assert not scores_of(["stone river"], ["", "unknown"], 1, 3).any()
+
+
+DATA = Path(__file__).parents[4].parent / "shared/data/insuranceqa-en"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/insuranceqa-en")
+def test_insurance_questions_are_answered_in_the_order_of_bm25s() -> None:
+    import json
+
+    rows = [json.loads(line) for line in (DATA / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
+    documents = [f"{row.get('title') or ''} {row['text']}".strip() for row in rows]
+    asked = [json.loads(line)["text"] for line in (DATA / "queries.jsonl").read_text(encoding="utf-8").splitlines()][
+        :200
+    ]
+    whole = scores_of(documents, asked, 1, limit=100)
+    peer = by_bm25s(documents, asked)
+    for query in range(len(asked)):
+        best = np.sort(peer[query])[::-1][:100]
+        assert np.sort(whole[query])[::-1][:100] == pytest.approx(best, rel=1e-5)
+    for shards in (3, 17):
+        assert np.array_equal(scores_of(documents, asked, shards, limit=100), whole)
