@@ -9,14 +9,14 @@ from operators.candidates import draws as own_draws
 from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.drawing import Window
-from operators.candidates.filter import CAPPED, NEGATIVE, NOT_DRAWN, WINDOW, Filter
+from operators.candidates.filter import CAPPED, NEGATIVE, NOT_DRAWN, POSITIVES, WINDOW, Filter
 from operators.candidates.pairs import Reference
 from operators.candidates.sources import SEARCH
 from operators.plugins import code_of, find, made
 from operators.settings import AtLeastOne, AtLeastZero, Settings
 
 # Reasons that are counted for what is no filter of the user.
-RESERVED = {NEGATIVE, NOT_DRAWN, CAPPED, *WINDOW, "positive", "positive_text"}
+RESERVED = {NEGATIVE, NOT_DRAWN, CAPPED, *WINDOW, *POSITIVES}
 # Filters that have a key of their own in `select`, and what that key is in their section.
 SHORT_FORMS = {
     "max_positive_similarity": "limit",
@@ -74,7 +74,7 @@ class FilterConfig(Settings):
         """Return the filters in the order in which they are asked: the first that drops a candidate is its reason."""
         given = {name: value for name in SHORT_FORMS if (value := getattr(self, name)) is not None}
         short = [{"filter": name, SHORT_FORMS[name]: value} for name, value in given.items()]
-        always = [{"filter": "positive"}, {"filter": "positive_text"}]
+        always = [{"filter": name} for name in POSITIVES]
         return [*map(_filter, (*always, *short)), *self.filters]
 
 

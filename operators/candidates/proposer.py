@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +29,14 @@ class CandidateSource(Settings):
         proposer: its name.
         source: the name that its candidates carry; by default that of the proposer.
         limit: how many documents it proposes for a query, at most; the first ones are kept.
+        judged: what it names is known not to be relevant, so no filter drops it as a suspected false negative.
     """
 
     proposer: str = ""
     source: SourceName = ""
     limit: AtLeastOne = 100
+
+    judged: ClassVar[bool] = False
 
     @model_validator(mode="before")
     @classmethod

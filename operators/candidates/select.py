@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 from operators.candidates.config import SelectConfig
 from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_OF_SOURCE, PLACES, Places, draw_all
-from operators.candidates.filter import CAPPED, NEGATIVE, NOT_DRAWN, WINDOW, Filter
+from operators.candidates.filter import CAPPED, NEGATIVE, NOT_DRAWN, POSITIVES, WINDOW, Filter
 from operators.candidates.matching import PROPOSED_ROWS, raised_documents, turned_away
 from operators.candidates.pairs import ALWAYS_THERE, Floats, Pairs, pairs_of
-from operators.candidates.sources import SEARCH, names_of
+from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
 from operators.keys import pair_keys
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
 from operators.segments import in_sorted
@@ -50,14 +50,18 @@ class Selection:
 class Select:
     """Choose the negatives of (query, positive) rows among the candidates of their queries."""
 
-    def __init__(self, config: SelectConfig, sources: Sequence[str] = (), dimension: int = 0) -> None:
+    def __init__(
+        self, config: SelectConfig, sources: Sequence[str] = (), dimension: int = 0, judged: Sequence[str] = ()
+    ) -> None:
         """Select as configured.
 
         Args:
             config: what is chosen.
             sources: the proposers of candidates beside the search.
             dimension: of the vectors behind the scores.
+            judged: those of the sources whose candidates are known not to be relevant.
         """
+        self.judged = judged
         self.config, self.sources, self.dimension = config, (SEARCH, *sources), dimension
         self.filters, self.draws = config.active_filters(), config.active_draws()
 
@@ -194,11 +198,14 @@ class Select:
     def _filtered(self, pairs: Pairs, filters: Sequence[Filter]) -> Codes:
         """Return the reason code of each pair, shape (n,), 0 for those that passed."""
         reason, kept = np.zeros(len(pairs), dtype=np.int16), np.ones(len(pairs), dtype=np.bool_)
+        known = [pairs[rank_column(source)] != NOT_NAMED for source in self.judged]
         for one in filters:
             mask = one.drops(pairs)
             if mask.shape != kept.shape or mask.dtype != np.bool_:
                 found = f"{mask.dtype} of {mask.shape}"
                 raise ValueError(f"{type(one).__name__}.drops: bool of shape {kept.shape} is wanted, not {found}")
+            if known and one.suspected and one.reason not in POSITIVES:
+                mask = mask & ~np.any(known, axis=0)
             dropped = kept & mask
             reason[dropped] = self.reasons.index(one.reason)
             kept &= ~dropped

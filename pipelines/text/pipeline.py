@@ -43,6 +43,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     _check_all([*corpus, *queries, *judgements], config)
     machines = inspect_machines(cluster)
     sources = tuple(proposer.source for proposer in config.proposers)
+    judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
     used = [signal for signal in config.signals if signal.gives in config.select.signals]
     encoder = _encoder(config, machines)
     _check_draws(config, encoder.config.similarity)
@@ -60,7 +61,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         encoder,
         *_index_and_search(config, machines),
         *(ComputeSignal(signal, sources) for signal in used),
-        SelectNegatives(config.select, sources, tuple(signal.gives for signal in used)),
+        SelectNegatives(config.select, sources, tuple(signal.gives for signal in used), judged),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
 

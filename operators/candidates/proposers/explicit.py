@@ -15,6 +15,7 @@ class Explicit(Proposer):
         labels: only judgements with one of these labels; all where none are named.
     """
 
+    judged = True
     labels: tuple[str, ...] = ()
 
     def __call__(self, queries: pa.Table, judgements: pa.Table) -> pa.Table:

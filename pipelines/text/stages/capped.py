@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.candidates.config import SelectConfig
 from operators.candidates.matching import CUTOFFS, PROPOSED_ROWS, joined, kept
 from operators.candidates.select import Select
 from operators.keys import Keys
@@ -44,25 +43,22 @@ class Cutoffs:
     rounds: int
 
 
-def matched(
-    execution: Execution, read: ReadFound, config: SelectConfig, dimension: int, units: Sequence[Unit], rows: int
-) -> Cutoffs:
+def matched(execution: Execution, read: ReadFound, select: Select, units: Sequence[Unit], rows: int) -> Cutoffs:
     """Match the rows of all partitions with documents.
 
     Args:
         execution: of the stage.
         read: reads a partition.
-        config: the selection, with a cap.
-        dimension: of the vectors behind the scores.
+        select: selects, with a cap.
         units: the partitions.
         rows: how many there are in all.
     """
-    count = math.ceil(max(rows * config.negatives_per_row, 1) / PROPOSALS_PER_BUCKET)
+    count = math.ceil(max(rows * select.config.negatives_per_row, 1) / PROPOSALS_PER_BUCKET)
     buckets = [Unit(f"{i:05d}", {"kept": None, "cutoffs": None}) for i in range(count)]
     before, now, rounds = list[Record](), list[Record](), 0
     while True:
-        route = partial(RouteProposals, execution.folder, read, config, dimension, (rounds, before, now), count)
-        gather = partial(KeepBest, execution.folder, int(config.max_rows_per_document or 0), rounds)
+        route = partial(RouteProposals, execution.folder, read, select, (rounds, before, now), count)
+        gather = partial(KeepBest, execution.folder, int(select.config.max_rows_per_document or 0), rounds)
         stats = execution.shuffle(f"cap-{rounds}", Shuffle(route, units, gather, buckets, PROPOSED_ROWS))
         rounds += 1
         before, now = now, [one["cutoffs"] for one in stats]
@@ -86,13 +82,12 @@ class RouteProposals:
         self,
         folder: StageFolder,
         read: ReadFound,
-        config: SelectConfig,
-        dimension: int,
+        select: Select,
         cutoffs: tuple[int, Sequence[Record], Sequence[Record]],
         buckets: int,
     ) -> None:
         rounds, before, now = cutoffs
-        self.read, self.select, self.buckets = read, Select(config, read.sources, dimension), buckets
+        self.read, self.select, self.buckets = read, select, buckets
         self.before = read_cutoffs(folder, before) if rounds else None
         self.now = read_cutoffs(folder, now)
 

@@ -33,11 +33,13 @@ class SelectNegatives(Stage):
         config: what is chosen.
         sources: the names of the proposers.
         signals: those in use.
+        judged: the proposers whose candidates are known not to be relevant.
     """
 
     config: SelectConfig
     sources: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
+    judged: tuple[str, ...] = ()
 
     name = "select"
 
@@ -95,12 +97,13 @@ class SelectNegatives(Stage):
         """Select in every partition."""
         read = ReadFound({name: output.folder for name, output in execution.inputs.items()}, self.sources)
         searched, units = execution.inputs[ALL], units_of(execution.inputs)
-        dimension, matching = searched.manifest["dimension"], None
+        select = Select(self.config, self.sources, searched.manifest["dimension"], self.judged)
+        matching = None
         if self.config.max_rows_per_document is not None:
             rows = sum(part["rows"] for part in searched.parts("positives"))
-            matching = matched(execution, read, self.config, dimension, units, rows)
+            matching = matched(execution, read, select, units, rows)
         cutoffs = None if matching is None else matching.files
-        selecting = partial(SelectPart, execution.folder, read, self.config, dimension, cutoffs)
+        selecting = partial(SelectPart, execution.folder, read, select, cutoffs)
         stats = execution.map("select", selecting, units)
         return Summary(
             rows_in=sum(one["rows_in"] for one in stats),
@@ -123,15 +126,8 @@ def _filled(manifest: Mapping[str, Any]) -> str:
 class SelectPart:
     """One partition of candidates -> its negatives."""
 
-    def __init__(
-        self,
-        folder: StageFolder,
-        read: ReadFound,
-        config: SelectConfig,
-        dimension: int,
-        cutoffs: Sequence[Record] | None,
-    ) -> None:
-        self.folder, self.read, self.select = folder, read, Select(config, read.sources, dimension)
+    def __init__(self, folder: StageFolder, read: ReadFound, select: Select, cutoffs: Sequence[Record] | None) -> None:
+        self.folder, self.read, self.select = folder, read, select
         self.cutoffs = None if cutoffs is None else read_cutoffs(folder, cutoffs)
 
     def __call__(self, unit: Unit) -> Stats:

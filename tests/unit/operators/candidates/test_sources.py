@@ -226,3 +226,20 @@ def test_no_search_is_deeper_than_what_a_filter_lets_through(limit: int, short: 
     config = SelectConfig.model_validate({"filters": [{"filter": "max_rank", "limit": limit}], "range_max": 50})
     row = positives([{"query_key": 1, "doc_key": 1, "score": 0.9}])
     assert Select(config).short_queries(found.select(CANDIDATES.names), row, 3).tolist() == short
+
+
+def test_judged_negatives_are_not_dropped_as_suspected() -> None:
+    """Document 11 is judged not to be relevant; 12 has the text of the positive, whatever was judged."""
+    found = [
+        {"query_key": 1, "doc_key": 10 + n, "score": 0.9 - n / 10, "rank": n, "positive_kind": 2 * int(n == 2)}
+        for n in range(4)
+    ]
+    table = candidates(found).append_column("explicit_rank", pa.array([-1, 0, 1, -1], pa.int32()))
+    config = SelectConfig(absolute_margin=0.2, max_score=0.1, max_positive_similarity=-1.0)
+    judged = positives([{"query_key": 1, "doc_key": 99, "score": 0.95}])
+    select = Select(config, ["explicit"], judged=["explicit"])
+    selection = select(table, judged)
+    assert selection.negatives.column("doc_key").to_pylist() == [11]
+    assert selection.counts["positive_text"] == 1
+    assert Select(config, ["explicit"])(table, judged).negatives.num_rows == 0
+    assert Explicit(proposer="explicit").judged
