@@ -50,7 +50,7 @@ def test_top_negatives_are_those_of_a_brute_force_ranking(
     assert mined == brute_force(collection, static_model, 4)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_ray_gives_the_rows_of_local_with_any_number_of_workers(
     collection: Collection, static_model: Path, reference: pa.Table, ray_session: None, tmp_path: Path, workers: int
 ) -> None:
