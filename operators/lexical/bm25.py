@@ -57,13 +57,7 @@ def shard_of(doc_key: Keys, terms: Terms) -> tuple[pa.Table, pa.Table, pa.Table]
         doc_key: of the documents.
         terms: of the documents; `text` is the row in `doc_key`.
     """
-    order = np.lexsort((terms.text, terms.key))
-    key, document = terms.key[order], terms.text[order]
-    first = np.ones(len(order), dtype=np.bool_)
-    first[1:] = (key[1:] != key[:-1]) | (document[1:] != document[:-1])
-    starts = np.flatnonzero(first)
-    times = np.diff(np.append(starts, len(order)))
-    key, document = key[starts], document[starts]
+    key, document, times = _counted(terms.key, terms.text)
     of_term = starts_of(key)
     counts = np.diff(np.append(of_term, len(key)))
     lengths = np.bincount(terms.text, minlength=len(doc_key))
@@ -122,17 +116,12 @@ class Asked:
     @classmethod
     def of(cls, terms: Terms, corpus: Corpus, tables: Sequence[pa.Table]) -> "Asked":
         """Weigh the terms of queries; those that no document has are left out."""
-        order = np.lexsort((terms.key, terms.text))
-        query, term = terms.text[order], terms.key[order]
-        first = np.ones(len(order), dtype=np.bool_)
-        first[1:] = (query[1:] != query[:-1]) | (term[1:] != term[:-1])
-        starts = np.flatnonzero(first)
-        times = np.diff(np.append(starts, len(order)))
-        unique, of_unique = np.unique(term[starts], return_inverse=True)
+        query, term, times = _counted(terms.text, terms.key)
+        unique, of_unique = np.unique(term, return_inverse=True)
         documents = look_up(unique, tables)
         rare = np.log1p((corpus.documents - documents + 0.5) / (documents + 0.5))[of_unique]
         known = documents[of_unique] > 0
-        return cls(query[starts][known], term[starts][known], (times * rare)[known])
+        return cls(query[known], term[known], (times.astype(np.float64) * rare)[known])
 
 
 class ScoreShard:
@@ -236,3 +225,13 @@ def _highest(starts: npt.NDArray[np.integer], score: Scores, doc_key: Keys, limi
         order = np.lexsort((doc_key[at], -score[at]))[:limit]
         parts.append(at[order])
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+
+def _counted(left: Ints, right: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return the different pairs of two arrays, ascending, and how often each occurs."""
+    order = np.lexsort((right, left))
+    left, right = left[order], right[order]
+    first = np.ones(len(order), dtype=np.bool_)
+    first[1:] = (left[1:] != left[:-1]) | (right[1:] != right[:-1])
+    starts = np.flatnonzero(first)
+    return left[starts], right[starts], np.diff(np.append(starts, len(order)))

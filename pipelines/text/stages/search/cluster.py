@@ -1,9 +1,7 @@
 """Candidates near the positives: the vectors of the positives are searched for as queries are."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +15,9 @@ from operators.vectors.nearest import OperatingPoint
 from operators.vectors.order import argsort_ranked
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput
-from pipelines.runtime.stage import Stage, Summary
+from pipelines.runtime.stage import Summary
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.search.proposer_stage import ProposerStage
 from pipelines.text.stages.search.rounds import SearchContext, search_round
 from pipelines.text.stages.search.shards import SearchPool
 
@@ -27,7 +26,7 @@ POSITIVES, NOT_JUDGED = "positive_vectors", "not_judged"
 
 
 @dataclass(frozen=True)
-class ProposeCluster(Stage):
+class ProposeCluster(ProposerStage):
     """Partitions of positives -> partitions of proposals (PROPOSALS).
 
     Attributes:
@@ -37,14 +36,9 @@ class ProposeCluster(Stage):
     """
 
     proposer: Cluster
-    name: str
     searchers: SearchPool
 
     inputs = ("encode", "index", "search/all")
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return the configuration of the proposer."""
-        return self.proposer.model_dump(mode="json")
 
     def run(self, execution: Execution) -> Summary:
         """Search for the positives, with the effort of the search for queries."""

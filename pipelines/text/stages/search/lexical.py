@@ -14,17 +14,17 @@ from operators.candidates.proposers.lexical import Lexical
 from operators.keys import Keys
 from operators.lexical.bm25 import FOUND, TERMS, Asked, Corpus, ScoreShard, frequencies, merged, shard_of
 from operators.lexical.tokenize import Tokenize
-from operators.plugins import code_of
 from operators.schemas import PROPOSALS, to_numpy
 from operators.segments import rank_within
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Shuffle
-from pipelines.runtime.stage import Stage, Summary
+from pipelines.runtime.stage import Summary
 from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.mapped import mapped
+from pipelines.text.stages.search.proposer_stage import ProposerStage
 
 # Temporary: the shards, the frequencies, and what each shard found.
 SHARDS, FREQUENCIES, FOUND_IN_SHARDS = "shards", "frequencies", "found"
@@ -36,7 +36,7 @@ TERMS_PER_BUCKET = 4_000_000
 
 
 @dataclass(frozen=True)
-class ProposeByBM25(Stage):
+class ProposeByBM25(ProposerStage):
     """Partitions of documents and queries -> partitions of proposals (PROPOSALS).
 
     Attributes:
@@ -46,14 +46,9 @@ class ProposeByBM25(Stage):
     """
 
     proposer: Lexical
-    name: str
     cache: Cache
 
     inputs = ("prepare/corpus", "prepare/queries")
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return the configuration of the proposer."""
-        return {**self.proposer.model_dump(mode="json"), "code": code_of(self.proposer)}
 
     def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
         """Warn of queries that share no word with any document."""

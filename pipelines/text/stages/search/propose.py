@@ -16,7 +16,6 @@ from operators.candidates.proposers.same_document import SameDocument
 from operators.candidates.sources import keys_of_pairs, rank_column, union
 from operators.errors import InputError
 from operators.keys import Keys
-from operators.plugins import code_of
 from operators.schemas import JUDGEMENTS, QUERIES, matrix_of, to_numpy
 from operators.segments import first_index
 from operators.vectors.candidates import Asked, Documents, candidates_of
@@ -29,6 +28,7 @@ from pipelines.text.stages.search.candidates import PROPOSED
 from pipelines.text.stages.search.carry import carry_vectors
 from pipelines.text.stages.search.cluster import ProposeCluster
 from pipelines.text.stages.search.lexical import ProposeByBM25
+from pipelines.text.stages.search.proposer_stage import ProposerStage
 from pipelines.text.stages.search.same_document import ProposeSameDocument
 from pipelines.text.stages.search.sample import ProposeFromCorpus
 from pipelines.text.stages.search.shards import SearchPool
@@ -36,7 +36,7 @@ from pipelines.text.stages.wanted import WANTED, wanted_by
 
 
 @dataclass(frozen=True)
-class Propose(Stage):
+class Propose(ProposerStage):
     """Partitions of queries and judgements -> partitions of proposals (PROPOSALS).
 
     Attributes:
@@ -45,17 +45,8 @@ class Propose(Stage):
     """
 
     proposer: Proposer
-    name: str
 
     inputs = ("prepare/queries",)
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return the configuration of the proposer, and a digest of its code where that is not ours."""
-        return {**self.proposer.model_dump(mode="json"), "code": code_of(self.proposer)}
-
-    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
-        """Warn of a proposer that proposes nothing."""
-        return [] if manifest["rows_out"] else [f"{self.proposer.proposer} proposed no document"]
 
     def run(self, execution: Execution) -> Summary:
         """Ask for every partition."""

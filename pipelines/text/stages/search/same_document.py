@@ -19,10 +19,11 @@ from operators.segments import first_of_each, join_sorted, rank_within
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Shuffle
-from pipelines.runtime.stage import Stage, Summary
+from pipelines.runtime.stage import Summary
 from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.search.proposer_stage import ProposerStage
 from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
 
 # A passage, and the key of the document that it is from.
@@ -32,7 +33,7 @@ SOURCES, WANTED_SOURCES = "sources", "wanted_sources"
 
 
 @dataclass(frozen=True)
-class ProposeSameDocument(Stage):
+class ProposeSameDocument(ProposerStage):
     """Partitions of documents and judgements -> partitions of proposals (PROPOSALS).
 
     Attributes:
@@ -42,14 +43,9 @@ class ProposeSameDocument(Stage):
     """
 
     proposer: SameDocument
-    name: str
     cache: Cache
 
     inputs = ("prepare/corpus", "prepare/queries")
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return the configuration of the proposer."""
-        return self.proposer.model_dump(mode="json")
 
     def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
         """Warn of a proposer that proposes nothing."""

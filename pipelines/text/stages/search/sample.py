@@ -5,23 +5,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
 from operators.candidates.corpus_sampler import CorpusSampler
 from operators.candidates.sampling import ENTRIES, SampleCorpus, entries_of, judgement_entries, weighted
 from operators.keys import Keys
-from operators.plugins import code_of
 from operators.schemas import to_numpy
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Shuffle
-from pipelines.runtime.stage import Stage, Summary
+from pipelines.runtime.stage import Summary
 from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.mapped import mapped
+from pipelines.text.stages.search.proposer_stage import ProposerStage
 
 # Temporary: the documents with their cumulated weights, and the cells.
 WEIGHTS, CELLS = "weights", "cells"
@@ -30,7 +29,7 @@ DOCUMENTS_PER_BUCKET = 4_000_000
 
 
 @dataclass(frozen=True)
-class ProposeFromCorpus(Stage):
+class ProposeFromCorpus(ProposerStage):
     """Partitions of documents and queries -> partitions of proposals (PROPOSALS).
 
     Attributes:
@@ -40,18 +39,9 @@ class ProposeFromCorpus(Stage):
     """
 
     proposer: CorpusSampler
-    name: str
     cache: Cache
 
     inputs = ("prepare/corpus", "prepare/queries")
-
-    def settings(self) -> Mapping[str, Any]:
-        """Return the configuration of the proposer, and a digest of its code where that is not ours."""
-        return {**self.proposer.model_dump(mode="json"), "code": code_of(self.proposer)}
-
-    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
-        """Warn of a proposer that proposes nothing."""
-        return [] if manifest["rows_out"] else [f"{self.proposer.proposer} proposed no document"]
 
     def run(self, execution: Execution) -> Summary:
         """Weigh the documents, and draw for every partition of queries."""

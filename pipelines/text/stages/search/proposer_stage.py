@@ -1,0 +1,30 @@
+"""What all stages share that propose candidates: their settings are those of their proposer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from operators.candidates.proposer import CandidateSource
+from operators.plugins import code_of
+from pipelines.runtime.stage import Stage
+
+
+@dataclass(frozen=True)
+class ProposerStage(Stage):
+    """Something -> partitions of proposals (PROPOSALS), one for each partition of queries.
+
+    Attributes:
+        proposer: who proposes.
+        name: of the stage.
+    """
+
+    proposer: CandidateSource
+    name: str
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the configuration of the proposer, and a digest of its code where that is not ours."""
+        return {**self.proposer.model_dump(mode="json"), "code": code_of(self.proposer)}
+
+    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Warn of a proposer that proposes nothing."""
+        return [] if manifest["rows_out"] else [f"{self.proposer.proposer} proposed no document"]
