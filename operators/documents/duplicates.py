@@ -11,6 +11,10 @@ from operators.keys import Keys
 from operators.schemas import DUPLICATES, to_numpy
 from operators.segments import starts_of
 
+# Where each document of a source file is: the number of its partition, from 0 within the file, and its row there.
+PLACES = pa.schema(
+    {"doc_id": pa.string(), "doc_key": pa.int64(), "text_key": pa.int64(), "part": pa.int32(), "row": pa.int32()}
+)
 # What travels of each document to be held against the others: once under the key of its id, once of its text.
 IDENTITIES = pa.schema(
     {
@@ -25,16 +29,29 @@ IDENTITIES = pa.schema(
 )
 
 
-def identities_of(documents: pa.Table, part: int) -> pa.Table:
-    """List the identities of one part of the corpus (schema IDENTITIES): two for each document."""
+def places_of(documents: pa.Table, part: int) -> pa.Table:
+    """List the documents of a partition (schema PLACES)."""
     size = documents.num_rows
-    doc_key, text_key = to_numpy(documents, "doc_key"), to_numpy(documents, "text_key")
-    ids = pa.chunked_array([*documents.column("doc_id").chunks, pa.nulls(size, pa.string())])
+    places = [np.full(size, part, dtype=np.int32), np.arange(size, dtype=np.int32)]
+    columns = [*documents.select(["doc_id", "doc_key", "text_key"]).columns, *map(pa.array, places)]
+    return pa.table(columns, schema=PLACES)
+
+
+def identities_of(places: pa.Table, first: int) -> pa.Table:
+    """List the identities of documents (schema IDENTITIES): two for each.
+
+    Args:
+        places: schema PLACES.
+        first: the number, in the corpus, of the first partition of their source file.
+    """
+    size = places.num_rows
+    doc_key, text_key = to_numpy(places, "doc_key"), to_numpy(places, "text_key")
+    ids = pa.chunked_array([*places.column("doc_id").chunks, pa.nulls(size, pa.string())])
     columns = {
         "of_text": np.repeat([False, True], size),
         "key": np.concatenate([doc_key, text_key]),
-        "part": np.full(2 * size, part, dtype=np.int32),
-        "row": np.tile(np.arange(size, dtype=np.int32), 2),
+        "part": np.tile(to_numpy(places, "part") + np.int32(first), 2),
+        "row": np.tile(to_numpy(places, "row"), 2),
         "doc_id": ids,
         "doc_key": np.tile(doc_key, 2),
         "text_key": np.tile(text_key, 2),

@@ -1,4 +1,4 @@
-"""What training and building read from an object store: about the sample, and every vector once."""
+"""What preparing, training and building read from an object store: keys, about the sample, and every vector once."""
 
 from collections import Counter
 from pathlib import Path
@@ -39,6 +39,10 @@ def test_training_reads_its_sample_and_building_each_vector_once(
         storage_options=object_store.storage_options(),
         engine={"name": "local", "cache": str(tmp_path / "cache")},
     )
+    with counted_reads() as reads:
+        run(stored, until="prepare")
+    assert [read.key for read in reads if "/keys/" in read.key]
+    assert not [read.key for read in reads if "/documents/" in read.key]  # what repeats is found by the keys
     run(stored, until="encode")
     with counted_reads() as reads:
         run(stored, until="index")

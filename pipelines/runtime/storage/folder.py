@@ -24,6 +24,7 @@ from pipelines.runtime.storage.local_files import (
     remember_checked,
     size_of,
     unfinished_file,
+    written_by,
     written_to,
 )
 from pipelines.runtime.storage.object_store import ONE_REQUEST, create_there, send, written_at
@@ -155,7 +156,7 @@ class Folder:
     def write(self, name: str, write: Callable[[IO[bytes]], object]) -> dict[str, Any]:
         """Write a file by a function that takes a stream; it takes its name when it is complete. Returns its record."""
         if self.is_local:
-            return self._write_here(name, lambda unfinished: written_to(unfinished, write))
+            return self._write_here(name, lambda unfinished: written_to(unfinished, write, name))
         with SpooledTemporaryFile(max_size=ONE_REQUEST) as kept:  # nothing is sent before it is complete
             write(kept)
             return self._send(kept, name)
@@ -163,18 +164,16 @@ class Folder:
     def write_path(self, name: str, write: Callable[[Path], object]) -> dict[str, Any]:
         """Write a file by a function that takes a local path; it takes its name when complete. Returns its record."""
         if self.is_local:
-            return self._write_here(name, write)
+            return self._write_here(name, lambda unfinished: written_by(unfinished, write, name))
         with TemporaryDirectory() as place:
             write(Path(place) / "file")
             with (Path(place) / "file").open("rb") as written:
                 return self._send(written, name)
 
-    def _write_here(self, name: str, write: Callable[[Path], object]) -> dict[str, Any]:
+    def _write_here(self, name: str, write: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         path = self.path(name)
         with unfinished_file(path) as unfinished:
-            write(unfinished)
-            with unfinished.open("rb") as written:
-                record = record_of(name, written)
+            record = write(unfinished)
         remember_checked(path, record)
         return record
 

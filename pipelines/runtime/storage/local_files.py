@@ -1,16 +1,17 @@
 """Files of the local file system: written whole or not at all, and known again."""
 
 import errno
+import io
 import os
 import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from operators.errors import InputError
-from pipelines.runtime.storage.records import Record, record_of
+from pipelines.runtime.storage.records import Record, RecordedWriter, record_of
 
 # Hashes of the states of files that this process wrote, or has compared with their checksum.
 _CHECKED: set[int] = set()
@@ -52,10 +53,18 @@ def _is_obstacle(place: Path) -> bool:
         return place.is_symlink()
 
 
-def written_to(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file by a function that takes a stream."""
-    with path.open("wb") as stream:
+def written_to(path: Path, write: Callable[[IO[bytes]], object], name: str) -> dict[str, Any]:
+    """Write a file by a function that takes a stream; return its record, with `name` for its path."""
+    with RecordedWriter(io.FileIO(path, "wb")) as stream:
         write(stream)
+    return stream.record(name)
+
+
+def written_by(path: Path, write: Callable[[Path], object], name: str) -> dict[str, Any]:
+    """Write a file by a function that takes its path; return its record, with `name` for its path."""
+    write(path)
+    with path.open("rb") as written:
+        return record_of(name, written)
 
 
 def size_of(path: str) -> int | None:

@@ -1,5 +1,6 @@
 """Records of files, with their size and checksum, and JSON records that carry their own checksum."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
@@ -32,6 +33,29 @@ class DamagedError(RuntimeError):
 
     def __str__(self) -> str:
         return one_line(f"{self.uri.rstrip('/')}/{self.path}: {self.found}")
+
+
+class RecordedWriter(io.BufferedWriter):
+    """Writes a file from its beginning to its end, and knows its record without reading it again."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__(raw)
+        self._digest, self._size = xxhash.xxh3_64(), 0
+
+    def write(self, content: Any) -> int:  # noqa: ANN401 - any contiguous buffer
+        """Write all of a buffer; return how many bytes these are."""
+        written = super().write(content)
+        self._digest.update(content)
+        self._size += written
+        return written
+
+    def seekable(self) -> bool:
+        """Return False: what is hashed is hashed in order."""
+        return False
+
+    def record(self, path: str) -> dict[str, Any]:
+        """Return the record of what was written, as the file `path`."""
+        return {"path": path, "bytes": self._size, "xxh3": self._digest.hexdigest()}
 
 
 def record_of(path: str, content: IO[bytes]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.documents.clean import Clean, CleanConfig
-from operators.documents.duplicates import IDENTITIES, DuplicateFinder, identities_of
+from operators.documents.duplicates import IDENTITIES, PLACES, DuplicateFinder, identities_of, places_of
 from operators.documents.pairs import documents_of
 from operators.documents.read import read
 from operators.documents.sources import SourceFile
@@ -35,6 +35,8 @@ from pipelines.text.stages.partitions import (
 
 # Two identities of about 49 bytes for each document: a bucket stays near 24 MB.
 DOCUMENTS_PER_BUCKET = 250_000
+# Documents whose keys are in one file: about 50 bytes each.
+KEYS_PER_FILE = 250_000
 # Which row of which partition repeats another.
 REPEATED = pa.schema({"part": pa.int32(), "row": pa.int32()})
 
@@ -83,7 +85,7 @@ class PrepareCorpus(Stage):
             )
 
         units = [Unit(f"{i:05d}", {"read": part, "part": i}) for i, part in enumerate(parts)]
-        found = self._found(execution, units)
+        found = self._found(execution, read_stats)
         written = self._written(execution, units, found)
         of_files = list(zip(self.files, read_stats, strict=True))
         empty = [file.uri for file, stats in of_files if not stats["rows_in"]]
@@ -100,18 +102,22 @@ class PrepareCorpus(Stage):
                     {**stats["file"], "rows": stats["rows_out"], "digest": stats["digest"]} for stats in written
                 ],
                 "duplicates": [file for stats in found for file in stats["files"]],
+                "keys": [file for stats in read_stats for file in stats["keys"]],
                 "dropped": [file for stats in read_stats for file in stats["dropped_files"]],
             },
             replaced=[one["replaced"] for one in written if "replaced" in one],
         )
 
-    def _found(self, execution: Execution, parts: Sequence[Unit]) -> list[Stats]:
+    def _found(self, execution: Execution, read: Sequence[Stats]) -> list[Stats]:
         """Find the documents that repeat another, by the keys of ids and texts."""
-        rows = sum(part.args["read"]["rows"] for part in parts)
+        first = np.cumsum([0, *(len(stats["parts"]) for stats in read)]).tolist()
+        files = [(keys, first[i]) for i, stats in enumerate(read) for keys in stats["keys"]]
+        units = [Unit(f"{i:05d}", {"keys": keys, "first": part}) for i, (keys, part) in enumerate(files)]
+        rows = sum(stats["rows_out"] for stats in read)
         buckets = [Unit(f"{i:05d}", {}) for i in range(math.ceil(rows / DOCUMENTS_PER_BUCKET))]
         route = partial(RouteIdentities, execution.folder, len(buckets))
         gather = partial(FindDuplicates, execution.folder, DuplicateFinder(self.clean.exact_duplicates))
-        return execution.shuffle("identify", Shuffle(route, parts, gather, buckets, IDENTITIES))
+        return execution.shuffle("identify", Shuffle(route, units, gather, buckets, IDENTITIES))
 
     def _written(self, execution: Execution, parts: Sequence[Unit], found: Sequence[Stats]) -> list[Stats]:
         """Bring what repeats to its partition, and write it again without."""
@@ -125,7 +131,10 @@ class PrepareCorpus(Stage):
 
 
 class ReadDocuments:
-    """One source file -> cleaned partitions, still with what repeats in them."""
+    """One source file -> cleaned partitions, still with what repeats in them, and the keys of all its documents.
+
+    The keys are in files of their own: to find what repeats, and what is judged, nothing else is read again.
+    """
 
     def __init__(self, folder: StageFolder, stage: PrepareCorpus) -> None:
         self.folder, self.files, self.partition_rows = folder, stage.files, stage.partition_rows
@@ -135,12 +144,13 @@ class ReadDocuments:
         """Read one file."""
         file = self.files[unit.args["file"]]  # by number: units are written and logged, and a file knows credentials
         tables = map(documents_of, read(file)) if file.kind == "pairs" else read(file)
-        parts, dropped, dimensions = [], list[pa.Table](), set[int]()
+        parts, dropped, dimensions, keys = [], list[pa.Table](), set[int](), KeyFiles(self.folder, unit.name)
         for number, documents in enumerate(partitions(self._cleaned(tables, dropped), self.partition_rows)):
             path = f"documents/{unit.name}/{part_name(number, documents)}"
             written = {**self.folder.write_table(path, documents), "rows": documents.num_rows}
             parts.append({**written, "digest": encoded_digest(documents, "doc_key")})
             dimensions.update(dimensions_in(documents))
+            keys.add(places_of(documents, number))
         rows, everything = sum(part["rows"] for part in parts), concat(dropped, DROPPED)
         path = f"dropped/{unit.name}.parquet"
         return {
@@ -149,6 +159,7 @@ class ReadDocuments:
             "dropped": counts_of(everything.column("reason")),
             "dimensions": sorted(dimensions),
             "parts": parts,
+            "keys": keys.finish(),
             "dropped_files": [self.folder.write_table(path, everything)] if everything.num_rows else [],
         }
 
@@ -161,16 +172,43 @@ class ReadDocuments:
             yield documents
 
 
+class KeyFiles:
+    """Writes the keys of the documents of a source file (schema PLACES), many partitions to a file."""
+
+    def __init__(self, folder: StageFolder, name: str) -> None:
+        self.folder, self.name = folder, name
+        self.held, self.rows, self.files = list[pa.Table](), 0, list[dict[str, Any]]()
+
+    def add(self, places: pa.Table) -> None:
+        """Add the keys of a partition."""
+        self.held.append(places)
+        self.rows += places.num_rows
+        if self.rows >= KEYS_PER_FILE:
+            self._write()
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Write what is left; return the records of all files."""
+        if self.held:
+            self._write()
+        return self.files
+
+    def _write(self) -> None:
+        file = self.folder.write_table(
+            f"keys/{self.name}/part-{len(self.files):05d}.parquet", concat(self.held, PLACES)
+        )
+        self.files.append({**file, "rows": self.rows})
+        self.held, self.rows = [], 0
+
+
 class RouteIdentities:
-    """One partition -> its identities, to the bucket of their key."""
+    """The keys of some documents -> their identities, to the bucket of their key."""
 
     def __init__(self, folder: StageFolder, buckets: int) -> None:
         self.folder, self.buckets = folder, buckets
 
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
-        """Route one partition."""
-        documents = self.folder.read_table(unit.args["read"], ["doc_id", "doc_key", "text_key"])
-        identities = identities_of(documents, unit.args["part"])
+        """Route one file of keys."""
+        identities = identities_of(self.folder.read_table(unit.args["keys"]), unit.args["first"])
         yield to_numpy(identities, "key") % self.buckets, identities
 
 

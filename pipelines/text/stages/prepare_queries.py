@@ -47,7 +47,7 @@ from pipelines.text.stages.partitions import (
 
 # A judged document of the corpus, and the one that stands for it: null where cleaning dropped it.
 FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64()})
-COLUMNS = {"documents": ["doc_key", "text_key"], "duplicates": FOUND.names, "dropped": ["key"]}
+COLUMNS = {"keys": ["doc_key", "text_key"], "duplicates": FOUND.names, "dropped": ["key"]}
 # Left to `auto`, where that makes partitions of 1,024 to AUTO_ROWS queries.
 AUTO_PARTITIONS = 64
 
@@ -93,7 +93,7 @@ class PrepareQueries(Stage):
         folder, corpus = execution.folder, execution.inputs["prepare/corpus"]
         everything = Unit("all", {"bytes": sum(bytes_of(file) for file in (*self.queries, *self.judgements))})
         (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [everything])
-        files = [(kind, file) for kind in ("documents", "duplicates", "dropped") for file in corpus.parts(kind)]
+        files = [(kind, file) for kind in COLUMNS for file in corpus.parts(kind)]
         units = [Unit(f"{i:05d}", {"kind": kind, "file": file}) for i, (kind, file) in enumerate(files)]
         read = read_stats["files"]
         find = partial(FindJudged, folder, corpus.folder, read["judged"])
@@ -201,7 +201,7 @@ def _refuse_dangling(stage: PrepareQueries, what: str, ids: pa.ChunkedArray, cou
 
 
 class FindJudged:
-    """One partition of the corpus, or one list of what it repeats or dropped -> those of its documents that are judged.
+    """The keys of some documents, or one list of what repeats or was dropped -> those of them that are judged.
 
     A worker holds the keys of the judged documents: 8 bytes for each.
     """
@@ -221,7 +221,7 @@ class FindJudged:
         if kind == "dropped":
             missing = pa.nulls(len(row), pa.int64())
             table = pa.table({"doc_key": table.column("key"), "kept_key": missing, "text_key": missing})
-        elif kind == "documents":
+        elif kind == "keys":
             table = table.append_column("kept_key", table.column("doc_key"))
         yield np.zeros(len(row), np.int64), table.select(FOUND.names)
 
@@ -238,7 +238,7 @@ class JoinJudgements:
             self.folder.read_table(bucket.args[name]) for name in ("queries", "judgements", "dropped")
         )
         cleaned = pc.is_null(found.column("kept_key"))
-        documents = found.filter(pc.invert(cleaned))
+        documents = replaced_first(found.filter(pc.invert(cleaned)))
         judgements, dropped = self._without_dangling(judgements, documents, found.filter(cleaned))
         resolved = resolve(queries, judgements.select(READ_JUDGEMENTS.names), documents)
         if not resolved.queries.num_rows:
@@ -286,6 +286,12 @@ class JoinJudgements:
                 parts[kind].append({**file, "rows": table.num_rows})
             parts["queries"][-1]["digest"] = encoded_digest(tables["queries"], "query_key")
         return parts
+
+
+def replaced_first(found: pa.Table) -> pa.Table:
+    """Put the documents for which others stand first (schema FOUND): their own keys lead to themselves."""
+    itself = pc.equal(found.column("doc_key"), found.column("kept_key"))
+    return pa.concat_tables([found.filter(pc.invert(itself)), found.filter(itself)])
 
 
 def rows_of_partition(rows: int | Literal["auto"], queries: int) -> int:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.documents.duplicates import IDENTITIES, DuplicateFinder, identities_of
+from operators.documents.duplicates import IDENTITIES, DuplicateFinder, identities_of, places_of
 from operators.errors import InputError
 from operators.keys import keys_of, text_keys_of
 from operators.schemas import DUPLICATES
@@ -24,7 +24,7 @@ def _part(rows: Rows) -> pa.Table:
 
 
 def _identities(parts: list[Rows]) -> pa.Table:
-    return pa.concat_tables([identities_of(_part(rows), part) for part, rows in enumerate(parts)])
+    return pa.concat_tables([identities_of(places_of(_part(rows), 0), part) for part, rows in enumerate(parts)])
 
 
 def _shuffled(table: pa.Table, seed: int) -> pa.Table:
@@ -83,7 +83,7 @@ def test_two_ids_with_one_key_are_refused_by_both_names() -> None:
         {"doc_id": ["first", "second"], "doc_key": pa.array([7, 7]), "text_key": pa.array([1, 2])},
     )
     with pytest.raises(InputError, match="'first' and 'second' have the same 63-bit key"):
-        DuplicateFinder("keep")(identities_of(documents, 0))
+        DuplicateFinder("keep")(identities_of(places_of(documents, 0), 0))
 
 
 @pytest.mark.parametrize("mode", ["keep_first", "keep"])

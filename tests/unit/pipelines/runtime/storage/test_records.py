@@ -3,7 +3,8 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.runtime.storage.folder import Folder
 from pipelines.runtime.storage.object_store import ONE_REQUEST
-from pipelines.runtime.storage.records import DamagedError, files_in, sealed, unsealed
+from pipelines.runtime.storage.records import DamagedError, files_in, record_of, sealed, unsealed
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(),
@@ -47,6 +48,20 @@ def test_what_was_not_sealed_is_nothing(content: bytes) -> None:
 def test_the_records_of_files_are_found_however_deep() -> None:
     one, two = ({"path": name, "bytes": 1, "xxh3": "0", "rows": 2} for name in "ab")
     assert list(files_in({"parts": {"x": [one], "y": {"z": [[two]]}}, "path": "c", "bytes": 3})) == [one, two]
+
+
+@given(st.lists(st.binary(max_size=40) | st.lists(st.integers(0, 255)).map(lambda values: np.array(values, "<i4"))))
+def test_what_is_recorded_while_writing_is_what_was_written(pieces: list[bytes | np.ndarray]) -> None:
+    with TemporaryDirectory() as place:
+        folder = Folder(place)
+
+        def write(stream: IO[bytes]) -> None:
+            for piece in pieces:
+                stream.write(piece)
+
+        record = folder.write("file", write)
+        with (Path(place) / "file").open("rb") as written:
+            assert record == record_of("file", written)
 
 
 @pytest.mark.parametrize("name", ["part-0.parquet", "part-0.arrow"])
