@@ -123,8 +123,8 @@ def _encoder(config: Config, machines: Machines) -> EncodeTexts:
     encoder = resolve(config.encoder, device)
     folder: Path | None = None
     if len(precomputed) < len(vectors):
-        folder = model_folder(str(encoder.model), encoder.revision)
-        weights = weights_digest(folder, encoder.trust_remote_code)
+        folder = model_folder(str(encoder.model), encoder.revision, encoder.key("model"))
+        weights = weights_digest(folder, encoder.trust_remote_code, encoder.key("model"))
         if Path(str(encoder.model)).is_dir():  # a worker runs in another folder; a hub id it finds by itself
             encoder = encoder.model_copy(update={"model": str(folder)})
     return EncodeTexts(with_saved_settings(encoder, folder), weights, precomputed, pool, device)
