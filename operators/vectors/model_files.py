@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xxhash
 
-from operators.errors import InputError, TransientError
+from operators.errors import InputError, placed
 from operators.vectors.model_failures import failure
 
 # The same weights for other frameworks, which nothing here reads, and folders of exports for other runtimes.
@@ -72,10 +72,8 @@ def weights_digest(folder: Path, trusted: bool = False, key: str = "encoder.mode
         InputError: a file cannot be read, or there are more files than a model has.
         TransientError: the storage failed.
     """
-    try:
+    with placed(f"{key}: "):
         return _digest(folder, trusted, ())
-    except (InputError, TransientError) as error:
-        raise type(error)(f"{key}: {error}") from error
 
 
 def _digest(folder: Path, trusted: bool, above: Sequence[Path]) -> str:
