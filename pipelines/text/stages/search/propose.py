@@ -31,7 +31,7 @@ from pipelines.text.stages.search.lexical import ProposeByBM25
 from pipelines.text.stages.search.proposer_stage import ProposerStage
 from pipelines.text.stages.search.same_document import ProposeSameDocument
 from pipelines.text.stages.search.sample import ProposeFromCorpus
-from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.search.shards import Indexed, SearchPool
 from pipelines.text.stages.wanted import WANTED, wanted_by
 
 
@@ -131,7 +131,8 @@ class ScoreProposals(Stage):
             )
         ]
         gather = partial(ScorePart, execution.folder, read, encoded.folder, searched.folder)
-        stats = carry_vectors(execution, "score", wanted, gather, buckets, self.searchers)
+        indexed = Indexed(encoded, execution.inputs["index"], self.searchers)
+        stats = carry_vectors(execution, "score", wanted, gather, buckets, indexed)
         return Summary(
             rows_in=sum(one["rows_in"] for one in stats),
             rows_out=sum(one["rows_out"] for one in stats),
