@@ -20,6 +20,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from benchmarks import beir, charts, pages
+from benchmarks.potion import potion_folder
 from benchmarks.real_vectors import model_folder
 from operators.candidates import draws as own_draws
 from operators.candidates import proposers as own_proposers
@@ -38,6 +39,7 @@ NEGATIVES, SET, SPLIT = 4, "scifact", "train"
 BINS = np.linspace(-0.8, 0.4, 49)
 PROPOSERS: list[dict[str, Any]] = [
     {"proposer": "lexical", "limit": 100},
+    {"proposer": "encoder", "source": "potion", "limit": 100},  # with the model of `potion_folder`
     {"proposer": "cluster", "limit": 50},
     {"proposer": "uniform", "limit": 20},
     {"proposer": "frequency", "limit": 20},
@@ -107,6 +109,12 @@ SOURCES = (
         "lexical",
         {"strategy": "top", "source": "lexical"},
         "Beside mined negatives: words in common without meaning in common, which the search does not find.",
+    ),
+    Strategy(
+        "encoder",
+        {"strategy": "top", "source": "potion"},
+        "Where a second model is there, even a small one: it finds what the encoder of the run ranks low, and that one "
+        "scores it, so margins keep their meaning. Here it is potion-base-4M, a static model.",
     ),
     Strategy(
         "cluster",
@@ -181,11 +189,17 @@ def _mined(run: Path, draw: Mapping[str, Any], margin: float) -> Mined:
         "run": str(run),
         "data": {"beir": str(beir.SETS / SET), "split": SPLIT, "on_dangling": "drop"},
         "encoder": {"model": str(model_folder())},
-        "proposers": PROPOSERS,
+        "proposers": _proposers(run.parent),
         "select": {"relative_margin": margin, "draws": [{**draw, "num_negatives": NEGATIVES}]},
         "engine": {"name": "local"},
     }
     return mine(Config.model_validate(config), until="select", progress=False)
+
+
+def _proposers(scratch: Path) -> list[dict[str, Any]]:
+    """Return the proposers; the second encoder is written into a folder of `scratch`."""
+    model = str(potion_folder(scratch / "potion"))
+    return [{**one, "model": model} if one["proposer"] == "encoder" else one for one in PROPOSERS]
 
 
 def _taken(run: Path, strategy: Strategy, margin: float) -> Taken:

@@ -1,7 +1,8 @@
 """The errors that end a run with one clear line: refused input, and failures that may pass when tried again."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 NAMED_AT_MOST = 5
 LONGEST_MESSAGE = 400
@@ -30,6 +31,17 @@ class TransientError(RuntimeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
+
+
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """Put a place before what is said of an input that is refused, or of a failure that may pass."""
+    try:
+        yield
+    except (InputError, TransientError) as error:
+        if not place:
+            raise
+        raise type(error)(f"{place}{error}") from error
 
 
 def one_line(text: str, longest: int = LONGEST_MESSAGE) -> str:

@@ -37,9 +37,10 @@ class Encode:
         """Take a model that `load_model` gave for the same configuration."""
         config = resolve(config, model.device.type)
         if config.similarity == "auto" or config.query_prompt is None or config.document_prompt is None:
-            config = with_saved_settings(config, model_folder(str(config.model), config.revision))
+            config = with_saved_settings(config, model_folder(str(config.model), config.revision, config.key("model")))
         self.config, self.side, self.model = config, side, model
         self.prompt = str(config.prompt(side))
+        self.named = f"{config.key('model')}: {config.model}"
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Return the vectors (schema vectors_schema) of a batch of `key`, `text_key` and `text`, in its order.
@@ -55,8 +56,8 @@ class Encode:
         if len(broken):
             raise InputError(
                 f"The model {self.config.model} gives a vector that is not finite for the text "
-                f"{shown(batch.column('text')[int(broken[0])].as_py())}. Try `encoder.dtype: float32`, and "
-                f"`encoder.vector_dtype: float32` if its vectors are very long."
+                f"{shown(batch.column('text')[int(broken[0])].as_py())}. Try `{self.config.key('dtype')}: float32`, "
+                f"and `{self.config.key('vector_dtype')}: float32` if its vectors are very long."
             )
         columns = {"key": batch.column("key"), "text_key": batch.column("text_key"), "vector": vectors_column(matrix)}
         return pa.table(columns, schema=vectors_schema(matrix.shape[1], self.config.vector_dtype))
@@ -73,8 +74,8 @@ class Encode:
         except Exception as error:
             if may_pass(error):
                 raise TransientError(
-                    f"encoder.model: {self.config.model} failed on a batch: {error}. The same command goes on from "
-                    f"there; with too little memory, lower encoder.batch_tokens ({self.config.batch_tokens})."
+                    f"{self.named} failed on a batch: {error}. The same command goes on from there; with too little "
+                    f"memory, lower {self.config.key('batch_tokens')} ({self.config.batch_tokens})."
                 ) from error
             raise
 
@@ -128,8 +129,8 @@ class Encode:
         rows, ids = token_rows(input_module(self.model, self.side)), features.get("input_ids")
         if rows is not None and ids is not None and ids.numel() and int(ids.max()) >= rows:
             raise InputError(
-                f"encoder.model: {self.config.model} has vectors for {rows:,} tokens and meets token {int(ids.max())} "
-                f"among {shown(texts[0])}: its tokenizer is another model's. Get the model's files again."
+                f"{self.named} has vectors for {rows:,} tokens and meets token {int(ids.max())} among "
+                f"{shown(texts[0])}: its tokenizer is another model's. Get the model's files again."
             )
         return features
 
@@ -143,8 +144,8 @@ class Encode:
             output = self.model(batch_to_device(features, self.model.device), task=self.side)
             if "sentence_embedding" not in output:
                 raise InputError(
-                    f"encoder.model: {self.config.model} gives no vector of a whole text: its pooling is missing. "
-                    f"Add one to its modules.json, or take another model."
+                    f"{self.named} gives no vector of a whole text: its pooling is missing. Add one to its "
+                    f"modules.json, or take another model."
                 )
             vectors: torch.Tensor = output["sentence_embedding"]
             vectors = vectors[..., : self.model.truncate_dim].float()

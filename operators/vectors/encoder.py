@@ -50,6 +50,10 @@ class EncoderConfig(Settings):
     batch_tokens: Literal["auto"] | AtLeastOne = "auto"
     trust_remote_code: bool = False
 
+    def key(self, name: str) -> str:
+        """Return a key as messages name it, with its section."""
+        return f"encoder.{name}"
+
     def prompt(self, side: Side) -> str | None:
         """Return the prompt of a side; None where it is the model's own."""
         return self.query_prompt if side == "query" else self.document_prompt
@@ -79,36 +83,38 @@ def with_saved_settings(config: EncoderConfig, folder: Path | None) -> EncoderCo
     """
     if None not in {config.query_prompt, config.document_prompt} and config.similarity != "auto":
         return config
-    saved = {} if folder is None else _saved(folder)
+    saved = {} if folder is None else _saved(config, folder)
     prompts = saved.get("prompts") or {}
     if not isinstance(prompts, dict):
-        raise InputError(f"encoder.model: {folder}/{SETTINGS}: `prompts` is no mapping but {shown(prompts)}. Mend it.")
+        raise InputError(
+            f"{config.key('model')}: {folder}/{SETTINGS}: `prompts` is no mapping but {shown(prompts)}. Mend it."
+        )
     update: dict[str, Any] = {}
     if config.query_prompt is None:
-        update["query_prompt"] = _prompt(prompts, "query", folder)
+        update["query_prompt"] = _prompt(config, prompts, "query", folder)
     if config.document_prompt is None:
-        update["document_prompt"] = _prompt(prompts, "document", folder)
+        update["document_prompt"] = _prompt(config, prompts, "document", folder)
     if config.similarity == "auto":
-        update["similarity"] = _similarity(saved.get("similarity_fn_name"), config.model)
+        update["similarity"] = _similarity(config, saved.get("similarity_fn_name"))
     return config.model_copy(update=update)
 
 
-def _saved(folder: Path) -> dict[str, Any]:
+def _saved(config: EncoderConfig, folder: Path) -> dict[str, Any]:
     """Return the settings that sentence-transformers reads from a model's folder; none where it reads none."""
-    file = folder / SETTINGS
+    file, key = folder / SETTINGS, config.key("model")
     if not (folder / "modules.json").exists() or not file.exists():
         return {}
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"encoder.model: {file} cannot be read: {error}. Get the model again, or mend it.") from error
+        raise InputError(f"{key}: {file} cannot be read: {error}. Get the model again, or mend it.") from error
     if not isinstance(saved, dict):
-        raise InputError(f"encoder.model: {file}: a mapping is wanted, not {shown(saved)}. Get the model again.")
+        raise InputError(f"{key}: {file}: a mapping is wanted, not {shown(saved)}. Get the model again.")
     # Of another kind of model (a reranker, a sparse one) only the transformer is taken.
     return saved if saved.get("model_type", "SentenceTransformer") == "SentenceTransformer" else {}
 
 
-def _prompt(prompts: Mapping[str, Any], side: Side, folder: Path | None) -> str:
+def _prompt(config: EncoderConfig, prompts: Mapping[str, Any], side: Side, folder: Path | None) -> str:
     """Return a saved prompt.
 
     The library also tries `passage` and `corpus`, and `default_prompt_name`, for models without a prompt of that
@@ -119,16 +125,16 @@ def _prompt(prompts: Mapping[str, Any], side: Side, folder: Path | None) -> str:
         return ""
     if not isinstance(prompt, str) or prompt.encode("utf-8", "replace").decode("utf-8") != prompt:
         raise InputError(
-            f"encoder.model: {folder}/{SETTINGS}: the prompt {side!r} is no text but {shown(prompt)}. "
-            f"Set `encoder.{side}_prompt`."
+            f"{config.key('model')}: {folder}/{SETTINGS}: the prompt {side!r} is no text but {shown(prompt)}. "
+            f"Set `{config.key(f'{side}_prompt')}`."
         )
     return prompt
 
 
-def _similarity(name: object, model: str | None) -> str:
+def _similarity(config: EncoderConfig, name: object) -> str:
     if name in DISTANCES:
         raise InputError(
-            f"encoder.model: {model} compares vectors by {name} distance, which this index does not rank by. "
-            f"Set `encoder.similarity` to cosine or dot, or take a model that was trained for one of them."
+            f"{config.key('model')}: {config.model} compares vectors by {name} distance, which this index does not "
+            f"rank by. Set `{config.key('similarity')}` to cosine or dot, or take a model trained for one of them."
         )
     return str(name) if name in SIMILARITIES else "cosine"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xxhash
 
-from operators.errors import InputError
+from operators.errors import InputError, placed
 from operators.vectors.model_failures import failure
 
 # The same weights for other frameworks, which nothing here reads, and folders of exports for other runtimes.
@@ -57,7 +57,7 @@ def model_folder(model: str, revision: str | None, key: str = "encoder.model") -
         ) from error
 
 
-def weights_digest(folder: Path, trusted: bool = False) -> str:
+def weights_digest(folder: Path, trusted: bool = False, key: str = "encoder.model") -> str:
     """Hash the content of a model's files: two checkpoints never share it, whatever their path and their name.
 
     What links lead to is part of it, and the base model of a PEFT adapter. What no encoder reads is not: weights for
@@ -66,12 +66,14 @@ def weights_digest(folder: Path, trusted: bool = False) -> str:
     Args:
         folder: of the model.
         trusted: the model may run code of its own, which may read any file: all are part of it.
+        key: that names the model, for messages.
 
     Raises:
         InputError: a file cannot be read, or there are more files than a model has.
         TransientError: the storage failed.
     """
-    return _digest(folder, trusted, ())
+    with placed(f"{key}: "):
+        return _digest(folder, trusted, ())
 
 
 def _digest(folder: Path, trusted: bool, above: Sequence[Path]) -> str:
@@ -87,7 +89,7 @@ def _digest(folder: Path, trusted: bool, above: Sequence[Path]) -> str:
             if file.name == ADAPTER and not any(part.startswith("checkpoint-") for part in Path(name).parts):
                 bases.append(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise failure(error, f"encoder.model: {file} cannot be read", "Make it readable.") from error
+            raise failure(error, f"{file} cannot be read", "Make it readable.") from error
     for base in bases:
         of_base = _digest(_base_folder(base, folder, [*above, folder]), trusted, [*above, folder])
         digest.update(b"base\0" + of_base.encode())
@@ -100,12 +102,12 @@ def _base_folder(adapter: str, folder: Path, above: Sequence[Path]) -> Path:
     try:
         name = json.loads(adapter)[key]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"encoder.model: {folder}: {ADAPTER} names no `{key}`. Get the adapter again.") from error
+        raise InputError(f"{folder}: {ADAPTER} names no `{key}`. Get the adapter again.") from error
     if not isinstance(name, str) or not name:
-        raise InputError(f"encoder.model: {folder}: `{key}` in {ADAPTER} is no name of a model. Get the adapter again.")
-    base = model_folder(name, None, key=f"encoder.model: {folder}: `{key}` in {ADAPTER}").resolve()
+        raise InputError(f"{folder}: `{key}` in {ADAPTER} is no name of a model. Get the adapter again.")
+    base = model_folder(name, None, key=f"{folder}: `{key}` in {ADAPTER}").resolve()
     if base in above:
-        raise InputError(f"encoder.model: {folder}: {ADAPTER} names itself, at {base}, as its base model. Mend it.")
+        raise InputError(f"{folder}: {ADAPTER} names itself, at {base}, as its base model. Mend it.")
     return base
 
 
@@ -133,7 +135,7 @@ def _exports(files: Sequence[Path]) -> frozenset[str]:
     try:
         named = b"".join(file.read_bytes() for file in naming)
     except OSError as error:
-        raise failure(error, f"encoder.model: {error.filename} cannot be read", "Make it readable.") from error
+        raise failure(error, f"{error.filename} cannot be read", "Make it readable.") from error
     return frozenset(name for name in OTHER_RUNTIMES if name.encode() not in named)
 
 
@@ -143,7 +145,7 @@ def _found(folder: Path) -> list[Path]:
     above: dict[str, frozenset[str]] = {str(folder): frozenset({os.path.realpath(folder)})}
 
     def refuse(error: OSError) -> None:
-        raise failure(error, f"encoder.model: {error.filename} cannot be read", "Make it readable.") from error
+        raise failure(error, f"{error.filename} cannot be read", "Make it readable.") from error
 
     for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         ancestors = above.pop(place)
@@ -153,5 +155,5 @@ def _found(folder: Path) -> list[Path]:
         above.update({str(Path(place, name)): ancestors | {real[name]} for name in folders})
         found += [Path(place, name) for name in names if not name.startswith(hidden)]
         if len(found) > FILES_AT_MOST:
-            raise InputError(f"encoder.model: {folder} has more than {FILES_AT_MOST:,} files. Name a model's folder.")
+            raise InputError(f"{folder} has more than {FILES_AT_MOST:,} files. Name a model's folder.")
     return found

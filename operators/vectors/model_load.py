@@ -37,11 +37,12 @@ def load_model(config: EncoderConfig, device: str | None = None, weights: str | 
     kept = [_kept.pop()[1] for held, _ in list(_kept) if held == key]
     if kept:
         return kept[0]
-    folder = model_folder(str(config.model), config.revision)
-    if weights is not None and weights_digest(folder, config.trust_remote_code) != weights:
+    named = config.key("model")
+    folder = model_folder(str(config.model), config.revision, named)
+    if weights is not None and weights_digest(folder, config.trust_remote_code, named) != weights:
         raise InputError(
-            f"encoder.model: the files in {folder} on {socket.gethostname()} are not those that this command began "
-            f"with. Copy the same model to every node and leave it as it is; pin `encoder.revision` of a hub id."
+            f"{named}: the files in {folder} on {socket.gethostname()} are not those that this command began with. "
+            f"Copy the same model to every node and leave it as it is; pin `{config.key('revision')}` of a hub id."
         )
     model = _load(config, folder, device)
     _cut(config, model)
@@ -84,7 +85,7 @@ def _load(config: EncoderConfig, folder: Path, device: str) -> Any:  # noqa: ANN
     import torch
     from sentence_transformers import SentenceTransformer
 
-    what = f"encoder.model: {config.model} cannot be loaded"
+    what = f"{config.key('model')}: {config.model} cannot be loaded"
     try:
         with without_progress_bars():
             return SentenceTransformer(
@@ -102,7 +103,7 @@ def _load(config: EncoderConfig, folder: Path, device: str) -> Any:  # noqa: ANN
         if isinstance(error, ImportError):
             remedy = "Install the package on every machine that encodes."
         if "trust_remote_code" in str(error):
-            remedy = "It runs code of its own: set `encoder.trust_remote_code` if you trust it."
+            remedy = f"It runs code of its own: set `{config.key('trust_remote_code')}` if you trust it."
         raise failure(error, what, remedy) from error
 
 
@@ -121,18 +122,18 @@ def without_progress_bars() -> Iterator[None]:
 
 
 def _cut(config: EncoderConfig, model: Any) -> None:  # noqa: ANN401 - the library is untyped here
-    tokens, name = config.max_seq_length, config.model
+    tokens, name, key = config.max_seq_length, config.model, config.key("max_seq_length")
     if tokens is None:
         return
     transformer = model.transformers_model
     positions = None if transformer is None else getattr(transformer.config, "max_position_embeddings", None)
     if isinstance(positions, int) and tokens > positions:
-        raise InputError(f"encoder.max_seq_length: {tokens} is more than the {positions} tokens that {name} can read.")
+        raise InputError(f"{key}: {tokens} is more than the {positions} tokens that {name} can read.")
     try:
         for module in _input_modules(model):
             module.max_seq_length = tokens
     except AttributeError as error:  # static embeddings average all words
-        raise InputError(f"encoder.max_seq_length: {name} reads texts of any length; leave it out.") from error
+        raise InputError(f"{key}: {name} reads texts of any length; leave it out.") from error
 
 
 def _input_modules(model: Any) -> list[Any]:  # noqa: ANN401 - the library is untyped here

@@ -17,7 +17,6 @@ from operators.vectors.precision import in_precision
 # In several scripts: a tokenizer that knows no word of any is damaged. Of several lengths, so that they pad.
 TEXTS = ("What makes a negative hard?", "It looks relevant, and is not: 12 of 345.", "什么是负样本?", "ماذا", "да", "")
 LONGEST_TOKENS = 2048
-SHORTER = "Set `encoder.max_seq_length` to what it can read."
 
 
 def try_model(config: EncoderConfig, sides: Sequence[Side], model: Any) -> dict[str, Any]:  # noqa: ANN401 - the library is untyped here
@@ -37,7 +36,8 @@ def try_model(config: EncoderConfig, sides: Sequence[Side], model: Any) -> dict[
             finite or are missing.
         TransientError: there is too little memory, or the device failed.
     """
-    what = f"encoder.model: {config.model}"
+    what = f"{config.key('model')}: {config.model}"
+    shorter = f"Set `{config.key('max_seq_length')}` to what it can read."
     _check_weights(what, model)
     dimensions: dict[Side, int] = {}
     for side in sides:
@@ -45,7 +45,7 @@ def try_model(config: EncoderConfig, sides: Sequence[Side], model: Any) -> dict[
             module, encode = input_module(model, side), Encode(config, side, model)
             _check_tokens(what, module)
             vectors = encode.vectors(TEXTS)
-        with _refusing(f"{what} cannot encode a {side} as long as it reads", SHORTER):
+        with _refusing(f"{what} cannot encode a {side} as long as it reads", shorter):
             encode.vectors([_long(module)])
         _check_finite(f"{what} encodes a {side}", vectors, config, model.missing_weights)
         _check_shape(f"{what} encodes a {side}", vectors)
@@ -130,8 +130,8 @@ def _check_finite(what: str, vectors: npt.NDArray[np.float32], config: EncoderCo
             f"random. {GET_IT_AGAIN}"
         )
     raise InputError(
-        f"{what} as a vector that is not finite. Set `encoder.dtype: float32` (now {config.dtype}), and "
-        f"`encoder.vector_dtype: float32` (now {config.vector_dtype}) if its vectors are very long."
+        f"{what} as a vector that is not finite. Set `{config.key('dtype')}: float32` (now {config.dtype}), and "
+        f"`{config.key('vector_dtype')}: float32` (now {config.vector_dtype}) if its vectors are very long."
     )
 
 

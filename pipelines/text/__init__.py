@@ -7,7 +7,7 @@ COMMANDS: Mapping[str, str] = {
     "prepare": "Read, check and clean corpus, queries and judgements.",
     "encode": "Encode the texts into vectors, after preparing them.",
     "index": "Build the index, after encoding.",
-    "search": "Search the corpus for every query, after indexing.",
+    "search": "Search the corpus for every query, and ask the proposers, after indexing.",
     "select": "Choose the negatives among the candidates. Needs no model: try thresholds in seconds.",
     "export": "Write the training data with its texts, after selecting.",
 }

@@ -11,12 +11,13 @@ from operators.candidates import signals as own_signals
 from operators.candidates.config import SelectConfig
 from operators.candidates.pairs import ALWAYS_THERE
 from operators.candidates.proposer import CandidateSource, check_sources
+from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.signal import Signal
 from operators.candidates.sources import NAME, SEARCH, rank_column
 from operators.datasets.export import ExportConfig
 from operators.documents.clean import CleanConfig
 from operators.documents.data import DataConfig
-from operators.errors import shown
+from operators.errors import placed, shown
 from operators.plugins import made
 from operators.vectors.encoder import EncoderConfig
 from operators.vectors.factory import check_factory
@@ -77,8 +78,12 @@ class Config(RunConfig):
         return stages_of(self, cluster)
 
     def check(self) -> None:
-        """Check the factory string, with FAISS."""
+        """Check the factory strings, with FAISS."""
         check_factory(self.index.factory)
+        for one in self.proposers:
+            if isinstance(one, SecondEncoder):
+                with placed(f"proposers.{one.source}."):
+                    check_factory(one.index.factory)
 
     def sources_options(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the storage options of the sources."""
@@ -125,5 +130,16 @@ class Config(RunConfig):
             raise ValueError(
                 "encoder.model is missing. Name a sentence-transformers model, or the columns that hold the vectors "
                 "(data.corpus.columns.vector and data.queries.columns.vector)."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _second_encoders_have_texts(self) -> Self:
+        second = next((one.source for one in self.proposers if isinstance(one, SecondEncoder)), None)
+        came = next((kind for kind in ("corpus", "queries") if self.data.has_vectors(kind)), None)
+        if second is not None and came is not None and not self.clean.drop_empty:
+            raise ValueError(
+                f"proposers.{second}.model encodes texts: data.{came} comes with vectors, and clean.drop_empty: false "
+                f"keeps rows that have no text. Set clean.drop_empty: true, or leave this proposer out."
             )
         return self

@@ -1,19 +1,23 @@
 """The stages of the text pipeline, made from its configuration."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from operators.candidates.proposers.encoder import SecondEncoder
 from operators.documents.check import check
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
-from operators.vectors.encoder import Side, resolve, with_saved_settings
+from operators.vectors.encoder import Device, EncoderConfig, Side, resolve, with_saved_settings
 from operators.vectors.model_files import model_folder, weights_digest
+from pipelines.runtime.engines import Pool
 from pipelines.runtime.engines.ray_cluster import RayCluster
 from pipelines.runtime.resources import Machines, encoder_pool, inspect_machines, search_pool
 from pipelines.runtime.stage import Stage
 from pipelines.runtime.storage.cache import Cache
 from pipelines.text.config import Config
 from pipelines.text.stages.encode import SIDES, EncodeTexts
+from pipelines.text.stages.encoder_stages import OF_RUN, EncoderStages
 from pipelines.text.stages.export import ExportDataset
 from pipelines.text.stages.index import BuildIndex
 from pipelines.text.stages.model import TryModel
@@ -45,10 +49,11 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     sources = tuple(proposer.source for proposer in config.proposers)
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
     used = [signal for signal in config.signals if signal.gives in config.select.signals]
-    encoder = _encoder(config, machines)
+    encoder, *others = _encoders(config, machines)
     _check_draws(config, encoder.config.similarity)
     return [
-        *_trial(encoder),
+        # That of the run last: where the trials are in the process that encodes, it keeps the model tried last.
+        *(trial for one in (*others, encoder) for trial in _trial(one)),
         PrepareCorpus(corpus, config.clean, config.data.partition_rows),
         PrepareQueries(
             queries,
@@ -59,7 +64,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
             config.data.positive_labels,
         ),
         encoder,
-        *_index_and_search(config, machines),
+        *_index_and_search(config, machines, others),
         *(ComputeSignal(signal, sources) for signal in used),
         SelectNegatives(config.select, sources, tuple(signal.gives for signal in used), judged),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
@@ -87,15 +92,19 @@ def _check_draws(config: Config, similarity: str) -> None:
             )
 
 
-def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
+def _index_and_search(config: Config, machines: Machines, others: Sequence[EncodeTexts]) -> list[Stage]:
     engine = config.engine
     remote = not config.directory().is_local
     pool, device = search_pool(engine, machines, remote)
     searchers = SearchPool(pool, device, _cache(config))
+    index = BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources)
+    configured = {one.source: one.index for one in _second_encoders(config)}
+    indexes = [replace(index, config=configured[one.stages.source], stages=one.stages) for one in others]
     return [
-        BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources),
+        index,
         SearchShards(config.search, searchers),
         SearchDeeper(config.search, config.select, searchers),
+        *(stage for both in zip(others, indexes, strict=True) for stage in both),
         *proposing(config.proposers, searchers),
     ]
 
@@ -109,22 +118,37 @@ def _trial(encoder: EncodeTexts) -> list[Stage]:
     if encoder.weights is None:
         return []
     sides = tuple(side for side in SIDES if side not in encoder.precomputed)
-    return [TryModel(encoder.config, encoder.weights, sides, encoder.pool, encoder.device)]
+    return [TryModel(encoder.config, encoder.weights, sides, encoder.pool, encoder.device, encoder.stages)]
 
 
-def _encoder(config: Config, machines: Machines) -> EncodeTexts:
-    vectors: dict[Side, bool] = {
+def _encoders(config: Config, machines: Machines) -> list[EncodeTexts]:
+    """Return the stage that encodes with the model of the run, and those that do with the model of a proposer."""
+    placed = encoder_pool(config.engine, machines)
+    came: dict[Side, bool] = {
         "document": config.data.has_vectors("corpus"),
         "query": config.data.has_vectors("queries"),
     }
-    precomputed = frozenset(side for side, came in vectors.items() if came)
-    pool, device = encoder_pool(config.engine, machines)
+    precomputed = frozenset(side for side, vectors in came.items() if vectors)
+    return [
+        _encoder(config.encoder, precomputed, placed, OF_RUN),
+        *(_encoder(one.encoder, frozenset(), placed, EncoderStages(one.source)) for one in _second_encoders(config)),
+    ]
+
+
+def _second_encoders(config: Config) -> list[SecondEncoder]:
+    return [one for one in config.proposers if isinstance(one, SecondEncoder)]
+
+
+def _encoder(
+    config: EncoderConfig, precomputed: frozenset[Side], placed: tuple[Pool, Device], stages: EncoderStages
+) -> EncodeTexts:
+    pool, device = placed
     weights: str | None = None
-    encoder = resolve(config.encoder, device)
+    encoder = resolve(config, device)
     folder: Path | None = None
-    if len(precomputed) < len(vectors):
-        folder = model_folder(str(encoder.model), encoder.revision)
-        weights = weights_digest(folder, encoder.trust_remote_code)
+    if len(precomputed) < len(SIDES):
+        folder = model_folder(str(encoder.model), encoder.revision, encoder.key("model"))
+        weights = weights_digest(folder, encoder.trust_remote_code, encoder.key("model"))
         if Path(str(encoder.model)).is_dir():  # a worker runs in another folder; a hub id it finds by itself
             encoder = encoder.model_copy(update={"model": str(folder)})
-    return EncodeTexts(with_saved_settings(encoder, folder), weights, precomputed, pool, device)
+    return EncodeTexts(with_saved_settings(encoder, folder), weights, precomputed, pool, device, stages)

@@ -25,6 +25,7 @@ from pipelines.runtime.storage.arrow_layout import vectors_at
 from pipelines.runtime.storage.records import UNITS
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.runtime.unit_progress import RowsSoFar, note_of
+from pipelines.text.stages.encoder_stages import OF_RUN, EncoderStages
 from pipelines.text.stages.partitions import dimension_of
 
 SIDES: tuple[Side, ...] = ("document", "query")
@@ -48,6 +49,7 @@ class EncodeTexts(Stage):
         precomputed: the sides whose vectors came with them.
         pool: the encoders.
         device: where they encode.
+        stages: of the encoder.
     """
 
     config: EncoderConfig
@@ -55,10 +57,19 @@ class EncodeTexts(Stage):
     precomputed: frozenset[Side]
     pool: Pool
     device: Device
+    stages: EncoderStages = OF_RUN
 
-    name = "encode"
     inputs = ("prepare/corpus", "prepare/queries")
-    checked_after = ("prepare/model", *inputs)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the stage."""
+        return self.stages.encode
+
+    @property
+    def checked_after(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The stages that tell the lengths of vectors."""
+        return (self.stages.trial, *self.inputs)
 
     def settings(self) -> Mapping[str, Any]:
         """Return what the vectors of each side depend on, beside its texts."""
@@ -70,7 +81,7 @@ class EncodeTexts(Stage):
 
     def check(self, outputs: Mapping[str, StageOutput]) -> None:
         """Refuse vectors of documents, of queries and of the model that differ in length."""
-        dimension_of(outputs)
+        dimension_of(outputs, self.stages)
 
     def needs(self, manifest: Mapping[str, Any] | None) -> str:
         """Say where it encodes, and how large the vectors are."""
@@ -84,7 +95,7 @@ class EncodeTexts(Stage):
         """Say what of the model was used."""
         encoder = outputs[self.name].manifest["encoder"]
         listed = ", ".join(f"{key} {json.dumps(value)}" for key, value in encoder.items())
-        return Section({"encoder": encoder}, [f"Encoder: {listed}."])
+        return self.stages.reported({"encoder": encoder}, "Encoder", listed)
 
     def _settings_of(self, side: Side) -> Mapping[str, Any]:
         """Return the weights (not the model's name) and what else the vectors of a side depend on."""

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
+from operators.errors import placed
 from operators.schemas import matrix_of, to_numpy
 from operators.vectors.encoder import Device
 from operators.vectors.factory import EXACT
@@ -33,6 +34,7 @@ from pipelines.runtime.execution import Execution, StageOutput, timed
 from pipelines.runtime.resources import return_memory, share_of_cores
 from pipelines.runtime.stage import Section, Stage, Summary
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.encoder_stages import OF_RUN, EncoderStages
 from pipelines.text.stages.index_layout import Part, shards_of
 from pipelines.text.stages.index_sample import Encoded, read_sample
 from pipelines.text.stages.partitions import dimension_of
@@ -56,16 +58,29 @@ class BuildIndex(Stage):
         shard_bytes: what a shard may take, where its rows are left to `auto`.
         device: on which exact search would run.
         resources: custom resources that a worker needs: those of the search, as both hold the codes of a shard.
+        stages: of the encoder whose vectors are indexed.
     """
 
     config: IndexConfig
     shard_bytes: int
     device: Device
     resources: Mapping[str, float] = field(default_factory=dict)
+    stages: EncoderStages = OF_RUN
 
-    name = "index"
-    inputs = ("encode",)
-    checked_after = ("prepare/model", "prepare/corpus", "prepare/queries")
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the stage."""
+        return self.stages.index
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The vectors."""
+        return (self.stages.encode,)
+
+    @property
+    def checked_after(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The stages that tell how many vectors there will be, and their lengths."""
+        return (self.stages.trial, "prepare/corpus", "prepare/queries")
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration; `auto` is decided by the vectors, which the inputs name, and by the device."""
@@ -78,17 +93,19 @@ class BuildIndex(Stage):
 
     def check(self, outputs: Mapping[str, StageOutput]) -> None:
         """Refuse an index that FAISS cannot make of so many vectors, or of vectors of this length."""
-        check_enough(self.config, outputs["prepare/corpus"].manifest["rows_out"])
-        check_dimension(self.config, dimension_of(outputs))
+        dimension = dimension_of(outputs, self.stages)
+        with placed(self.stages.section):
+            check_enough(self.config, outputs["prepare/corpus"].manifest["rows_out"])
+            check_dimension(self.config, dimension)
 
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         """Say which index was chosen, and why."""
         choice = outputs[self.name].manifest["choice"]
-        return Section({"index": choice}, [f"Index: {choice['factory']} ({choice['why']})."])
+        return self.stages.reported({"index": choice}, "Index", f"{choice['factory']} ({choice['why']})")
 
     def run(self, execution: Execution) -> Summary:
         """Choose, train, build."""
-        encoded = execution.inputs["encode"]
+        encoded = execution.inputs[self.stages.encode]
         parts, dimension = encoded.parts("documents"), encoded.manifest["dimension"]
         shard_rows = self._shard_rows(dimension, encoded.manifest["vector_dtype"])
         task = Task(
@@ -98,8 +115,9 @@ class BuildIndex(Stage):
             shard_rows=shard_rows,
             device=self.device,
         )
-        choice = choose(self.config, task)
-        execution.progress.say(f"index: {choice.factory} ({choice.why})")
+        with placed(self.stages.section):
+            choice = choose(self.config, task)
+        execution.progress.say(f"{self.name}: {choice.factory} ({choice.why})")
         trained, train_seconds = self._trained(execution, choice, parts)
         shards = shards_of(parts, shard_rows, _built(execution, trained["name"]))
         units = [
@@ -141,7 +159,8 @@ class BuildIndex(Stage):
             if same and known >= STILL_KNOWN * sum(digests.values()):
                 return before, 0.0
         unit = Unit(_digest(choice.factory, *digests), {"parts": list(parts)})
-        training = partial(Train, execution.folder, _encoded(execution.inputs["encode"]), choice)
+        encoded = _encoded(execution.inputs[self.stages.encode])
+        training = partial(Train, execution.folder, encoded, choice, self.stages.section)
         pool = Pool(cpus=share_of_cores(1), resources=self.resources)
         (stats,) = execution.map("train", training, [unit], pool)
         return stats, stats["compute_seconds"]
@@ -163,14 +182,15 @@ def _built(execution: Execution, trained: str) -> list[list[str]]:
 class Train:
     """A sample of all partitions -> the trained, empty index."""
 
-    def __init__(self, folder: StageFolder, encoded: Encoded, choice: IndexChoice) -> None:
-        self.folder, self.encoded, self.choice = folder, encoded, choice
+    def __init__(self, folder: StageFolder, encoded: Encoded, choice: IndexChoice, section: str) -> None:
+        self.folder, self.encoded, self.choice, self.section = folder, encoded, choice, section
 
     def __call__(self, unit: Unit) -> Stats:
         """Train on vectors taken at even distances over the whole corpus."""
         parts = unit.args["parts"]
         sample = read_sample(self.encoded, parts, self.choice.train_rows)
-        trained, seconds = timed(train, self.choice, sample)
+        with placed(self.section):
+            trained, seconds = timed(train, self.choice, sample)
         file = self.folder.write_bytes(f"trained/{unit.name}.faiss", trained)
         return {
             "name": unit.name,

@@ -12,6 +12,7 @@ from operators.vectors.model_trial import try_model
 from pipelines.runtime.engines import Pool, Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.stage import Stage, Summary
+from pipelines.text.stages.encoder_stages import OF_RUN, EncoderStages
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class TryModel(Stage):
         sides: those whose texts it will encode.
         pool: the encoders.
         device: where they encode.
+        stages: of the encoder.
     """
 
     config: EncoderConfig
@@ -31,9 +33,14 @@ class TryModel(Stage):
     sides: tuple[Side, ...]
     pool: Pool
     device: Device
+    stages: EncoderStages = OF_RUN
 
-    name = "prepare/model"
     kept_when_refused = False
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the stage."""
+        return self.stages.trial
 
     def settings(self) -> Mapping[str, Any]:
         """Return the weights (not the model's name), how it encodes, and for which sides."""

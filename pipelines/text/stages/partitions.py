@@ -10,6 +10,7 @@ from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.keys import digest_of
 from pipelines.runtime.execution import StageOutput
+from pipelines.text.stages.encoder_stages import EncoderStages
 
 LARGE_FILE = 1 << 30
 # Whole books as documents: what a worker holds of them at a time stays far below any memory budget.
@@ -91,16 +92,17 @@ def counts_of(reasons: pa.ChunkedArray) -> dict[str, int]:
     return {row["values"]: row["counts"] for row in reasons.value_counts().to_pylist()}
 
 
-def dimension_of(outputs: Mapping[str, StageOutput]) -> int:
-    """Return the length of the vectors, as prepare found it: that of given ones and of the model.
+def dimension_of(outputs: Mapping[str, StageOutput], stages: EncoderStages) -> int:
+    """Return the length of the vectors of an encoder, as prepare found it: that of given ones and of the model.
 
     Raises:
         InputError: the lengths differ.
     """
-    names = {"corpus": "prepare/corpus", "queries": "prepare/queries"}
+    # Vectors that were given are those of the run's own encoder.
+    names = {} if stages.source else {"corpus": "prepare/corpus", "queries": "prepare/queries"}
     dimensions = {one: outputs[stage].manifest["dimension"] for one, stage in names.items()}
-    if "prepare/model" in outputs:
-        dimensions["model"] = outputs["prepare/model"].manifest["encoder"]["dimension"]
+    if stages.trial in outputs:
+        dimensions["model"] = outputs[stages.trial].manifest["encoder"]["dimension"]
     (one, length), *others = [(name, int(length)) for name, length in dimensions.items() if length]
     for other, of_other in others:
         if of_other != length:

@@ -8,10 +8,8 @@ import pytest
 
 from pipelines.text import COMMANDS
 from pipelines.text.config import Config
-from pipelines.text.stages.encode import EncodeTexts
+from pipelines.text.stages.encoder_stages import OF_RUN
 from pipelines.text.stages.export import ExportDataset
-from pipelines.text.stages.index import BuildIndex
-from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
@@ -20,18 +18,15 @@ from pipelines.text.stages.select import SelectNegatives
 
 PIPELINES = Path(__file__).parents[3] / "pipelines"
 STAGES = [
-    stage.name
-    for stage in (
-        TryModel,
-        PrepareCorpus,
-        PrepareQueries,
-        EncodeTexts,
-        BuildIndex,
-        SearchShards,
-        SearchDeeper,
-        SelectNegatives,
-        ExportDataset,
-    )
+    OF_RUN.trial,
+    PrepareCorpus.name,
+    PrepareQueries.name,
+    OF_RUN.encode,
+    OF_RUN.index,
+    SearchShards.name,
+    SearchDeeper.name,
+    SelectNegatives.name,
+    ExportDataset.name,
 ]
 # Who may import whom. The Python functions of the text pipeline stand on those that run any pipeline.
 ALLOWED = {

@@ -12,7 +12,7 @@ from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Gather, Shuffle
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.shards import OpenShards, SearchPool, name_of
+from pipelines.text.stages.search.shards import Indexed, OpenShards, name_of
 from pipelines.text.stages.wanted import OpenWanted
 
 # Vectors that are taken from a shard at a time.
@@ -25,20 +25,20 @@ def carry_vectors(
     wanted: Sequence[Record],
     gather: Callable[[], Gather],
     buckets: Sequence[Unit],
-    searchers: SearchPool,
+    indexed: Indexed,
 ) -> list[Stats]:
     """Carry vectors; return what gathering said of each partition.
 
     Args:
-        execution: of a stage that reads `encode` and `index`.
+        execution: of the stage.
         step: its name.
         wanted: which partitions want which documents, as `wanted_by` lists it for this step.
         gather: gets a partition, and the documents that it wants (schema vectors_schema, the key being the document's),
             in no certain order; those that are not in the corpus are missing.
         buckets: the partitions.
-        searchers: who opens the shards.
+        indexed: the vectors.
     """
-    encoded, index = execution.inputs["encode"].manifest, execution.inputs["index"]
+    encoded, index, searchers = indexed.encoded.manifest, indexed.index, indexed.searchers
     schema = vectors_schema(encoded["dimension"], encoded["vector_dtype"])
     units = [Unit(name_of(shard), shard) for shard in index.parts("shards")]
     shards = OpenShards(index.folder, searchers.cache)

@@ -19,24 +19,24 @@ from pipelines.runtime.execution import Execution
 from pipelines.runtime.resources import share_of_cores
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.shards import OpenShards, SearchPool, name_of
+from pipelines.text.stages.search.shards import Indexed, OpenShards, name_of
 
 SEED = 11  # of the sample
 
 
 def tuned_operating_point(
-    execution: Execution, config: SearchConfig, searchers: SearchPool, only: Sequence[Record | None] = ()
+    execution: Execution, config: SearchConfig, indexed: Indexed, only: Sequence[Record | None] = ()
 ) -> Tuned | None:
     """Return the cheapest operating point that reaches the recall target; None for an index without codes.
 
     Args:
         execution: of the stage; the steps are named after `config.k`.
         config: how deep, and how well.
-        searchers: who searches.
+        indexed: the vectors, and the index that is tuned.
         only: for each partition of queries the file, in the stage's folder, of a table whose `query_key` are meant, or
             None where none of them is; all, where nothing is given.
     """
-    encoded, index = execution.inputs["encode"], execution.inputs["index"]
+    encoded, index, searchers = indexed.encoded, indexed.index, indexed.searchers
     factory = index.manifest["choice"]["factory"]
     if factory == EXACT:
         return None

@@ -11,6 +11,7 @@ import pyarrow as pa
 from operators.candidates.corpus_sampler import CorpusSampler
 from operators.candidates.proposer import CandidateSource, Proposer, proposals
 from operators.candidates.proposers.cluster import Cluster
+from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.proposers.lexical import Lexical
 from operators.candidates.proposers.same_document import SameDocument
 from operators.candidates.sources import keys_of_pairs, rank_column, union
@@ -27,11 +28,12 @@ from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.search.candidates import PROPOSED
 from pipelines.text.stages.search.carry import carry_vectors
 from pipelines.text.stages.search.cluster import ProposeCluster
+from pipelines.text.stages.search.encoder import ProposeByEncoder
 from pipelines.text.stages.search.lexical import ProposeByBM25
 from pipelines.text.stages.search.proposer_stage import ProposerStage
 from pipelines.text.stages.search.same_document import ProposeSameDocument
 from pipelines.text.stages.search.sample import ProposeFromCorpus
-from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.search.shards import Indexed, SearchPool
 from pipelines.text.stages.wanted import WANTED, wanted_by
 
 
@@ -131,7 +133,8 @@ class ScoreProposals(Stage):
             )
         ]
         gather = partial(ScorePart, execution.folder, read, encoded.folder, searched.folder)
-        stats = carry_vectors(execution, "score", wanted, gather, buckets, self.searchers)
+        indexed = Indexed(encoded, execution.inputs["index"], self.searchers)
+        stats = carry_vectors(execution, "score", wanted, gather, buckets, indexed)
         return Summary(
             rows_in=sum(one["rows_in"] for one in stats),
             rows_out=sum(one["rows_out"] for one in stats),
@@ -214,6 +217,8 @@ def _stage_of(proposer: CandidateSource, name: str, searchers: SearchPool) -> St
         return ProposeByBM25(proposer, name, searchers.cache)
     if isinstance(proposer, Cluster):
         return ProposeCluster(proposer, name, searchers)
+    if isinstance(proposer, SecondEncoder):
+        return ProposeByEncoder(proposer, name, searchers)
     if isinstance(proposer, SameDocument):
         return ProposeSameDocument(proposer, name, searchers.cache)
     if isinstance(proposer, Proposer):

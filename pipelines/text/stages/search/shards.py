@@ -9,6 +9,7 @@ import xxhash
 
 from operators.vectors.shard import Shard, open_shard, read_ahead
 from pipelines.runtime.engines import Pool
+from pipelines.runtime.execution import StageOutput
 from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.run_directory import StageFolder
 
@@ -39,6 +40,21 @@ class SearchPool:
     pool: Pool
     device: str
     cache: Cache
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """The vectors of an encoder, and their index.
+
+    Attributes:
+        encoded: the vectors of documents and queries.
+        index: the shards.
+        searchers: who opens and searches them.
+    """
+
+    encoded: StageOutput
+    index: StageOutput
+    searchers: SearchPool
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Search deeper for the queries that the filters leave short, and for them alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,9 @@ from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.search.candidates import positives_of, replaced
 from pipelines.text.stages.search.operating_point import line_of, missed_recall, tuned_operating_point
+from pipelines.text.stages.search.queries import facts_of
 from pipelines.text.stages.search.rounds import SearchContext, search_round
-from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.search.shards import Indexed, SearchPool
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ class SearchDeeper(Stage):
 
     def run(self, execution: Execution) -> Summary:
         """Look who is short, search them deeper, and look again."""
-        searched = execution.inputs["search/all"]
-        queries = execution.inputs["encode"].parts("queries")
+        encoded, index, searched = (execution.inputs[name] for name in self.inputs)
+        queries = encoded.parts("queries")
         searching = SearchContext(
-            index=execution.inputs["index"],
-            queries=execution.inputs["encode"],
+            index=index,
+            queries=encoded,
             positives=(searched.folder, [{"file": part} for part in searched.parts("positives")]),
             point=OperatingPoint(exact=True),
             searchers=self.searchers,
@@ -113,15 +114,12 @@ class SearchDeeper(Stage):
         # A sample is searched exactly: for so few queries that is all there is to do.
         if queries > SAMPLE or not automatic:
             at_depth = self.config.model_copy(update={"k": depth})
-            tuned = tuned_operating_point(execution, at_depth, self.searchers, only)
+            encoded, index, _ = (execution.inputs[name] for name in self.inputs)
+            tuned = tuned_operating_point(execution, at_depth, Indexed(encoded, index, self.searchers), only)
         if tuned is not None:
-            execution.progress.say(f"search deeper: {line_of(tuned)}")
-        return {
-            "k": depth,
-            "queries": queries,
-            "operating_point": asdict(OperatingPoint(exact=True) if tuned is None else tuned.point),
-            "recall": None if tuned is None else {**asdict(tuned), "target": self.config.recall_target},
-        }
+            execution.progress.say(f"{self.name}: {line_of(tuned)}")
+        point = OperatingPoint(exact=True) if tuned is None else tuned.point
+        return {"k": depth, "queries": queries, **facts_of(point, tuned, self.config)}
 
     def _short(self, execution: Execution, found: tuple[StageFolder, list[dict[str, Any]]], k: int) -> list[Stats]:
         folder, parts = found

@@ -22,8 +22,8 @@ from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages import wanted as module
-from pipelines.text.stages.search import all as search
 from pipelines.text.stages.search import carry
+from pipelines.text.stages.search.positives import WritePositives
 from pipelines.text.stages.search.shards import OpenShards
 from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
 from tests.unit.operators.tables import query_vectors, shard_of
@@ -128,7 +128,7 @@ def test_a_positive_whose_vector_does_not_arrive_is_an_error(tmp_path: Path) -> 
     rows_ = [{"key": 7, "text_key": 7, "vector": [1, 2]}, {"key": 8, "text_key": 8, "vector": [3, 4]}]
     arriving = vectors_schema(2)
     arrived = pa.Table.from_pylist(rows_, arriving)
-    write = search.WritePositives((folder, folder, folder), schema)
+    write = WritePositives((folder, folder, folder), schema)
     for number, rows in enumerate((arrived, arrived.slice(1), arrived.slice(0, 0))):
         units, bucket = [Unit("00000", {"n": number})], Unit("00000", args)
         shuffle = Shuffle(partial(routing, rows), units, lambda: write, [bucket], arriving)

@@ -1,0 +1,384 @@
+"""A second encoder proposes what it finds nearest: as brute force with its vectors does, wherever it runs."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pydantic import ValidationError
+from sentence_transformers import SentenceTransformer
+
+from benchmarks.potion import POTION, potion_folder
+from operators.errors import InputError
+from operators.keys import keys_of
+from operators.schemas import POSITIVE_DOCUMENT, to_numpy
+from operators.segments import first_index
+from pipelines.results import Mined
+from pipelines.run import mine
+from pipelines.runtime.plan import describe
+from pipelines.runtime.session import build
+from tests.conftest import save_static_model
+from tests.integration.conftest import (
+    Collection,
+    configuration,
+    dataset,
+    run,
+    write_collection,
+    write_configuration,
+)
+from tests.integration.test_restart import command, kill_within, units_of
+from tests.models import QUERY, save_model
+
+LIMIT = 7
+SECOND = {"proposer": "encoder", "source": "second", "limit": LIMIT, "vector_dtype": "float32"}
+CODES = "IVF8,PQ24x4fs"
+ORDER = [("query_id", "ascending"), ("positive_id", "ascending"), ("negative_id", "ascending")]
+
+
+@pytest.fixture(scope="module")
+def second_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another length of vectors than the model of the run, and prompts of its own."""
+    return save_model("static with prompts", minilm, tmp_path_factory.mktemp("models") / "second")
+
+
+@pytest.fixture(scope="module")
+def third_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_static_model(minilm, tmp_path_factory.mktemp("models") / "third", seed=1)
+
+
+@pytest.fixture(scope="module")
+def potion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real static encoder of 128 dimensions."""
+    if not POTION.is_dir():
+        pytest.skip(f"{POTION} lies beside the project on some machines only")
+    return potion_folder(tmp_path_factory.mktemp("models") / "potion")
+
+
+def second(model: Path, **settings: Any) -> dict[str, Any]:  # noqa: ANN401 - of the configuration
+    return {**SECOND, "model": str(model), **settings}
+
+
+def similarities(model: Path, collection: Collection) -> npt.NDArray[np.float32]:
+    """The cosine of every query and document by a model, float32 of shape (queries, documents)."""
+    encoder = SentenceTransformer(str(model), device="cpu")
+    asked = encoder.encode_query(list(collection.queries.values()), normalize_embeddings=True)
+    texts = encoder.encode_document(list(collection.documents.values()), normalize_embeddings=True)
+    return np.asarray(asked @ texts.T)
+
+
+def proposed(mined: Mined, collection: Collection, source: str = "second") -> dict[str, list[int]]:
+    """What a source proposes: query -> the numbers of documents, in the order of their ranks."""
+    table = mined.output(f"search/propose_{source}", "proposals")
+    table = table.sort_by([("query_key", "ascending"), ("rank", "ascending")])
+    queries = dict(zip(keys_of(pa.array(list(collection.queries))).tolist(), collection.queries, strict=True))
+    place = {key: n for n, key in enumerate(keys_of(pa.array(list(collection.documents))).tolist())}
+    found: dict[str, list[int]] = {}
+    for row in table.to_pylist():
+        of_query = found.setdefault(queries[row["query_key"]], [])
+        assert row["rank"] == len(of_query)
+        of_query.append(place[row["doc_key"]])
+    return found
+
+
+def check_nearest(found: dict[str, list[int]], scores: npt.NDArray[np.float32], collection: Collection) -> None:
+    """Compare proposals with the best of all documents that are not judged positive, but for ties and rounding."""
+    assert found.keys() == collection.queries.keys()
+    names = list(collection.documents)
+    for of_query, query in zip(scores.copy(), collection.queries, strict=True):
+        documents = found[query]
+        own = [names.index(name) for name, score in collection.judgements[query].items() if score > 0]
+        of_query[own] = -np.inf
+        assert of_query[documents] == pytest.approx(np.sort(of_query)[::-1][:LIMIT], abs=2e-6)
+        assert len(set(documents)) == LIMIT
+
+
+@pytest.mark.parametrize("model", ["second_model", "potion"])
+def test_proposals_are_those_of_brute_force_with_its_own_vectors(
+    collection: Collection,
+    static_model: Path,
+    model: str,
+    tmp_path: Path,
+    engine_in_time: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    folder = request.getfixturevalue(model)
+    many = {**collection.judgements, "q3": {f"d{n}": 1 for n in range(0, 120, 2)}}  # these shift nobody else's window
+    judged = write_collection(tmp_path / "beir", collection.documents, collection.queries, many)
+    settings = second(folder, dtype="float32", index={"factory": "exact", "shard_rows": 128})
+    config = configuration(
+        tmp_path / "run", judged, static_model, proposers=[settings], engine={"name": engine_in_time}
+    )
+    mined = mine(config, until="select", progress=False)
+    check_nearest(proposed(mined, judged), similarities(folder, judged), judged)
+    # Scored by the encoder of the run, whatever the second one thinks of them.
+    candidates = mined.output("search/proposed", "candidates")
+    row, column = (
+        first_index(np.asarray(keys_of(pa.array(list(ids)))), to_numpy(candidates, name))
+        for name, ids in (("query_key", judged.queries), ("doc_key", judged.documents))
+    )
+    of_run = similarities(static_model, judged)[row, column]
+    assert to_numpy(candidates, "score") == pytest.approx(of_run, abs=2e-3)  # kept in float16
+    assert len(of_run) == LIMIT * len(judged.queries)
+
+
+def test_two_encoders_beside_that_of_the_run_give_the_same_on_every_engine(
+    collection: Collection, static_model: Path, second_model: Path, third_model: Path, tmp_path: Path, engine: str
+) -> None:
+    sections: dict[str, Any] = {
+        "proposers": [
+            second(second_model, limit=20, index={"factory": CODES, "shard_rows": 256}),
+            second(third_model, limit=20, source="third", query_prompt="what documents "),
+        ],
+        "select": {
+            "draws": [
+                {"strategy": "disagreement", "num_negatives": 2, "sources": ["search", "second"]},
+                {"strategy": "disagreement", "num_negatives": 1, "sources": ["second", "third"]},
+                {"strategy": "top", "num_negatives": 1, "source": "third"},
+            ],
+            "range_max": 20,
+        },
+    }
+    for name in dict.fromkeys((engine, "local")):
+        config = configuration(tmp_path / name, collection, static_model, **sections, engine={"name": name})
+        mined = mine(config, progress=False)
+    assert dataset(tmp_path / engine).equals(dataset(tmp_path / "local"))
+    left = {path.name for path in (tmp_path / engine / "search").glob("propose_*/*/*") if path.is_dir()}
+    assert left == {"_units", "proposals"}, "what was temporary is gone"
+
+    report = mined.report["proposers"]
+    assert {name: one["model"] for name, one in report.items()} == {
+        "second": str(second_model),
+        "third": str(third_model),
+    }
+    assert report["second"]["search"]["recall"]["recall"] >= 0.95
+    assert report["second"]["index"]["factory"] == CODES
+    assert report["third"]["search"]["recall"] is None
+    assert report["third"]["encoder"]["prompts"]["query"] == "what documents "
+    assert mined.report["encoder"]["prompts"]["query"] == ""
+    page = (tmp_path / engine / "report" / "report.html").read_text(encoding="utf-8")
+    assert f"Search of second: {second_model}, recall@20 " in page
+    assert f"Search of third: {third_model}, exact." in page
+
+
+@pytest.mark.parametrize("source", [None, "second"])
+def test_disagreement_of_two_encoders_takes_what_one_ranks_first_and_the_other_does_not(
+    collection: Collection, static_model: Path, third_model: Path, tmp_path: Path, source: str | None
+) -> None:
+    """Without a source the best 60 by the run's own scores are in the window: those that its search found."""
+    draw = {"strategy": "disagreement", "num_negatives": 3, "sources": ["search", "second"], "source": source}
+    config = configuration(
+        tmp_path,
+        collection,
+        static_model,
+        proposers=[second(third_model, limit=30)],
+        select={"draws": [draw], "range_max": 60},
+        search={"k": 60},
+        index="exact",
+    )
+    mined = mine(config, until="select", progress=False)
+    positive = set(pairs_of(mined.output("search/all", "positives", ["query_key", "doc_key"])))
+    ours, theirs = (
+        ranks_of(mined.output(*place))
+        for place in (("search/all", "candidates"), ("search/propose_second", "proposals"))
+    )
+    negatives = mined.output("select", "negatives")
+    taken: dict[int, set[int]] = {}
+    for query, document in pairs_of(negatives):
+        taken.setdefault(query, set()).add(document)
+
+    def disputed(pair: tuple[int, int]) -> float:
+        first, other = (1 / (ranks[pair] + 1) if pair in ranks else 0.0 for ranks in (ours, theirs))
+        return abs(first - other)
+
+    assert taken.keys() == {query for query, _ in ours}
+    for query, documents in taken.items():
+        window = {pair for pair in (ours if source is None else theirs) if pair[0] == query} - positive
+        chosen = {(query, document) for document in documents}
+        assert chosen <= window
+        assert min(map(disputed, chosen)) >= max(map(disputed, window - chosen)) - 1e-12
+    sources = {tuple(row) for row in negatives["sources"].to_pylist()}
+    assert sources == {("search", "second"), ("search",) if source is None else ("second",)}
+
+
+def ranks_of(table: pa.Table) -> dict[tuple[int, int], int]:
+    return dict(zip(pairs_of(table), to_numpy(table, "rank").tolist(), strict=True))
+
+
+def pairs_of(table: pa.Table) -> list[tuple[int, int]]:
+    return list(zip(to_numpy(table, "query_key").tolist(), to_numpy(table, "doc_key").tolist(), strict=True))
+
+
+def test_the_model_of_the_run_proposes_what_its_search_finds(
+    collection: Collection, static_model: Path, tmp_path: Path
+) -> None:
+    config = configuration(
+        tmp_path, collection, static_model, index="exact", proposers=[second(static_model, vector_dtype="float16")]
+    )
+    mined = mine(config, until="select", progress=False)
+    searched = mined.output("search/all", "candidates").filter(pc.field("positive_kind") != POSITIVE_DOCUMENT)
+    searched = searched.sort_by([("query_key", "ascending"), ("rank", "ascending")])
+    found: dict[int, list[int]] = {}
+    for query, document in pairs_of(searched):
+        found.setdefault(query, []).append(document)
+    named = mined.output("search/propose_second", "proposals")
+    named = named.sort_by([("query_key", "ascending"), ("rank", "ascending")])
+    assert pairs_of(named) == [(query, document) for query, of_query in found.items() for document in of_query[:LIMIT]]
+
+
+def done(config: Any) -> set[str]:  # noqa: ANN401 - a configuration
+    """Mine; return the stages that did their work."""
+    stages = run(config)["stages"]
+    lines = {(name, side): one for name, of in stages.items() for side, one in of.get("sides", {"": of}).items()}
+    return {f"{name}/{side}".rstrip("/") for (name, side), one in lines.items() if not one["reused"]}
+
+
+def test_another_second_model_does_its_own_stages_again_and_no_other(
+    collection: Collection, static_model: Path, second_model: Path, third_model: Path, tmp_path: Path
+) -> None:
+    def config(model: Path, **settings: Any) -> Any:  # noqa: ANN401
+        proposers = [second(model, **settings), second(third_model, source="third")]
+        return configuration(tmp_path / "run", collection, static_model, proposers=proposers, select={"range_max": 20})
+
+    own = {f"search/{name}_second" for name in ("encode", "index", "propose")}
+    behind = {"search/proposed", "select", "export"}
+    everything = done(config(second_model))
+    assert own | behind | {"prepare/model", "prepare/model_second", "prepare/model_third", "encode"} <= everything
+    copy = tmp_path / "models" / "copy"
+    shutil.copytree(second_model, copy)
+    assert not done(config(copy)), "the same weights under another name"
+    assert done(config(second_model, limit=5)) == {"search/propose_second", *behind}
+    assert done(config(third_model)) == {"prepare/model_second", *own, *behind}
+    assert not done(config(second_model))
+    assert done(config(second_model, query_prompt="other ")) == {"prepare/model_second", *own, *behind}
+    other = configuration(
+        tmp_path / "run", collection, third_model, proposers=config(second_model).proposers, select={"range_max": 20}
+    )
+    assert not done(other) & {*own, "search/propose_third", "search/encode_third"}, "the second is on its own"
+
+
+def test_a_corpus_that_grew_encodes_and_indexes_only_what_is_new(
+    collection: Collection, static_model: Path, second_model: Path, tmp_path: Path
+) -> None:
+    def grown(name: str, documents: int) -> Collection:
+        kept = dict(list(collection.documents.items())[:documents])
+        queries = dict(list(collection.queries.items())[:90])
+        return write_collection(tmp_path / name, kept, queries, {one: collection.judgements[one] for one in queries})
+
+    proposers = [second(second_model, index={"factory": "exact", "shard_rows": 128})]
+    run(configuration(tmp_path / "run", grown("small", 320), static_model, proposers=proposers))
+    large = grown("large", 500)
+    sides = run(configuration(tmp_path / "run", large, static_model, proposers=proposers))["stages"]["search"]["sides"]
+    encoded = sides["encode_second"]["rows"]
+    assert encoded["corpus"] == {"rows_in": 500, "rows_out": 500, "rows_reused": 320}
+    assert encoded["queries"] == {"rows_in": 90, "rows_out": 90, "rows_reused": 90}
+    assert sides["index_second"]["rows_reused"] == 256  # the third shard was not full, and is now
+    run(configuration(tmp_path / "anew", large, static_model, proposers=proposers))
+    assert dataset(tmp_path / "run").equals(dataset(tmp_path / "anew"))
+
+
+def test_vectors_that_came_are_not_those_of_the_second_encoder(
+    collection: Collection, with_vectors: dict[str, Any], second_model: Path, tmp_path: Path
+) -> None:
+    """Their length is another one; the second encoder encodes the texts that came with them."""
+    config = configuration(tmp_path, None, None, data=with_vectors, proposers=[second(second_model, dtype="float32")])
+    mined = mine(config, until="select", progress=False)
+    found = proposed(mined, collection)
+    check_nearest(found, similarities(second_model, collection), collection)
+    assert "prepare/model" not in mined.stages
+
+
+def test_a_run_killed_in_the_stages_of_the_second_encoder_goes_on(
+    collection: Collection, static_model: Path, second_model: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {
+        "proposers": [second(second_model, index={"factory": CODES, "shard_rows": 256})],
+        "data": {"partition_rows": 16},
+    }
+    run(configuration(tmp_path / "reference", collection, static_model, **options))
+    config = write_configuration(tmp_path, configuration(tmp_path / "killed", collection, static_model, **options))
+    committed: dict[Path, int] = {}
+    for stage in ("search/encode_second", "search/propose_second"):
+        process = subprocess.Popen(command(config, "local"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert kill_within(process, tmp_path / "killed", stage), f"the kill in {stage} came too late"
+        committed.update(units_of(tmp_path / "killed", stage))
+    run(configuration(tmp_path / "killed", collection, static_model, **options))
+    assert dataset(tmp_path / "killed").equals(dataset(tmp_path / "reference"))
+    assert not [path for path, at in committed.items() if path.exists() and path.stat().st_mtime_ns != at]
+
+
+def refusal(tmp_path: Path, collection: Collection, static_model: Path, **settings: Any) -> str:  # noqa: ANN401
+    config = configuration(tmp_path / "run", collection, static_model, proposers=[{**SECOND, **settings}])
+    with pytest.raises(InputError) as error:
+        run(config)
+    assert not (tmp_path / "run").exists(), "nothing was written"
+    return str(error.value)
+
+
+def test_a_second_model_that_cannot_be_used_is_refused_before_anything_is_prepared(
+    collection: Collection, static_model: Path, second_model: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(second_model, damaged)
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    (tmp_path / "no model").mkdir()
+    (tmp_path / "no model" / "notes.txt").write_text("no model", encoding="utf-8")
+    said = {
+        "/no/such/model": r"proposers\.second\.model: no folder at /no/such/model",
+        str(damaged): r"proposers\.second\.model: .*damaged.* cannot be loaded",
+        str(tmp_path / "no model"): r"proposers\.second\.model: .*no model.* cannot be loaded",
+    }
+    for model, wanted in said.items():
+        line = refusal(tmp_path, collection, static_model, model=model)
+        assert re.search(wanted, line), line
+        assert "encoder." not in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_seq_length": 9}, r"^proposers\.second\.max_seq_length: .*leave it out"),
+        ({"index": "IVF8,PQ7x4"}, r"^proposers\.second\.index: FAISS cannot make 'IVF8,PQ7x4'"),
+        ({"index": "IVF900,SQ8"}, r"^proposers\.second\.index: IVF900,SQ8 needs at least 900 documents"),
+        ({"index": "LSH"}, r"^proposers\.second\.index: 'LSH' is no factory string"),
+    ],
+)
+def test_settings_that_do_not_fit_the_second_model_are_refused(
+    collection: Collection,
+    static_model: Path,
+    second_model: Path,
+    settings: dict[str, Any],
+    said: str,
+    tmp_path: Path,
+) -> None:
+    assert re.search(said, refusal(tmp_path, collection, static_model, model=str(second_model), **settings))
+
+
+def test_a_configuration_without_a_second_model_or_its_texts_is_refused(
+    collection: Collection, with_vectors: dict[str, Any], static_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValidationError, match=r"proposers\.0\n.*encoder: model: Field required"):
+        configuration(tmp_path, collection, static_model, proposers=["encoder"])
+    sections: dict[str, Any] = {"data": with_vectors, "proposers": [second(static_model)]}
+    configuration(tmp_path, None, None, **sections)
+    with pytest.raises(
+        ValidationError, match=r"proposers\.second\.model encodes texts: data\.corpus comes with vectors"
+    ):
+        configuration(tmp_path, None, None, **sections, clean={"drop_empty": False})
+    configuration(tmp_path, collection, static_model, clean={"drop_empty": False}, proposers=sections["proposers"])
+
+
+def test_the_plan_names_what_the_second_encoder_uses(
+    collection: Collection, static_model: Path, second_model: Path, tmp_path: Path
+) -> None:
+    plan = describe(build(configuration(tmp_path, collection, static_model, proposers=[second(second_model)])))
+    assert plan["prepare/model"]["needs"] == "cosine, no prompts"
+    assert QUERY in plan["prepare/model_second"]["needs"]
+    assert "bytes x dimension" in plan["search/encode_second"]["needs"]
+    assert list(plan)[:2] == ["prepare/model_second", "prepare/model"], "the model that encodes first is tried last"
