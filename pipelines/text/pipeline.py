@@ -24,6 +24,7 @@ from pipelines.text.stages.search.propose import proposing
 from pipelines.text.stages.search.shards import SearchPool
 from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.search.signals import ComputeSignal
+from pipelines.text.stages.search.vectors import CarryVectors
 from pipelines.text.stages.select import SelectNegatives
 
 # A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it.
@@ -97,6 +98,7 @@ def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
         SearchShards(config.search, searchers),
         SearchDeeper(config.search, config.select, searchers),
         *proposing(config.proposers, searchers),
+        *([CarryVectors(bool(config.proposers), searchers)] if config.select.reads_vectors else []),
     ]
 
 
