@@ -94,7 +94,7 @@ def _turns(relevance: Priority, weight: float, grid: Grid, length: Ints) -> Ints
     """Return when each element of each row is taken, from 0: int64 of shape (rows, n).
 
     Args:
-        relevance: shape (rows, n), minus infinity behind the end of a row.
+        relevance: shape (rows, n), best first; minus infinity behind the end of a row.
         weight: of the similarity.
         grid: the vectors, shape (rows, n, dimension).
         length: of the rows, descending.
@@ -102,17 +102,18 @@ def _turns(relevance: Priority, weight: float, grid: Grid, length: Ints) -> Ints
     rows, n = relevance.shape
     # Of a very long row the similarities to what is taken, in the place of all.
     gram = np.matmul(grid, grid.transpose(0, 2, 1)) if 4 * n * n <= BYTES_AT_ONCE else None
-    value, turn, number = relevance.copy(), np.zeros((rows, n), dtype=np.int64), np.arange(rows)
-    for at in range(n):
+    turn, value = np.zeros((rows, n), dtype=np.int64), np.full((rows, n), np.inf)
+    number, taken = np.arange(rows), np.zeros(rows, dtype=np.int64)
+    for at in range(1, n):
         left = int(np.searchsorted(-length, -at))  # rows that are longer
-        row = number[:left]
-        taken = value[:left].argmax(axis=1)
-        turn[row, taken] = at
+        row, last = number[:left], taken[:left]
         if gram is not None:
-            similarity = gram[row, taken]
+            similarity = gram[row, last]
         else:
-            similarity = np.matmul(grid[:left], grid[row, taken][:, :, np.newaxis])[:, :, 0]
+            similarity = np.matmul(grid[:left], grid[row, last][:, :, np.newaxis])[:, :, 0]
         penalty = np.multiply(similarity, weight / STEPS**2, dtype=np.float64)
         np.minimum(value[:left], relevance[:left] - penalty, out=value[:left])
-        value[row, taken] = -np.inf
+        value[row, last] = -np.inf
+        taken = value[:left].argmax(axis=1)
+        turn[row, taken] = at
     return turn
