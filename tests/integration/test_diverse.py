@@ -100,7 +100,9 @@ def test_what_is_chosen_is_what_the_formula_says(with_vectors: dict[str, Any], t
     found = run.output("search/all", "candidates")
     found = found.filter(pa.array(to_numpy(found, "positive_kind") == 0))
     of_query: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for query, document, score in zip(*(to_numpy(found, n).tolist() for n in ("query_key", "doc_key", "score")), strict=True):
+    for query, document, score in zip(
+        *(to_numpy(found, n).tolist() for n in ("query_key", "doc_key", "score")), strict=True
+    ):
         of_query[query].append((document, score))
     vectors, rows, alike = vectors_by_key(with_vectors), by_row(run.output("select", "negatives")), 0
     for (query, _), chosen in rows.items():

@@ -87,7 +87,7 @@ def test_the_order_is_that_of_the_textbook_however_batches_are_cut(
     lengths: list[int], trade_off: float, dimension: int, dtype: type, at_once: int, seed: int
 ) -> None:
     """Of one byte at a time all rows are long: their similarities are computed for what is taken alone."""
-    vectors = directions(np.random.default_rng(seed), 12, dimension).astype(dtype)
+    vectors: npt.NDArray[Any] = directions(np.random.default_rng(seed), 12, dimension).astype(dtype)
     pairs = pairs_with(lengths, vectors, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diverse, "BYTES_AT_ONCE", at_once)
@@ -140,7 +140,9 @@ def selected(vectors: npt.NDArray[np.float32], scores: list[float], **config: An
     found = [{"query_key": 1, "doc_key": 10 + place, "score": score} for place, score in enumerate(scores)]
     documents = pa.table({"doc_key": 10 + np.arange(len(vectors)), "vector": vectors_column(vectors)})
     table = with_vectors(candidates(found), documents)
-    selection = Select(SelectConfig.model_validate(config))(table, positives([{"query_key": 1, "doc_key": 9, "score": 1.0}]))
+    selection = Select(SelectConfig.model_validate(config))(
+        table, positives([{"query_key": 1, "doc_key": 9, "score": 1.0}])
+    )
     return [row["doc_key"] - 10 for row in selection.negatives.to_pylist()]
 
 
@@ -176,7 +178,10 @@ def test_it_goes_on_in_its_order_where_another_draw_has_taken() -> None:
 
 
 def test_rows_of_one_query_have_their_vectors_in_common_and_positives_have_none() -> None:
-    found = [{"query_key": q, "doc_key": d, "score": 0.5, "positive_kind": kind} for q, d, kind in ((1, 7, 0), (1, 8, 1), (2, 8, 0))]
+    found = [
+        {"query_key": q, "doc_key": d, "score": 0.5, "positive_kind": kind}
+        for q, d, kind in ((1, 7, 0), (1, 8, 1), (2, 8, 0))
+    ]
     documents = pa.table({"doc_key": [8, 7], "vector": vectors_column(np.eye(2, dtype=np.float16))})
     judged = positives([{"query_key": q, "doc_key": d, "score": 1.0} for q, d in ((1, 8), (1, 9), (2, 9))])
     pairs = pairs_of(with_vectors(candidates(found), documents), judged)
