@@ -25,7 +25,7 @@ RELATIVE_MARGIN, MAX_POSITIVE_SIMILARITY = 0.05, 0.8
 GOAL_OF_DRAWS = 1e6
 # It compares all candidates of a window with one another: some 77,000 floating-point operations for each.
 DIVERSE: dict[str, object] = {"strategy": "diverse"}
-GOAL_OF_DIVERSE = 0.2e6
+GOAL_OF_DIVERSE = 0.5e6
 VECTORS = 20_000
 SOURCE, DIMENSION = "lexical", 384
 DRAWS: tuple[dict[str, object], ...] = (
