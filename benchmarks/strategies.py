@@ -103,6 +103,11 @@ DRAWS = (
         {"strategy": "disagreement", "sources": ["search", "lexical"]},
         "Where a second ranking is there: what one of the two ranks wrongly teaches most.",
     ),
+    Strategy(
+        "diverse",
+        {"strategy": "diverse", "trade_off": 0.5},
+        "Where the best are copies and variants of one another: four negatives that teach four things.",
+    ),
 )
 SOURCES = (
     Strategy(

@@ -10,7 +10,7 @@ from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.drawing import Window
 from operators.candidates.filter import CAPPED, NEGATIVE, NOT_DRAWN, POSITIVES, WINDOW, Filter
-from operators.candidates.pairs import Reference
+from operators.candidates.pairs import VECTOR, Reference
 from operators.candidates.sources import SEARCH
 from operators.plugins import code_of, find, made
 from operators.settings import AtLeastOne, AtLeastZero, Settings
@@ -116,6 +116,13 @@ class SelectConfig(FilterConfig):
         return self
 
     @model_validator(mode="after")
+    def _no_filter_reads_vectors(self) -> Self:
+        reading = [one.filter for one in self.filters if VECTOR in one.needs]
+        if reading:
+            raise ValueError(f"filters: {reading[0]} reads {VECTOR!r}, which is for draws alone")
+        return self
+
+    @model_validator(mode="after")
     def _window_holds_the_negatives(self) -> Self:
         short_form, fields = ("num_negatives", "sampling_strategy", "seed"), type(self).model_fields
         given = [name for name in short_form if getattr(self, name) != fields[name].default]
@@ -185,6 +192,11 @@ class SelectConfig(FilterConfig):
         """The signals that its filters and draws read."""
         needs = [*(one.needs for one in self.active_filters()), *(one.needs for one in self.active_draws())]
         return frozenset(name for names in needs for name in names)
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether a draw reads the vectors of candidates."""
+        return VECTOR in self.signals
 
     def code(self) -> Mapping[str, Any]:
         """Return a digest of the code of filters and draws that are not ours: they decide what is selected, too."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.keys import uniform
-from operators.schemas import CANDIDATES, to_numpy
+from operators.schemas import CANDIDATES, Vectors, matrix_of, to_numpy
 from operators.segments import first_index, rank_within, starts_of
 
 Ints = npt.NDArray[np.int64]
@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float32]
 ROWS_SEED = 0
 # What is known without a stage that computes it.
 ALWAYS_THERE = (*CANDIDATES.names, "positive_key", "positive_score")
+# What a draw names in `needs` that reads `Pairs.vectors`.
+VECTOR = "vector"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Pairs:
     Attributes:
         row: the number of the row, ascending, int64 of shape (n,).
         candidate: the number of the candidate, int64 of shape (n,).
-        candidates: schema CANDIDATES, with a column for every further signal.
+        candidates: schema CANDIDATES, with a column for every further signal, and the vectors where a draw reads them.
         rows: the positives: schema POSITIVES; `score` is that of the row's own positive.
         reference: the score of the positive that margins are taken against, float32 of shape (rows,).
         dimension: of the vectors behind the scores.
@@ -56,13 +58,34 @@ class Pairs:
                 values = self.reference[self.row]
             elif signal == "positive_key":
                 values = to_numpy(self.rows, "doc_key")[self.row]
-            elif signal in self.candidates.column_names:
+            elif signal in self.candidates.column_names and signal != VECTOR:
                 values = to_numpy(self.candidates, signal)
                 values = values if self._is_every_candidate() else values[self.candidate]
             else:
                 raise LookupError(f"There is no signal {signal!r} here. Name it in `needs` of what reads it.")
             self._signals[signal] = values
         return self._signals[signal]
+
+    @property
+    def vectors(self) -> tuple[Vectors, Ints]:
+        """Return the vectors of documents, shape (documents, dimension), and each pair's row in them, shape (n,).
+
+        A document that is a candidate of several queries is there once. They are in the precision in which they are
+        kept, float16 or float32. Vectors of pairs, `vectors[rows]`, are many times as large: take some at a time.
+
+        Raises:
+            LookupError: they were not asked for, or a pair has none, as those with a positive of the query.
+        """
+        if VECTOR not in self.candidates.column_names:
+            raise LookupError(f"There are no vectors here. Name {VECTOR!r} in `needs` of the draw that reads them.")
+        column = self.candidates.column(VECTOR)
+        if not column.num_chunks:
+            return matrix_of(pa.array([], column.type.value_type)), np.zeros(0, dtype=np.int64)
+        indices = pa.chunked_array([chunk.indices for chunk in column.chunks])  # all into the same vectors
+        rows = indices.fill_null(-1).to_numpy().astype(np.int64)[self.candidate]
+        if (rows < 0).any():
+            raise LookupError("There is no vector of a positive of the query.")
+        return matrix_of(column.chunk(0).dictionary), rows
 
     def _is_every_candidate(self) -> bool:
         """Whether each candidate has one pair, in its place, as where each query has one positive."""
@@ -76,6 +99,20 @@ class Pairs:
         if len(at) == len(self.row):
             return self
         return replace(self, row=self.row[at], candidate=self.candidate[at], _signals={})
+
+
+def with_vectors(candidates: pa.Table, vectors: pa.Table) -> pa.Table:
+    """Append the vectors of documents to candidates: a column that keeps each document's once.
+
+    Args:
+        candidates: have `doc_key`.
+        vectors: has `doc_key`, each once, and `vector`. A candidate whose document it does not have gets null.
+    """
+    row = first_index(to_numpy(vectors, "doc_key"), to_numpy(candidates, "doc_key"))
+    rows = pa.array(row, pa.int32(), mask=row < 0)
+    column = vectors.column(VECTOR)
+    once = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # one is left where it lies, on disk
+    return candidates.append_column(VECTOR, pa.DictionaryArray.from_arrays(rows, once))
 
 
 Reference = Literal["row", "lowest", "mean"]

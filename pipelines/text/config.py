@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_val
 from operators.candidates import proposers as own_proposers
 from operators.candidates import signals as own_signals
 from operators.candidates.config import SelectConfig
-from operators.candidates.pairs import ALWAYS_THERE
+from operators.candidates.pairs import ALWAYS_THERE, VECTOR
 from operators.candidates.proposer import CandidateSource, check_sources
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.signal import Signal
@@ -106,7 +106,7 @@ class Config(RunConfig):
             raise ValueError(
                 f"select.draws: there is no source {shown(unknown[0])}; the sources are {', '.join(sources)}"
             )
-        there = {*ALWAYS_THERE, *map(rank_column, sources)}
+        there = {*ALWAYS_THERE, VECTOR, *map(rank_column, sources)}
         given = [signal.gives for signal in self.signals]
         wrong = next((name for name in given if not re.fullmatch(NAME, name)), None)
         if wrong is not None:

@@ -28,6 +28,7 @@ from pipelines.text.stages.search.propose import proposing
 from pipelines.text.stages.search.shards import SearchPool
 from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.search.signals import ComputeSignal
+from pipelines.text.stages.search.vectors import CarryVectors
 from pipelines.text.stages.select import SelectNegatives
 
 # A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it.
@@ -106,6 +107,7 @@ def _index_and_search(config: Config, machines: Machines, others: Sequence[Encod
         SearchDeeper(config.search, config.select, searchers),
         *(stage for both in zip(others, indexes, strict=True) for stage in both),
         *proposing(config.proposers, searchers),
+        *([CarryVectors(bool(config.proposers), searchers)] if config.select.reads_vectors else []),
     ]
 
 

@@ -11,7 +11,7 @@ from pipelines.text.stages.search import short as short_module
 from tests.integration.conftest import Collection, configuration, dataset, run
 
 
-@pytest.mark.parametrize("strategy", ["top", "random"])
+@pytest.mark.parametrize("strategy", ["top", "random", "diverse"])
 def test_queries_that_a_margin_leaves_short_are_searched_deeper_and_alone(
     collection: Collection, static_model: Path, engine_in_time: str, strategy: str, tmp_path: Path
 ) -> None:

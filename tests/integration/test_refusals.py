@@ -156,7 +156,7 @@ def test_dangling_judgements_can_be_dropped_and_are_counted(static_model: Path, 
         ("serach.k=10", ["serach", "'search'"]),
         (
             "select.sampling_strategy=best",
-            ["select.sampling_strategy", "Choose one of disagreement, distance_weighted, random", "'best'"],
+            ["select.sampling_strategy", "Choose one of disagreement, distance_weighted, diverse, random", "'best'"],
         ),
         ("search.k=-1", ["search.k", "a number of at least 1 is wanted", "-1"]),
         ("select.range_max=300", ["select.range_max (300)", "search.k (100)"]),

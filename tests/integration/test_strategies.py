@@ -28,6 +28,7 @@ DRAWS: list[dict[str, Any]] = [
     {"strategy": "distance_weighted", "num_negatives": 1},
     {"strategy": "stratified", "num_negatives": 2},
     {"strategy": "disagreement", "sources": ["search", "explicit"], "num_negatives": 1},
+    {"strategy": "diverse", "num_negatives": 1},
 ]
 
 
@@ -96,16 +97,17 @@ def test_a_run_killed_between_two_rounds_goes_on(with_vectors: dict[str, Any], t
     assert not list((tmp_path / "killed" / "select").glob("*/capped"))
 
 
+@pytest.mark.parametrize("strategy", ["distance_weighted", "diverse"])
 def test_a_draw_for_cosine_is_refused_for_a_dot_product(
-    collection: Collection, static_model: Path, tmp_path: Path
+    collection: Collection, static_model: Path, tmp_path: Path, strategy: str
 ) -> None:
     config = configuration(
         tmp_path / "run",
         collection,
         static_model,
         encoder={"similarity": "dot"},
-        select={"sampling_strategy": "distance_weighted"},
+        select={"sampling_strategy": strategy},
     )
-    with pytest.raises(InputError, match=r"distance_weighted.*compares by dot\. Set encoder\.similarity: cosine"):
+    with pytest.raises(InputError, match=rf"{strategy}.*compares by dot\. Set encoder\.similarity: cosine"):
         mine(config, progress=False)
     assert not (tmp_path / "run").exists()

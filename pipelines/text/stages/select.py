@@ -45,8 +45,8 @@ class SelectNegatives(Stage):
 
     @property
     def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The stages that leave candidates, and those that compute the signals in use."""
-        return inputs_of(bool(self.sources), self.signals)
+        """The stages that leave candidates, and those that compute the signals and carry the vectors in use."""
+        return inputs_of(bool(self.sources), self.signals, self.config.reads_vectors)
 
     def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
         """Warn where most pairs have fewer negatives than wanted."""

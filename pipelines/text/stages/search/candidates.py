@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from operators.candidates.pairs import with_vectors
 from operators.candidates.sources import keys_of_pairs, merged
 from operators.schemas import CANDIDATES, PAIR, POSITIVES, concat, to_numpy
 from operators.segments import first_index
@@ -16,16 +17,19 @@ from pipelines.runtime.storage.run_directory import StageFolder
 
 ALL, DEEPER, PROPOSED = "search/all", "search/short", "search/proposed"
 SIGNAL = "search/signal_"
+VECTORS = "search/vectors"
 
 
-def inputs_of(proposers: bool, signals: Sequence[str] = ()) -> tuple[str, ...]:
+def inputs_of(proposers: bool, signals: Sequence[str] = (), vectors: bool = False) -> tuple[str, ...]:
     """Return the names of the stages that a stage reads which works on candidates.
 
     Args:
         proposers: there are candidates beside those of the search.
         signals: those that it reads, too.
+        vectors: it reads the vectors of the documents, too.
     """
-    return (ALL, DEEPER, *([PROPOSED] if proposers else []), *(f"{SIGNAL}{name}" for name in signals))
+    proposed, carried = [PROPOSED] * proposers, [VECTORS] * vectors
+    return (ALL, DEEPER, *proposed, *(f"{SIGNAL}{name}" for name in signals), *carried)
 
 
 def units_of(inputs: Mapping[str, StageOutput]) -> list[Unit]:
@@ -34,14 +38,19 @@ def units_of(inputs: Mapping[str, StageOutput]) -> list[Unit]:
     Args:
         inputs: the stages of `inputs_of`.
     """
-    kinds = {name: "signals" if name.startswith(SIGNAL) else "candidates" for name in inputs}
-    files = zip(*(output.parts(kinds[name]) for name, output in inputs.items()), strict=True)
+    files = zip(*(output.parts(_kind_of(name)) for name, output in inputs.items()), strict=True)
     parts = (dict(zip(inputs, of_part, strict=True)) for of_part in files)
     positives = inputs[ALL].parts("positives")
     return [
         Unit(f"{i:05d}", {"found": found, "positives": judged})
         for i, (found, judged) in enumerate(zip(parts, positives, strict=True))
     ]
+
+
+def _kind_of(stage: str) -> str:
+    if stage == VECTORS:
+        return "vectors"
+    return "signals" if stage.startswith(SIGNAL) else "candidates"
 
 
 @dataclass(frozen=True)
@@ -59,16 +68,25 @@ class ReadFound:
     def __call__(self, unit: Unit) -> tuple[pa.Table, pa.Table]:
         """Return the candidates and the positives (schema POSITIVES) of a partition.
 
-        The candidates have schema CANDIDATES, the ranks of every proposer, and the signals.
+        The candidates are those of `candidates`.
         """
-        found = unit.args["found"]
+        return self.candidates(unit.args["found"]), positives_of(self.folders[ALL], unit.args["positives"])
+
+    def candidates(self, found: Mapping[str, Record]) -> pa.Table:
+        """Return the candidates of a partition: schema CANDIDATES, ranks of every proposer, signals and vectors.
+
+        Args:
+            found: the file of each stage, `found` of the unit.
+        """
         candidates = replaced(self._read(ALL, found), self._read(DEEPER, found))
         if PROPOSED in self.folders:
             candidates = merged(candidates, self._read(PROPOSED, found), self.sources)
         for name in self.folders:
             if name.startswith(SIGNAL):
                 candidates = joined(candidates, self._read(name, found))
-        return candidates, positives_of(self.folders[ALL], unit.args["positives"])
+        if VECTORS in self.folders:
+            candidates = with_vectors(candidates, self._read(VECTORS, found))
+        return candidates
 
     def _read(self, stage: str, found: Mapping[str, Record]) -> pa.Table:
         return self.folders[stage].read_table(found[stage])

@@ -14,9 +14,10 @@ from scipy import stats
 from operators.candidates.config import SelectConfig
 from operators.candidates.draw import Draw
 from operators.candidates.drawing import highest
-from operators.candidates.pairs import Pairs
+from operators.candidates.pairs import Pairs, with_vectors
 from operators.candidates.select import Select
 from operators.candidates.weighted import WeightedDraw
+from operators.schemas import vectors_column
 from tests.unit.operators.tables import candidates, positives
 
 Floats = npt.NDArray[np.float64]
@@ -38,6 +39,7 @@ ALL: list[dict[str, Any]] = [
     {"strategy": "semi_hard", "margin": 0.4},
     {"strategy": "stratified", "bins": 3},
     {"strategy": "disagreement", "sources": ["search", "lexical"]},
+    {"strategy": "diverse", "trade_off": 0.4},
 ]
 
 
@@ -191,6 +193,9 @@ def test_neither_the_order_nor_other_rows_change_what_a_row_draws(settings: dict
         table = candidates([one for query in queries for one in found[query]])
         lexical = np.asarray(table.column("doc_key")) * 7 % 11
         table = table.append_column("lexical_rank", pa.array(lexical.astype(np.int32)))
+        key = np.unique(np.asarray(table.column("doc_key")))
+        vectors = np.column_stack([np.cos(key), np.sin(key)]).astype(np.float32)
+        table = with_vectors(table, pa.table({"doc_key": key, "vector": vectors_column(vectors)}))
         select = Select(SelectConfig.model_validate({"draws": [{**settings, "num_negatives": 3}]}), ["lexical"], 8)
         rows: dict[tuple[int, int], list[tuple[int, float | None]]] = {}
         for one in select(table, positives([one for query in queries for one in judged[query]])).negatives.to_pylist():
