@@ -1,6 +1,6 @@
 """Which candidates meet rules: metadata of their documents beside those of their queries, each combination once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ class Met:
 
     Attributes:
         table: the columns of PAIR, and `rule_column` of each rule: 1 for the candidates that meet it, else 0 (uint8).
-        known: the fields that some document or query has: `domain` of documents, `query.domain` of queries.
+        known: the fields that some document or query has: `document.domain`, `query.domain`.
     """
 
     table: pa.Table
@@ -58,7 +58,9 @@ class Rules:
     @property
     def names(self) -> frozenset[str]:
         """All fields that they read, named as in `Met.known`."""
-        return frozenset({*self.fields, *map(_of_query, self.query_fields)})
+        return frozenset(
+            {*(f"document.{name}" for name in self.fields), *(f"query.{name}" for name in self.query_fields)}
+        )
 
     def cells(self, documents: pa.Table) -> pa.Table:
         """Return what of documents the rules read: schema CELLS.
@@ -101,12 +103,12 @@ class Rules:
         for rule in self.rules:
             met = rule(of_documents, of_queries, len(combined)).astype(np.uint8)
             table = table.append_column(rule_column(rule.text), pa.array(met[place]))
-        columns = {**fields, **{_of_query(name): column for name, column in query_fields.items()}}
-        return Met(table, frozenset(name for name, column in columns.items() if column.null_count < len(column)))
+        known = {*_known("document", fields), *_known("query", query_fields)}
+        return Met(table, frozenset(known))
 
 
-def _of_query(name: str) -> str:
-    return f"query.{name}"
+def _known(side: str, fields: Mapping[str, pa.Array]) -> set[str]:
+    return {f"{side}.{name}" for name, column in fields.items() if column.null_count < len(column)}
 
 
 def _rows(candidates: pa.Table, table: pa.Table, key: str) -> Ints:

@@ -261,7 +261,8 @@ class Rows:
 
     def take(self, at: Ints) -> "Rows":
         """Return some of them, in ascending order."""
-        draw, probability = (None if one is None else one[at] for one in (self.draw, self.probability))
+        draw = None if self.draw is None else self.draw[at]
+        probability = None if self.probability is None else self.probability[at]
         return Rows(self.pairs.take(at), self.reason[at], draw, probability)
 
 

@@ -53,8 +53,8 @@ class EvaluateRules(Stage):
         """Warn of metadata that nothing has, and of rules that nothing meets."""
         lines = []
         for name in manifest["unknown"]:
-            of_query = name.startswith("query.")
-            field, whose = name.removeprefix("query."), "query" if of_query else "candidate"
+            side, _, field = name.partition(".")
+            whose = {"document": "candidate", "query": "query"}[side]
             lines.append(f"select.draws: no {whose} has the metadata {shown(field)} that a `where` names")
         never = [rule for rule, count in manifest["met"].items() if not count]
         return lines + [f"select.draws: no candidate meets {shown(rule)}" for rule in never]

@@ -67,7 +67,8 @@ def test_a_candidate_meets_what_a_look_at_it_alone_says(
             expected.append(int(rule(alone, queries[query], 1)[0]))
         assert found.table.column(rule_column(text)).to_pylist() == expected, text
         assert found.counts()[text] == sum(expected)
-    names = {name for row in documents for name in row} | {f"query.{name}" for row in queries for name in row}
+    sides = {"document": documents, "query": queries}
+    names = {f"{side}.{name}" for side, rows in sides.items() for row in rows for name in row}
     assert found.known == names & Rules(TEXTS).names
 
 
@@ -85,7 +86,7 @@ def test_a_batch_without_candidates_or_documents_has_all_columns() -> None:
     assert found.table.num_rows == 0
     assert found.known == frozenset()
     assert found.counts() == dict.fromkeys(TEXTS, 0)
-    assert met(Rules(TEXTS), [], [{"domain": "a"}], [{"year": 1}]).known == {"query.domain", "year"}
+    assert met(Rules(TEXTS), [], [{"domain": "a"}], [{"year": 1}]).known == {"query.domain", "document.year"}
 
 
 def test_wrong_kinds_and_missing_documents_are_named() -> None:

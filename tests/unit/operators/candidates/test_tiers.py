@@ -54,7 +54,7 @@ def cases(draw: st.DrawFn) -> Case:
     found, rows = [], []
     for query in range(1, draw(st.integers(1, 3)) + 1):
         documents = draw(st.lists(st.integers(10, 24), unique=True, max_size=12))
-        some = [
+        some: list[Row] = [
             {
                 "query_key": query,
                 "doc_key": document,
