@@ -1,7 +1,7 @@
 """The configuration of a selection: which candidates are fit to be negatives, and how negatives are drawn."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
@@ -9,14 +9,14 @@ from operators.candidates import draws as own_draws
 from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.drawing import Window
-from operators.candidates.filter import CAPPED, NEGATIVE, NOT_DRAWN, POSITIVES, WINDOW, Filter
+from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
 from operators.candidates.pairs import VECTOR, Reference
 from operators.candidates.sources import SEARCH
 from operators.plugins import code_of, find, made
 from operators.settings import AtLeastOne, AtLeastZero, Settings
 
 # Reasons that are counted for what is no filter of the user.
-RESERVED = {NEGATIVE, NOT_DRAWN, CAPPED, *WINDOW, *POSITIVES}
+RESERVED = {NEGATIVE, NOT_DRAWN, NO_RULE, CAPPED, SHORT_ROW, *WINDOW, *POSITIVES}
 # Filters that have a key of their own in `select`, and what that key is in their section.
 SHORT_FORMS = {
     "max_positive_similarity": "limit",
@@ -84,7 +84,7 @@ class SelectConfig(FilterConfig):
     Attributes:
         num_negatives: how many negatives each (query, positive) row gets, at most.
         range_min: skip so many of the best candidates that passed the filters; for a draw with a `source`, of those
-            that this source named.
+            that this source named, and for one with a `where`, of those that meet it.
         range_max: draw only from so many of the best that passed the filters, counted in the same way.
         sampling_strategy: `top` takes the best of that window, `random` a uniform sample of it; other draws that need
             no settings.
@@ -93,6 +93,8 @@ class SelectConfig(FilterConfig):
             of positives would have as many rows.
         max_rows_per_document: how many rows one document may be a negative of, over the whole set; the rows that it
             scores highest for keep it, and the others draw the next.
+        short_rows: `keep` writes rows that have fewer negatives than wanted; `drop` gives these none, so that every row
+            that has negatives has all of them. It changes nothing for other rows.
         draws: several draws one after the other, in the place of `num_negatives` and `sampling_strategy`:
             `{strategy: name, num_negatives: 2, ...}`, or `module:name` of your own. A candidate is drawn once.
     """
@@ -104,6 +106,7 @@ class SelectConfig(FilterConfig):
     seed: int = 0
     max_rows_per_query: AtLeastOne | None = None
     max_rows_per_document: AtLeastOne | None = None
+    short_rows: Literal["keep", "drop"] = "keep"
     draws: tuple[AnyDraw, ...] = ()
 
     @model_validator(mode="after")
@@ -151,7 +154,8 @@ class SelectConfig(FilterConfig):
     def window_of(self, draw: Draw) -> Window:
         """Return from what a draw takes."""
         first = self.range_min if draw.range_min is None else draw.range_min
-        return Window(draw.source, first, self.range_max if draw.range_max is None else draw.range_max)
+        end = self.range_max if draw.range_max is None else draw.range_max
+        return Window(draw.source, first, end, draw.where)
 
     @property
     def _counting(self) -> list[Draw]:
@@ -173,7 +177,11 @@ class SelectConfig(FilterConfig):
 
     @property
     def needed(self) -> int:
-        """How many candidates of the search have to pass the filters so that more of them would change nothing."""
+        """How many candidates of the search have to pass the filters so that more of them would change nothing.
+
+        A draw with a `where` counts as without it: which candidates meet a rule is known after the search, and a rule
+        that few meet would have every query searched to the end.
+        """
         # Where documents are capped, a row may have to go on to any candidate of its window.
         first_only = all(draw.first_only for draw in self._of_search) and self.max_rows_per_document is None
         if not first_only:
@@ -186,6 +194,11 @@ class SelectConfig(FilterConfig):
     def depth(self) -> int | None:
         """The rank in the search from which on the filters drop every candidate; None where there is no such rank."""
         return min((depth for one in self.active_filters() if (depth := one.depth()) is not None), default=None)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The different rules of its draws, ascending."""
+        return tuple(sorted({draw.where for draw in self.active_draws() if draw.where is not None}))
 
     @property
     def signals(self) -> frozenset[str]:

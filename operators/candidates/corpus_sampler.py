@@ -3,26 +3,16 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import AfterValidator
 
 from operators.candidates.proposer import CandidateSource
-from operators.candidates.rule import Rule
+from operators.candidates.rule import Rule, RuleText
 from operators.errors import InputError, shown
 
 Weights = npt.NDArray[np.float64]
-
-
-def _is_rule(text: str) -> str:
-    Rule(text)
-    return text
-
-
-RuleText = Annotated[str, AfterValidator(_is_rule)]
 
 
 class CorpusSampler(CandidateSource):

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from operators.candidates.pairs import Pairs
+from operators.candidates.rule import RuleText
 from operators.settings import AtLeastOne, AtLeastZero, Settings
 
 # A row of n-tuple has three columns for each.
@@ -27,6 +28,8 @@ class Draw(Settings):
         num_negatives: how many each row gets from this draw, at most.
         seed: of what is random.
         source: only candidates that this source named: `search`, or the source of a proposer; any where none is given.
+        where: only candidates whose metadata, and those of their query, meet this rule, such as
+            `domain == query.domain`.
         range_min: in the place of `select.range_min`, for this draw.
         range_max: in the place of `select.range_max`, for this draw.
         fill: it takes only as many as the draws before it left short of theirs.
@@ -39,6 +42,7 @@ class Draw(Settings):
     num_negatives: int = Field(default=4, ge=1, le=MOST_NEGATIVES)
     seed: int = 0
     source: str | None = None
+    where: RuleText | None = None
     range_min: AtLeastZero | None = None
     range_max: AtLeastOne | None = None
     fill: bool = False

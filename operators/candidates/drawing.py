@@ -8,15 +8,16 @@ import numpy.typing as npt
 
 from operators.candidates.draw import Draw
 from operators.candidates.pairs import Floats, Ints, Pairs
+from operators.candidates.rule import rule_column
 from operators.candidates.sources import NOT_NAMED, rank_column
 from operators.segments import count_before, rank_within
 
 Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int8]
 
-# Where a pair that passed the filters is in a window.
-PLACES = range(4)
-INSIDE, BEFORE, AFTER, NOT_OF_SOURCE = PLACES
+# Where a pair that passed the filters is in a window; the last two are those that it does not count.
+PLACES = range(5)
+INSIDE, BEFORE, AFTER, NOT_MET, NOT_OF_SOURCE = PLACES
 
 
 @dataclass(frozen=True)
@@ -27,27 +28,30 @@ class Window:
         source: counts only what this source named; all where it is None.
         first: how many of the best are skipped.
         end: how many of the best are looked at.
+        where: counts only what meets this rule; all where it is None.
     """
 
     source: str | None
     first: int
     end: int
+    where: str | None = None
 
     def __call__(self, pairs: Pairs) -> Places:
-        """Return where each pair is: INSIDE, BEFORE, AFTER or NOT_OF_SOURCE, int8 of shape (n,).
+        """Return where each pair is: INSIDE, BEFORE, AFTER, NOT_MET or NOT_OF_SOURCE, int8 of shape (n,).
 
         Args:
             pairs: those that passed the filters.
         """
-        if self.source is None:
-            place = rank_within(pairs.row)
-            code = np.where(place < self.end, np.int8(INSIDE), np.int8(AFTER))
-        else:
-            named = pairs[rank_column(self.source)] != NOT_NAMED
-            place = count_before(named, pairs.row)
-            code = np.where(named, np.where(place < self.end, np.int8(INSIDE), np.int8(AFTER)), np.int8(NOT_OF_SOURCE))
+        code = np.full(len(pairs), INSIDE, dtype=np.int8)
+        if self.where is not None:
+            code[pairs[rule_column(self.where)] != 1] = NOT_MET
+        if self.source is not None:
+            code[pairs[rank_column(self.source)] == NOT_NAMED] = NOT_OF_SOURCE
+        counted = code == INSIDE
+        place = rank_within(pairs.row) if counted.all() else count_before(counted, pairs.row)
+        code[counted & (place >= self.end)] = AFTER
         if self.first:
-            code[(code != NOT_OF_SOURCE) & (place < self.first)] = BEFORE
+            code[counted & (place < self.first)] = BEFORE
         return code
 
 

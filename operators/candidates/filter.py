@@ -15,6 +15,8 @@ Mask = npt.NDArray[np.bool_]
 NEGATIVE = "negative"  # chosen
 NOT_DRAWN = "not_drawn"  # eligible, but enough negatives were already chosen
 CAPPED = "max_rows_per_document"  # eligible, but the document serves as many rows already
+SHORT_ROW = "short_row"  # given back by a row that stayed short
+NO_RULE = "where"  # passed the filters, and meets the rule of no draw
 # A positive, or its text under another id.
 POSITIVES = ("positive", "positive_text")
 # Outside the window of the candidates that passed the filters: before its beginning, after its end.

@@ -8,14 +8,16 @@ negation holds.
 
 import ast
 import io
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
+from pydantic import AfterValidator
 
 from operators.errors import InputError, listed, shown
 
@@ -31,6 +33,7 @@ _COMPARE = {
 }
 _KINDS = (pa.int64(), pa.float64(), pa.string(), pa.bool_())
 _LONGEST = 2_000
+_ROW = "\0row"  # no metadata has that name
 
 
 class Rule:
@@ -75,7 +78,7 @@ class Rule:
 
         Args:
             documents: the columns that it reads.
-            query: the fields of one query; a missing one is None.
+            query: the fields of one query, of which a missing one is None; or columns, with a query for each document.
             rows: how many documents there are.
 
         Raises:
@@ -110,24 +113,39 @@ class Rule:
         documents: Mapping[str, pa.Array],
         query: Mapping[str, Any],
     ) -> Any:  # noqa: ANN401 - a scalar or an array
-        one = _value(left, documents, query)
+        one, listed_after = _value(left, documents, query), isinstance(operator, ast.In | ast.NotIn)
+        other = pa.array(_constants(right)) if listed_after else _value(right, documents, query)
         try:
-            if isinstance(operator, ast.In | ast.NotIn):
-                among = pc.is_in(one, value_set=pa.array(_constants(right)))
-                known = pc.if_else(pc.is_valid(one), among, pa.scalar(None, pa.bool_()))
-                return pc.invert(known) if isinstance(operator, ast.NotIn) else known
-            other = _value(right, documents, query)
-            if pa.types.is_null(one.type) or pa.types.is_null(other.type):
-                empty = pa.scalar(None, pa.bool_())
-                rows = [len(side) for side in (one, other) if not isinstance(side, pa.Scalar)]
-                return pa.nulls(rows[0], pa.bool_()) if rows else empty
-            return _COMPARE[type(operator)](one, other)
+            if _is_unknown(one) or _is_unknown(other):
+                sides = (one,) if listed_after else (one, other)
+                rows = [len(side) for side in sides if not isinstance(side, pa.Scalar)]
+                return pa.nulls(rows[0], pa.bool_()) if rows else pa.scalar(None, pa.bool_())
+            if not listed_after:
+                return _COMPARE[type(operator)](one, other)
+            if _is_number(one) and _is_number(other) and one.type != other.type:
+                one, other = one.cast(pa.float64()), other.cast(pa.float64())
+            among = pc.is_in(one, value_set=other)
+            known = pc.if_else(pc.is_valid(one), among, pa.scalar(None, pa.bool_()))
+            return pc.invert(known) if isinstance(operator, ast.NotIn) else known
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
             both = f"{ast.unparse(left)} and {ast.unparse(right)}"
             raise InputError(
                 f"where: {shown(self.text)}: {both} have values of different kinds ({error}). Compare numbers with "
                 f"numbers and texts with texts."
             ) from error
+
+
+def _is_rule(text: str) -> str:
+    Rule(text)
+    return text
+
+
+RuleText = Annotated[str, AfterValidator(_is_rule)]
+
+
+def rule_column(text: str) -> str:
+    """Return the column, and the signal, that tells which candidates meet a rule: no signal of a user has that name."""
+    return f"where {text}"
 
 
 def fields_of(metadata: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> dict[str, pa.Array]:
@@ -145,6 +163,23 @@ def fields_of(metadata: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> dic
         return {name: pa.nulls(0) for name in names}
     lines = "\n".join(one or "{}" for one in column.to_pylist()).encode()
     return {name: _one_field(lines, len(column), name) for name in names}
+
+
+def cell_names(fields: Mapping[str, pa.Array], rows: int) -> pa.Array:
+    """Return the cell of each row: its fields as a JSON object, of the same text for the same values.
+
+    A cell is what a rule cannot tell apart; `fields_of` gives its fields again.
+    """
+    if not fields or not rows:
+        return pa.array(["{}"] * rows, pa.string())
+    numbered = pa.table({**fields, _ROW: np.arange(rows)})
+    groups = numbered.group_by(list(fields)).aggregate([(_ROW, "list")])
+    names = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in groups.select(list(fields)).to_pylist()]
+    lists = groups.column(f"{_ROW}_list").combine_chunks()
+    owner = np.repeat(np.arange(len(names)), np.diff(lists.offsets.to_numpy()))
+    of_row = np.empty(rows, dtype=np.int64)
+    of_row[lists.flatten().to_numpy()] = owner
+    return pa.array(names, pa.string()).take(pa.array(of_row))
 
 
 def _one_field(lines: bytes, rows: int, name: str) -> pa.Array:
@@ -228,4 +263,16 @@ def _value(node: ast.expr, documents: Mapping[str, pa.Array], query: Mapping[str
     if field is None:
         return pa.scalar(_constant(node))
     side, name = field
-    return documents[name] if side == "document" else pa.scalar(query.get(name))
+    value = documents[name] if side == "document" else query.get(name)
+    return value if isinstance(value, pa.Array) else pa.scalar(value)
+
+
+def _is_unknown(values: pa.Array | pa.Scalar) -> bool:
+    """Whether there is no value: the kind of such a column says nothing, and is that of no other column."""
+    if isinstance(values, pa.Scalar):
+        return not values.is_valid
+    return bool(values.null_count == len(values))
+
+
+def _is_number(values: pa.Array | pa.Scalar) -> bool:
+    return bool(pa.types.is_integer(values.type) or pa.types.is_floating(values.type))

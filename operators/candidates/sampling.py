@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.candidates.corpus_sampler import CorpusSampler
-from operators.candidates.rule import fields_of
+from operators.candidates.rule import cell_names, fields_of
 from operators.errors import InputError
 from operators.keys import Keys, uniform
 from operators.schemas import PROPOSALS, concat, to_numpy
@@ -41,7 +41,6 @@ MOST_CELLS = 100_000
 # A query that has not its documents by then has fewer: the rest of the corpus has next to no weight.
 MOST_TRIES = 64
 PAIRS_AT_ONCE = 1 << 20
-_ROW = "\0row"  # no metadata has that name
 
 
 def entries_of(sampler: CorpusSampler, documents: pa.Table) -> pa.Table:
@@ -72,20 +71,6 @@ def judgement_entries(judgements: pa.Table) -> pa.Table:
         [positive.column("doc_key"), np.ones(rows), pa.array([""] * rows, pa.string()), np.ones(rows, dtype=np.bool_)],
         schema=ENTRIES,
     )
-
-
-def cell_names(fields: Mapping[str, pa.Array], rows: int) -> pa.Array:
-    """Return the cell of each document: its fields as a JSON object, of the same text for the same values."""
-    if not fields or not rows:
-        return pa.array(["{}"] * rows, pa.string())
-    numbered = pa.table({**fields, _ROW: np.arange(rows)})
-    groups = numbered.group_by(list(fields)).aggregate([(_ROW, "list")])
-    names = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in groups.select(list(fields)).to_pylist()]
-    lists = groups.column(f"{_ROW}_list").combine_chunks()
-    owner = np.repeat(np.arange(len(names)), np.diff(lists.offsets.to_numpy()))
-    of_row = np.empty(rows, dtype=np.int64)
-    of_row[lists.flatten().to_numpy()] = owner
-    return pa.array(names, pa.string()).take(pa.array(of_row))
 
 
 def weighted(sampler: CorpusSampler, entries: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.candidates.config import SelectConfig
-from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_OF_SOURCE, PLACES, Places, draw_all
-from operators.candidates.filter import CAPPED, NEGATIVE, NOT_DRAWN, POSITIVES, WINDOW, Filter
+from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_MET, NOT_OF_SOURCE, PLACES, Places, draw_all
+from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
 from operators.candidates.matching import PROPOSED_ROWS, raised_documents, turned_away
 from operators.candidates.pairs import ALWAYS_THERE, Floats, Pairs, pairs_of
 from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
@@ -37,6 +37,7 @@ class Selection:
         counts: reason -> how many candidates; the sum is all that were found, once for each row of their query.
         short_rows: how many (query, positive) rows got some, but fewer than they should.
         empty_rows: how many rows got none.
+        given_back: how many of these got some, but fewer than they should, and may keep none (`short_rows: drop`).
     """
 
     negatives: pa.Table
@@ -45,6 +46,7 @@ class Selection:
     counts: dict[str, int]
     short_rows: int
     empty_rows: int
+    given_back: int = 0
 
 
 class Select:
@@ -68,7 +70,8 @@ class Select:
     @cached_property
     def reasons(self) -> list[str]:
         """What becomes of candidates; reason codes are places in this list."""
-        return list(dict.fromkeys([NEGATIVE, *(one.reason for one in self.filters), *WINDOW, CAPPED, NOT_DRAWN]))
+        of_filters = (one.reason for one in self.filters)
+        return list(dict.fromkeys([NEGATIVE, *of_filters, *WINDOW, NO_RULE, CAPPED, SHORT_ROW, NOT_DRAWN]))
 
     @cached_property
     def labels(self) -> list[str]:
@@ -82,8 +85,8 @@ class Select:
 
         Args:
             candidates: schema CANDIDATES, the ranks of every proposer, and a column for every further signal in use;
-                those of one query together, best first. Those of a query without positives have no row to be drawn
-                for: they are left out.
+                those of one query together, best first; with `rule_column` of every rule of a draw. Those of a query
+                without positives have no row to be drawn for: they are left out.
             positives: schema POSITIVES, those of one query together; each one is a row of the output.
             cutoffs: schema CUTOFFS, ascending; None where documents are not capped.
 
@@ -92,6 +95,9 @@ class Select:
         """
         pairs = self._pairs(candidates, positives)
         reason, negatives = self._selected(pairs, cutoffs)
+        given_back = 0
+        if self.config.short_rows == "drop":
+            reason, negatives, given_back = self._without_short_rows(reason, negatives)
         suspected = {one.reason for one in self.filters if one.suspected} | {"range_min"}
         suspects = np.flatnonzero(np.array([name in suspected for name in self.reasons])[reason])
         found = np.bincount(negatives.pairs.row, minlength=pairs.rows.num_rows)
@@ -103,6 +109,7 @@ class Select:
             counts={name: int(total) for name, total in zip(self.reasons, totals, strict=True)},
             short_rows=int(((found > 0) & (found < self.config.negatives_per_row)).sum()),
             empty_rows=int((found == 0).sum()),
+            given_back=given_back,
         )
 
     def proposals(self, candidates: pa.Table, positives: pa.Table, before: pa.Table | None, now: pa.Table) -> pa.Table:
@@ -150,21 +157,31 @@ class Select:
     def _not_drawn(self, places: Sequence[Places], away: npt.NDArray[np.bool_]) -> Codes:
         """Return why each pair that passed is not drawn: int16 of shape (n,).
 
-        It is outside all windows, and then the first that counts its sources says where, or inside one.
+        It is outside all windows, and then the first that counts it says where, or inside one. Where none counts it, it
+        meets the rule of no draw whose source named it, or no draw has such a source.
         """
         not_drawn, capped = (np.int16(self.reasons.index(name)) for name in (NOT_DRAWN, CAPPED))
-        meaning = {BEFORE: WINDOW[0], AFTER: WINDOW[1]}
+        meaning = {BEFORE: WINDOW[0], AFTER: WINDOW[1], NOT_MET: NO_RULE}
         reasons = np.array([self.reasons.index(meaning.get(one, NOT_DRAWN)) for one in PLACES], dtype=np.int16)
         why = np.full(len(away), not_drawn)
         outside = np.flatnonzero(np.all([place != INSIDE for place in places], axis=0))
         if len(outside):
             code = np.full(len(outside), NOT_OF_SOURCE, dtype=np.int8)
             for place in places:
-                code = np.where(code == NOT_OF_SOURCE, place[outside], code)
+                code = np.where(code >= NOT_MET, np.minimum(code, place[outside]), code)
             why[outside] = reasons[code]
             away = away.copy()
             away[outside] = False
         return np.where(away, capped, why) if away.any() else why
+
+    def _without_short_rows(self, reason: Codes, negatives: "Rows") -> tuple[Codes, "Rows", int]:
+        """Take the negatives of rows that have fewer than they should; return how many rows these are, too."""
+        row = negatives.pairs.row
+        found = np.bincount(row, minlength=negatives.pairs.rows.num_rows)
+        full = found >= self.config.negatives_per_row
+        kept, reason = full[row], reason.copy()
+        reason[np.flatnonzero(reason == 0)[~kept]] = self.reasons.index(SHORT_ROW)
+        return reason, negatives.take(np.flatnonzero(kept)), int(((found > 0) & ~full).sum())
 
     def short_queries(self, candidates: pa.Table, positives: pa.Table, k: int) -> Ints:
         """Return the keys of queries for which a search deeper than `k` may find what is missing: int64 of shape (n,).
@@ -241,6 +258,12 @@ class Rows:
     reason: Codes
     draw: Codes | None = None
     probability: Floats | None = None
+
+    def take(self, at: Ints) -> "Rows":
+        """Return some of them, in ascending order."""
+        draw = None if self.draw is None else self.draw[at]
+        probability = None if self.probability is None else self.probability[at]
+        return Rows(self.pairs.take(at), self.reason[at], draw, probability)
 
 
 def proposed_rows(pairs: Pairs) -> pa.Table:

@@ -15,6 +15,8 @@ Ints = npt.NDArray[np.int64]
 
 # Of a source or a signal: it names a column, and the folder of a stage.
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
+# What a signal cannot be named: what tells which candidates meet the rules of draws.
+WHERE = "where"
 # The source of what the vector search found.
 SEARCH = "search"
 # The rank of a candidate that a source did not name.

@@ -13,7 +13,7 @@ from operators.candidates.pairs import ALWAYS_THERE, VECTOR
 from operators.candidates.proposer import CandidateSource, check_sources
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.signal import Signal
-from operators.candidates.sources import NAME, SEARCH, rank_column
+from operators.candidates.sources import NAME, SEARCH, WHERE, rank_column
 from operators.datasets.export import ExportConfig
 from operators.documents.clean import CleanConfig
 from operators.documents.data import DataConfig
@@ -111,7 +111,7 @@ class Config(RunConfig):
         wrong = next((name for name in given if not re.fullmatch(NAME, name)), None)
         if wrong is not None:
             raise ValueError(f"signals: {shown(wrong)} is no name for a signal: letters, digits and _, at most 64")
-        taken = [name for number, name in enumerate(given) if name in {*there, *given[:number]}]
+        taken = [name for number, name in enumerate(given) if name in {*there, WHERE, *given[:number]}]
         if taken:
             raise ValueError(f"signals: there are two signals {shown(taken[0])}")
         missing = sorted(self.select.signals - {*there, *given})

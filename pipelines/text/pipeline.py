@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from operators.candidates.proposers.encoder import SecondEncoder
+from operators.candidates.sources import WHERE
 from operators.documents.check import check
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
@@ -25,6 +26,7 @@ from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
 from pipelines.text.stages.search.propose import proposing
+from pipelines.text.stages.search.rules import EvaluateRules
 from pipelines.text.stages.search.shards import SearchPool
 from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.search.signals import ComputeSignal
@@ -50,6 +52,8 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     sources = tuple(proposer.source for proposer in config.proposers)
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
     used = [signal for signal in config.signals if signal.gives in config.select.signals]
+    rules = config.select.rules
+    signals = (*(signal.gives for signal in used), *([WHERE] if rules else []))
     encoder, *others = _encoders(config, machines)
     _check_draws(config, encoder.config.similarity)
     return [
@@ -67,7 +71,8 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         encoder,
         *_index_and_search(config, machines, others),
         *(ComputeSignal(signal, sources) for signal in used),
-        SelectNegatives(config.select, sources, tuple(signal.gives for signal in used), judged),
+        *([EvaluateRules(rules, sources, _cache(config))] if rules else []),
+        SelectNegatives(config.select, sources, signals, judged),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
 

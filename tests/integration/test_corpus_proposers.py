@@ -97,6 +97,15 @@ def test_a_weight_that_no_document_has_proposes_nothing_and_warns(
     assert any("custom proposed no document" in line for line in mined.report["warnings"])
 
 
+@pytest.mark.parametrize("where", ["domain == 'law'", "domain in ['law']", "number < query.number"])
+def test_a_rule_over_metadata_that_nothing_has_proposes_nothing_and_warns(
+    collection: Collection, static_model: Path, tmp_path: Path, where: str
+) -> None:
+    proposer = {"proposer": "metadata", "where": where}
+    mined = mine(configuration(tmp_path, collection, static_model, proposers=[proposer]), progress=False)
+    assert any("metadata proposed no document" in line for line in mined.report["warnings"])
+
+
 def test_metadata_of_another_kind_end_the_run_in_one_line(
     collection: Collection, static_model: Path, tmp_path: Path
 ) -> None:

@@ -99,6 +99,17 @@ def test_the_configurations_of_the_page_on_object_storage_are_valid() -> None:
     assert [config.run for config in found] == ["s3://bucket/runs/first"] * 2
 
 
+def test_the_shares_of_the_page_on_negatives_are_valid() -> None:
+    page = (ROOT / "docs/choosing_negatives.md").read_text(encoding="utf-8")
+    section = re.split("\n## ", page.partition("\n## Shares\n")[2])[0]
+    examples = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)]
+    assert len(examples) == section.count("\n### ") == 5
+    for example in examples:
+        data = {"beir": "folder", **example.pop("data", {})}
+        config = Config.model_validate({"run": "run", "data": data, "encoder": {"model": "m"}, **example})
+        assert config.select.negatives_per_row in {3, 4}
+
+
 def test_links_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):

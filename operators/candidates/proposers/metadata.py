@@ -1,7 +1,7 @@
 """Propose documents whose metadata meet a rule."""
 
-from operators.candidates.corpus_sampler import RuleText
 from operators.candidates.proposers.uniform import Uniform
+from operators.candidates.rule import RuleText
 
 
 class Metadata(Uniform):

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from operators.candidates.config import SelectConfig
-from operators.candidates.filter import NOT_DRAWN
+from operators.candidates.filter import NOT_DRAWN, SHORT_ROW
 from operators.candidates.select import Select
 from operators.datasets.card import filled
 from pipelines.runtime.engines import Stats, Unit
@@ -19,9 +19,9 @@ from pipelines.text.stages.capped import CAPPED, matched, read_cutoffs
 from pipelines.text.stages.search.candidates import ALL, ReadFound, inputs_of, units_of
 
 # Reasons that a warning does not name: these are no loss.
-EXPECTED = {"positive", NOT_DRAWN, "range_max"}
+EXPECTED = {"positive", NOT_DRAWN, SHORT_ROW, "range_max"}
 PAIRS = ("pairs", "short_rows", "empty_rows")
-ROUNDS, LEFT_OUT = "matching_rounds", "rows_left_out"
+ROUNDS, LEFT_OUT, GIVEN_BACK = "matching_rounds", "rows_left_out", "rows_given_back"
 DRAWN = ("positives", "negatives")
 
 
@@ -66,12 +66,15 @@ class SelectNegatives(Stage):
         scores = scores_of(outputs[ALL], selected)
         distributions = {name: one.distribution() for name, one in scores.items()}
         columns, rounds = list(distributions["positives"]), selected.manifest[ROUNDS]
-        capped = {name: count for name in (ROUNDS, LEFT_OUT) if (count := selected.manifest[name])}
+        more = {name: count for name in (ROUNDS, LEFT_OUT, GIVEN_BACK) if (count := selected.manifest[name])}
         matching = [f"Rows were matched with documents in {rounds} rounds."] if rounds else []
+        short = more.get(GIVEN_BACK, 0)
+        dropped = [f"{short:,} of the pairs with none had fewer than wanted, and gave them back."] if short else []
         return Section(
-            facts={"pairs": {key: selected.manifest[key] for key in PAIRS}, "scores": distributions, **capped},
+            facts={"pairs": {key: selected.manifest[key] for key in PAIRS}, "scores": distributions, **more},
             sentences=[
                 f"{_filled(selected.manifest)}. Dropped candidates count once for each pair of their query.",
+                *dropped,
                 *matching,
             ],
             title="Scores",
@@ -111,7 +114,7 @@ class SelectNegatives(Stage):
             dropped=sum_counts(stats, "dropped"),
             facts={
                 **{name: sum(one[name] for one in stats) for name in PAIRS},
-                LEFT_OUT: sum(one[LEFT_OUT] for one in stats),
+                **{name: sum(one[name] for one in stats) for name in (LEFT_OUT, GIVEN_BACK)},
                 ROUNDS: 0 if matching is None else matching.rounds,
             },
             parts={kind: [one[kind] for one in stats] for kind in ("negatives", "suspected")},
@@ -144,7 +147,8 @@ class SelectPart:
             "rows_in": chosen + sum(counts.values()),
             "rows_out": chosen,
             "pairs": selection.rows,
-            "rows_left_out": positives.num_rows - selection.rows,
+            LEFT_OUT: positives.num_rows - selection.rows,
+            GIVEN_BACK: selection.given_back,
             "dropped": {reason: count for reason, count in counts.items() if count},
             "short_rows": selection.short_rows,
             "empty_rows": selection.empty_rows,

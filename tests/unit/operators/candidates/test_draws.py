@@ -189,6 +189,18 @@ def test_a_draw_has_a_window_of_its_own_where_it_names_one() -> None:
     assert SelectConfig.model_validate({"draws": top}).needed == 3
 
 
+def test_a_rule_does_not_decide_how_deep_the_search_goes() -> None:
+    draws: list[dict[str, Any]] = [
+        {"strategy": "top", "num_negatives": 2, "range_min": 3},
+        {"strategy": "random", "num_negatives": 1, "range_max": 20},
+    ]
+    for some in (draws, draws[:1]):
+        plain = SelectConfig.model_validate({"draws": some})
+        ruled = SelectConfig.model_validate({"draws": [{**one, "where": "year < 5"} for one in some]})
+        assert (ruled.needed, ruled.deepest) == (plain.needed, plain.deepest)
+        assert (ruled.rules, plain.rules) == (("year < 5",), ())
+
+
 def test_what_a_draw_leaves_short_is_filled_and_the_tier_is_named() -> None:
     """Two score within 0.25 below the positive of 1.0; the last two of four come from what is left."""
     draws = [

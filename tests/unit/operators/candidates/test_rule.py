@@ -48,6 +48,13 @@ def held(text: str, query: dict[str, Any] | None = None) -> list[int]:
         ("document.year == 1999", [3]),
         ("nothing == 1", []),
         ("nothing != 1", []),
+        ("nothing == 'x' or year == 1999", [3]),
+        ("not nothing == 'x'", []),
+        ("nothing in ['x']", []),
+        ("nothing not in ['x'] or year == 1999", [3]),
+        ("nothing == True", []),
+        ("year in [1999.0, 0.5]", [3]),
+        ("share in [1, 2]", [1]),
     ],
 )
 def test_a_rule_holds_where_it_says(text: str, rows: list[int]) -> None:
@@ -59,6 +66,8 @@ def test_a_rule_compares_with_the_query() -> None:
     assert held("domain == query.domain and year < query['the year']", {"domain": "law", "the year": 2005}) == [0]
     assert held("domain != query.domain", {}) == []
     assert held("not domain == query.domain", {"domain": None}) == []
+    assert held("nothing == query.domain or year == 2010", {"domain": "law"}) == [1]
+    assert held("query.domain in ['law'] or year == 2010", {}) == [1]
 
 
 def test_what_concerns_documents_alone_is_told_apart() -> None:
@@ -71,6 +80,12 @@ def test_what_concerns_documents_alone_is_told_apart() -> None:
     either = Rule("year < 2010 or domain != query.domain").parts()
     assert either[0] is None
     assert either[1] is not None
+
+
+def test_a_query_for_each_document_may_come_as_columns() -> None:
+    rule = Rule("domain == query.domain and not year == query.year")
+    asked = {"domain": pa.array(["law", "law", None, "law", "law"]), "year": pa.array([2000, 2000, 1, 1999, 1])}
+    assert rule(fields_of(METADATA, rule.fields), asked, len(ROWS)).tolist() == [True, False, False, False, False]
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
