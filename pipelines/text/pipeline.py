@@ -7,6 +7,7 @@ from operators.documents.check import check
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.vectors.encoder import Side, resolve, with_saved_settings
+from operators.vectors.geometry import InnerProduct
 from operators.vectors.model_files import model_folder, weights_digest
 from pipelines.runtime.engines.ray_cluster import RayCluster
 from pipelines.runtime.resources import Machines, encoder_pool, inspect_machines, search_pool
@@ -59,7 +60,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
             config.data.positive_labels,
         ),
         encoder,
-        *_index_and_search(config, machines),
+        *_index_and_search(config, machines, encoder.config.geometry),
         *(ComputeSignal(signal, sources) for signal in used),
         SelectNegatives(config.select, sources, tuple(signal.gives for signal in used), judged),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
@@ -87,13 +88,13 @@ def _check_draws(config: Config, similarity: str) -> None:
             )
 
 
-def _index_and_search(config: Config, machines: Machines) -> list[Stage]:
+def _index_and_search(config: Config, machines: Machines, geometry: InnerProduct) -> list[Stage]:
     engine = config.engine
     remote = not config.directory().is_local
     pool, device = search_pool(engine, machines, remote)
     searchers = SearchPool(pool, device, _cache(config))
     return [
-        BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources),
+        BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources, geometry),
         SearchShards(config.search, searchers),
         SearchDeeper(config.search, config.select, searchers),
         *proposing(config.proposers, searchers),

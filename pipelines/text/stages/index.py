@@ -14,6 +14,7 @@ import xxhash
 from operators.schemas import matrix_of, to_numpy
 from operators.vectors.encoder import Device
 from operators.vectors.factory import EXACT
+from operators.vectors.geometry import AS_THEY_ARE, InnerProduct
 from operators.vectors.index import (
     IndexChoice,
     IndexConfig,
@@ -56,12 +57,14 @@ class BuildIndex(Stage):
         shard_bytes: what a shard may take, where its rows are left to `auto`.
         device: on which exact search would run.
         resources: custom resources that a worker needs: those of the search, as both hold the codes of a shard.
+        geometry: of the vectors.
     """
 
     config: IndexConfig
     shard_bytes: int
     device: Device
     resources: Mapping[str, float] = field(default_factory=dict)
+    geometry: InnerProduct = AS_THEY_ARE
 
     name = "index"
     inputs = ("encode",)
@@ -79,7 +82,7 @@ class BuildIndex(Stage):
     def check(self, outputs: Mapping[str, StageOutput]) -> None:
         """Refuse an index that FAISS cannot make of so many vectors, or of vectors of this length."""
         check_enough(self.config, outputs["prepare/corpus"].manifest["rows_out"])
-        check_dimension(self.config, dimension_of(outputs))
+        check_dimension(self.config, dimension_of(outputs) + self.geometry.added)
 
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         """Say which index was chosen, and why."""

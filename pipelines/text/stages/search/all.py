@@ -12,6 +12,7 @@ from operators.keys import Keys
 from operators.schemas import concat, matrix_of, positive_vectors_schema, to_numpy, vectors_column
 from operators.segments import first_index
 from operators.vectors.costs import COSTS
+from operators.vectors.geometry import InnerProduct
 from operators.vectors.nearest import OperatingPoint
 from operators.vectors.precision import multiplies_bfloat16
 from operators.vectors.search import SearchConfig
@@ -21,6 +22,7 @@ from pipelines.runtime.execution import Execution, StageOutput
 from pipelines.runtime.stage import Section, Stage, Summary
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.encode import geometry_in
 from pipelines.text.stages.search.carry import carry_vectors
 from pipelines.text.stages.search.operating_point import line_of, missed_recall, tuned_operating_point
 from pipelines.text.stages.search.rounds import SearchContext, search_round
@@ -69,6 +71,7 @@ class SearchShards(Stage):
         searching = SearchContext(
             index=index,
             queries=encoded,
+            geometry=geometry_in(encoded),
             positives=(execution.folder, carried),
             point=OperatingPoint(exact=True) if tuned is None else tuned.point,
             searchers=replace(self.searchers, device=self._device(sum(part["rows"] for part in queries), index)),
@@ -106,7 +109,8 @@ class SearchShards(Stage):
             Unit(f"{i:05d}", {"queries": part, "judgements": judged})
             for i, (part, judged) in enumerate(zip(queries, judgements, strict=True))
         ]
-        gather = partial(WritePositives, (execution.folder, prepared.folder, encoded.folder), schema)
+        folders = execution.folder, prepared.folder, encoded.folder
+        gather = partial(WritePositives, folders, schema, geometry_in(encoded))
         return carry_vectors(execution, "positives", wanted, gather, buckets, self.searchers)
 
 
@@ -118,8 +122,10 @@ def positives_in(prepared: StageFolder, judgements: Record) -> Keys:
 class WritePositives:
     """All vectors that a partition of queries wants -> its positives as judged, with them and their exact scores."""
 
-    def __init__(self, folders: tuple[StageFolder, StageFolder, StageFolder], schema: pa.Schema) -> None:
-        (self.folder, self.prepared, self.encoded), self.schema = folders, schema
+    def __init__(
+        self, folders: tuple[StageFolder, StageFolder, StageFolder], schema: pa.Schema, geometry: InnerProduct
+    ) -> None:
+        (self.folder, self.prepared, self.encoded), self.schema, self.geometry = folders, schema, geometry
 
     def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
         """Write one partition."""
@@ -130,7 +136,8 @@ class WritePositives:
             raise LookupError("A judgement names a document whose vector did not arrive.")
         query = first_index(to_numpy(queries, "key"), to_numpy(positives, "query_key"))
         vectors = matrix_of(arrived.column("vector"))[at]
-        score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
+        product = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
+        score = self.geometry.scores(product)
         scored = positives.append_column("score", pa.array(score)).append_column("vector", vectors_column(vectors))
         file = self.folder.write_table(f"positives/part-{bucket.name}.arrow", concat([scored], self.schema))
         return {"file": file, "rows_out": scored.num_rows}

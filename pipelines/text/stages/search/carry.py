@@ -12,6 +12,7 @@ from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Gather, Shuffle
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.encode import geometry_in
 from pipelines.text.stages.search.shards import OpenShards, SearchPool, name_of
 from pipelines.text.stages.wanted import OpenWanted
 
@@ -41,7 +42,7 @@ def carry_vectors(
     encoded, index = execution.inputs["encode"].manifest, execution.inputs["index"]
     schema = vectors_schema(encoded["dimension"], encoded["vector_dtype"])
     units = [Unit(name_of(shard), shard) for shard in index.parts("shards")]
-    shards = OpenShards(index.folder, searchers.cache)
+    shards = OpenShards(index.folder, searchers.cache, geometry_in(execution.inputs["encode"]))
     route = partial(RouteVectors, shards, execution.folder, wanted)
     resources = searchers.pool.resources
     pool = Pool(resources=resources) if resources else None

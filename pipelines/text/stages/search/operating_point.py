@@ -19,6 +19,7 @@ from pipelines.runtime.execution import Execution
 from pipelines.runtime.resources import share_of_cores
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.encode import geometry_in
 from pipelines.text.stages.search.shards import OpenShards, SearchPool, name_of
 
 SEED = 11  # of the sample
@@ -46,7 +47,7 @@ def tuned_operating_point(
     (sample,) = execution.map(f"sample-{config.k}", sampling, [everything])
     shards = index.parts("shards")
     units = [Unit(name_of(shard), shard) for shard in shards]
-    opened = OpenShards(index.folder, searchers.cache)
+    opened = OpenShards(index.folder, searchers.cache, geometry_in(encoded))
     trying = partial(TryShard, execution.folder, opened, config, sample["file"])
     # The memory that a search needs is enough for it.
     placed = Pool(cpus=share_of_cores(len(units)), resources=searchers.pool.resources)

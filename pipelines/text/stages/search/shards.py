@@ -7,6 +7,7 @@ from typing import Any
 
 import xxhash
 
+from operators.vectors.geometry import InnerProduct
 from operators.vectors.shard import Shard, open_shard, read_ahead
 from pipelines.runtime.engines import Pool
 from pipelines.runtime.storage.cache import Cache
@@ -47,6 +48,7 @@ class OpenShards:
 
     folder: StageFolder
     cache: Cache
+    geometry: InnerProduct
     _opened: tuple[str, Shard] | None = None
     _files: ExitStack = field(default_factory=ExitStack)
 
@@ -66,5 +68,5 @@ class OpenShards:
             held = self._files.enter_context(self.cache.holding(self.folder, shard["folder"], shard["files"]))
             if whole:
                 read_ahead(held)
-            self._opened = (shard["folder"], open_shard(held))
+            self._opened = (shard["folder"], open_shard(held, self.geometry))
         return self._opened[1]
