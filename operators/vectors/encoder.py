@@ -159,7 +159,6 @@ def _similarity(name: object, model: str | None) -> str:
     if name == MANHATTAN:
         raise InputError(
             f"encoder.model: {model} compares vectors by {name} distance, which this index does not rank by. "
-            f"Set `encoder.similarity` to {', '.join(SIMILARITIES[:-1])} or {SIMILARITIES[-1]}, or take a model that was "
-            f"trained for one of them."
+            f"Set `encoder.similarity` to cosine, dot or euclidean, or take a model that was trained for one of them."
         )
     return str(name) if name in SIMILARITIES else "cosine"

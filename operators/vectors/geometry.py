@@ -105,7 +105,7 @@ class Euclidean(InnerProduct):
             return np.asarray(0 - np.sqrt(np.maximum(-2 * products, 0)), dtype=np.float32)
 
     def floor(self, products: Floats) -> Floats:
-        """Return a little less: a root halves relative differences, so some hundreds of roundings are certain."""
+        """Return a little less: a root halves relative differences, which are then still more than rounding."""
         with np.errstate(over="ignore"):
             return np.minimum(products, 0) * np.float32(1 + 2.0**-20)
 
@@ -151,7 +151,7 @@ class Poincare(InnerProduct):
         return np.asarray(0 - distance, dtype=np.float32)
 
     def floor(self, products: Floats) -> Floats:
-        """Return a little less: distances in the space of curvature -1 are below 90, so 2**-15 is more than rounding."""
+        """Return a little less: sqrt(c) times a distance is below 90, so 2**-15 is more than rounding."""
         with np.errstate(over="ignore"):
             return np.minimum(products, -1) * np.float32(1 + 2.0**-15)
 
