@@ -96,6 +96,28 @@ def test_long_vectors_in_float16_lose_nothing_that_matters() -> None:
     assert np.isinf(Euclidean().documents(100 * documents, "float16")[:, -4]).all()  # refused by who keeps them
 
 
+@pytest.mark.parametrize(
+    ("geometry", "dimension", "length", "lowest"),
+    [
+        (Euclidean(), 384, 1.0, -0.001),
+        (Euclidean(), 384, 30.0, -0.03),
+        (Poincare(), 64, 0.9, -0.01),
+        (Poincare(), 64, 0.99, -0.1),
+        (Poincare(), 64, 0.999, -0.7),
+    ],
+)
+def test_equal_vectors_score_as_the_page_on_precision_says(
+    geometry: InnerProduct, dimension: int, length: float, lowest: float
+) -> None:
+    held = np.random.default_rng(0).standard_normal((2000, dimension))
+    held = (length * held / np.linalg.norm(held, axis=1, keepdims=True)).astype(np.float32)
+    each = np.arange(2000)
+    precisions: list[VectorDType] = ["float32"] if isinstance(geometry, Poincare) else ["float16", "float32"]
+    for dtype in precisions:
+        pairs = score_pairs(geometry.queries(held, dtype), each, geometry.documents(held, dtype), each)
+        assert lowest <= geometry.scores(pairs).min() < lowest / 10
+
+
 def test_a_euclidean_score_is_that_of_sentence_transformers() -> None:
     from sentence_transformers.util import euclidean_sim
 

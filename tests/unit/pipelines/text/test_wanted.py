@@ -129,7 +129,7 @@ def test_a_positive_whose_vector_does_not_arrive_is_an_error(tmp_path: Path) -> 
     rows_ = [{"key": 7, "text_key": 7, "vector": [1, 2]}, {"key": 8, "text_key": 8, "vector": [3, 4]}]
     arriving = vectors_schema(2)
     arrived = pa.Table.from_pylist(rows_, arriving)
-    write = search.WritePositives((folder, folder, folder), schema)
+    write = search.WritePositives((folder, folder, folder), schema, AS_THEY_ARE)
     for number, rows in enumerate((arrived, arrived.slice(1), arrived.slice(0, 0))):
         units, bucket = [Unit("00000", {"n": number})], Unit("00000", args)
         shuffle = Shuffle(partial(routing, rows), units, lambda: write, [bucket], arriving)
