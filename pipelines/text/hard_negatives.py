@@ -199,10 +199,11 @@ def _refuse(cross_encoder: object | None, include_positives: bool, output_format
 
 
 def _refuse_distances(model: "SentenceTransformer | str") -> None:
+    name: object
     if isinstance(model, str):
         name = with_saved_settings(EncoderConfig(model=model), model_folder(model, None)).similarity
     else:
-        name = str(model.similarity_fn_name)
+        name = model.similarity_fn_name
     if name in {"euclidean", "manhattan"}:
         raise InputError(
             f"model: it compares vectors by {name} distance, and sentence-transformers scales them to length 1 all the "

@@ -22,7 +22,10 @@ Matrix = npt.NDArray[np.float32]
 
 DOCUMENTS, QUERIES, DIMENSION = 150, 24, 8
 MARGIN, LEAST_APART, WANTED = 0.1, 0.6, 3
-DISTANCES = {"euclidean": {"similarity": "euclidean"}, "poincare": {"similarity": "poincare", "curvature": 0.5}}
+DISTANCES: dict[str, dict[str, Any]] = {
+    "euclidean": {"similarity": "euclidean"},
+    "poincare": {"similarity": "poincare", "curvature": 0.5},
+}
 POSITIVES = {query: [query] if query % 3 else [query, query + QUERIES] for query in range(QUERIES)}
 
 
@@ -62,8 +65,8 @@ def distances(kind: str, left: Matrix, right: Matrix) -> Exact:
     if kind == "euclidean":
         return np.asarray(np.sqrt(squared))
     c = DISTANCES[kind]["curvature"]
-    inside = np.multiply.outer(1 - c * (one**2).sum(axis=1), 1 - c * (other**2).sum(axis=1))  # type: ignore[operator]
-    return np.asarray(np.arccosh(1 + 2 * c * squared / inside) / np.sqrt(c))  # type: ignore[operator]
+    inside = np.multiply.outer(1 - c * (one**2).sum(axis=1), 1 - c * (other**2).sum(axis=1))
+    return np.asarray(np.arccosh(1 + 2 * c * squared / inside) / np.sqrt(c))
 
 
 def expected(kind: str) -> dict[tuple[str, str], list[str]]:

@@ -91,7 +91,7 @@ def test_long_vectors_in_float16_lose_nothing_that_matters() -> None:
     scores = Euclidean().scores(
         products(Euclidean().queries(queries, "float16"), Euclidean().documents(documents, "float16"))
     )
-    exact = distances(Euclidean(), queries.astype(np.float16), documents.astype(np.float16))  # type: ignore[arg-type]
+    exact = distances(Euclidean(), queries.astype(np.float16), documents.astype(np.float16))
     assert np.abs(scores + exact).max() < 1e-3
     assert np.isinf(Euclidean().documents(100 * documents, "float16")[:, -4]).all()  # refused by who keeps them
 
@@ -123,7 +123,7 @@ def test_a_euclidean_score_is_that_of_sentence_transformers() -> None:
 
     queries, documents = points(Euclidean(), 1, 6, 20), points(Euclidean(), 2, 30, 20)
     lifted = Euclidean().queries(queries, "float32"), Euclidean().documents(documents, "float32")
-    theirs = euclidean_sim(queries, documents).numpy()  # type: ignore[arg-type]
+    theirs = euclidean_sim(queries, documents).numpy()
     assert np.allclose(Euclidean().scores(products(*lifted)), theirs, atol=1e-5)
 
 
@@ -248,9 +248,9 @@ def test_search_stays_exact_where_lifted_values_are_large(
     geometry: InnerProduct, dtype: VectorDType, length: float, device: str
 ) -> None:
     rng = np.random.default_rng(7)
-    held = rng.standard_normal((1500, 24))
-    held *= length * rng.uniform(0.97, 1, (1500, 1)) / np.linalg.norm(held, axis=1, keepdims=True)
-    held = held.astype(np.float32)
+    drawn = rng.standard_normal((1500, 24))
+    drawn *= length * rng.uniform(0.97, 1, (1500, 1)) / np.linalg.norm(drawn, axis=1, keepdims=True)
+    held = drawn.astype(np.float32)
     shard = keyed(geometry, geometry.documents(held[:1400], dtype))
     queries = in_float32(geometry.queries(held[1400:1430], dtype))
     assert found_by(shard, queries, 20, device) == best_by_score(shard, queries, 20)
