@@ -101,7 +101,8 @@ class TopK:
         product, new = held.low.copy(), held.low != held.high
         product[new] = score_pairs(self.queries, held.query[new], self.shard.vectors, held.row[new])
         product = np.where(np.isnan(product), np.float32(-np.inf), product)
-        order = argsort_ranked(held.query, self.shard.geometry.scores(product), self.shard.doc_key[held.row])
+        score = self.shard.geometry.scores(product)
+        order = argsort_ranked(held.query, score, self.shard.doc_key[held.row])
         order = order[rank_within(held.query[order]) < self.wanted[held.query[order]]]
         decided = Pairs(held.query[order], held.row[order], product[order], product[order])
         last = np.flatnonzero(rank_within(decided.query) == self.wanted[decided.query] - 1)
