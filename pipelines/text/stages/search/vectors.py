@@ -18,7 +18,7 @@ from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.search.candidates import VECTORS, ReadFound, inputs_of, units_of
 from pipelines.text.stages.search.carry import carry_vectors
-from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.search.shards import Indexed, SearchPool
 from pipelines.text.stages.wanted import WANTED, wanted_by
 
 
@@ -57,7 +57,8 @@ class CarryVectors(Stage):
         wanted = wanted_by(execution, "carry", [unit.args for unit in units], named_in, rows)
         buckets = [Unit(unit.name, {}) for unit in units]
         write = partial(WriteVectors, execution.folder)
-        stats = carry_vectors(execution, "carry", wanted, write, buckets, self.searchers)
+        indexed = Indexed(execution.inputs["encode"], execution.inputs["index"], self.searchers)
+        stats = carry_vectors(execution, "carry", wanted, write, buckets, indexed)
         return Summary(
             rows_in=rows,
             rows_out=sum(one["rows_out"] for one in stats),
