@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.candidates.rule import Rule, cell_names, fields_of, rule_column
-from operators.keys import Keys
 from operators.schemas import PAIR, to_numpy
 from operators.segments import first_index
 
@@ -112,11 +111,7 @@ def _known(side: str, fields: Mapping[str, pa.Array]) -> set[str]:
 
 
 def _rows(candidates: pa.Table, table: pa.Table, key: str) -> Ints:
-    rows = first_index(_keys(table, key), _keys(candidates, key))
+    rows = first_index(to_numpy(table, key), to_numpy(candidates, key))
     if (rows < 0).any():
         raise LookupError(f"A candidate names a {key} whose metadata did not arrive.")
     return rows
-
-
-def _keys(table: pa.Table, key: str) -> Keys:
-    return np.asarray(to_numpy(table, key))

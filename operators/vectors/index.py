@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import faiss
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from operators.errors import InputError
 from operators.schemas import VectorDType, Vectors
@@ -36,6 +36,11 @@ class IndexConfig(Settings):
     factory: str = "auto"
     shard_rows: Literal["auto"] | AtLeastOne = "auto"
     train_rows: Literal["auto"] | AtLeastOne = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_string_is_a_factory(cls, value: object) -> object:
+        return {"factory": value} if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)

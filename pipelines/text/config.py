@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, SerializeAsAny, model_validator
 
 from operators.candidates import proposers as own_proposers
 from operators.candidates import signals as own_signals
@@ -90,11 +90,6 @@ class Config(RunConfig):
         kinds = ("corpus", "queries", "judgements", "pairs")
         sources = {kind: source.storage_options for kind in kinds if (source := getattr(self.data, kind)) is not None}
         return {"data": self.data.storage_options, **sources}
-
-    @field_validator("index", mode="before")
-    @classmethod
-    def _a_string_is_a_factory(cls, value: object) -> object:
-        return {"factory": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _sources_and_signals_are_there(self) -> Self:

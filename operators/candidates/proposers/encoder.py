@@ -1,6 +1,6 @@
 """Propose the documents that a second encoder finds nearest to the query."""
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from operators.candidates.proposer import CandidateSource, SourceName
 from operators.settings import Place
@@ -39,11 +39,6 @@ class SecondEncoder(CandidateSource, EncoderConfig):
     model: Place
     index: IndexConfig = IndexConfig()
     recall_target: float = Field(default=0.95, gt=0, le=1)
-
-    @field_validator("index", mode="before")
-    @classmethod
-    def _a_string_is_a_factory(cls, value: object) -> object:
-        return {"factory": value} if isinstance(value, str) else value
 
     @property
     def encoder(self) -> EncoderOfSource:

@@ -98,10 +98,9 @@ class EvaluateRules(Stage):
         )
 
 
-def documents_in(read: ReadFound, found: Record) -> Keys:
+def documents_in(read: ReadFound, part: Record) -> Keys:
     """Return the keys of the documents that are candidates in a partition, each once."""
-    candidates, _ = read(Unit("", found))
-    return np.unique(to_numpy(candidates, "doc_key"))
+    return np.unique(to_numpy(read.candidates(part["found"]), "doc_key"))
 
 
 class RouteCells:
@@ -129,7 +128,7 @@ class MeetRules:
 
     def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
         """Evaluate the rules in one partition."""
-        candidates, _ = self.read(bucket)
+        candidates = self.read.candidates(bucket.args["found"])
         queries = self.prepared.read_table(bucket.args["queries"], ["query_key", "metadata"])
         met = self.rules(candidates, queries, arrived)
         file = self.folder.write_table(f"signals/part-{bucket.name}.parquet", met.table)
