@@ -43,7 +43,7 @@ def is_truncated(scores: Matrix, rows: Ints, best: TopK, most: Floats) -> Mask:
     known = (np.take_along_axis(rows, at[:, None], axis=1)[:, 0] >= 0) & (best.wanted <= scores.shape[1])
     with np.errstate(invalid="ignore"):
         lowest = np.where(known, np.take_along_axis(scores, at[:, None], axis=1)[:, 0] - most, -np.inf)
-        left_out_below = scores[:, -1] + most < np.maximum(lowest, best.threshold)
+        left_out_below = scores[:, -1] + most < np.maximum(best.shard.geometry.floor(lowest), best.threshold)
     return np.asarray((rows[:, -1] >= 0) & ~left_out_below)
 
 

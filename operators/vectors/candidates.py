@@ -16,6 +16,7 @@ from operators.schemas import (
     to_numpy,
 )
 from operators.segments import first_index, pair_in
+from operators.vectors.geometry import InnerProduct
 from operators.vectors.order import argsort_ranked
 from operators.vectors.precision import in_float32
 from operators.vectors.similarity import candidate_similarities
@@ -31,11 +32,13 @@ class Documents:
         doc_key: int64 of shape (rows,).
         text_key: int64 of shape (rows,).
         vectors: float16 or float32 of shape (rows, dimension).
+        geometry: of the vectors.
     """
 
     doc_key: Ints
     text_key: Ints
     vectors: Vectors
+    geometry: InnerProduct
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ def candidates_of(asked: Asked, documents: Documents, query: Ints, row: Ints) ->
         equal scores the smaller key first. Their rank is 0: it is known when all candidates of a query are.
     """
     positives = (matrix_of(asked.positives.column("vector")), asked.owner)
-    score, highest, mean = candidate_similarities((documents.vectors, row), (asked.vectors, query), positives)
+    score, highest, mean = candidate_similarities(
+        (documents.vectors, row), (asked.vectors, query), positives, documents.geometry
+    )
     order = argsort_ranked(query, score, documents.doc_key[row])
     query, row = query[order], row[order]
     table = pa.table(

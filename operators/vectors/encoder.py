@@ -3,20 +3,24 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
 
 from operators.errors import InputError, shown
 from operators.schemas import VectorDType
 from operators.settings import AtLeastOne, Place, Settings
+from operators.vectors.geometry import InnerProduct, geometry_of
 from operators.vectors.precision import multiplies_bfloat16
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Device = Literal["cpu", "cuda"]
 Side = Literal["query", "document"]
 
-SIMILARITIES = ("cosine", "dot")
-# Those that sentence-transformers knows beside these; an unknown name is cosine to it.
-DISTANCES = ("euclidean", "manhattan")
+# Those that sentence-transformers knows, too; an unknown name is cosine to it.
+SIMILARITIES = ("cosine", "dot", "euclidean")
+# It knows one more, which no inner product stands for.
+MANHATTAN = "manhattan"
 SETTINGS = "config_sentence_transformers.json"
 
 
@@ -31,9 +35,14 @@ class EncoderConfig(Settings):
         max_seq_length: cut texts to so many tokens; null keeps the model's own limit.
         dtype: precision of the matrix products, all else being float32; `auto` is bfloat16 on a GPU and on a CPU that
             has it in hardware (AVX-512 BF16, AMX), else float32.
-        vector_dtype: precision in which vectors are kept, and so of the exact scores.
-        similarity: `cosine` normalises the vectors to length 1; `dot` takes them as they are; `auto` is what was saved
-            with the model, and cosine where nothing was, or where all vectors are given.
+        vector_dtype: precision in which vectors are kept, and so of the exact scores; with `similarity: poincare` it is
+            float32, whose values near the border of the ball are too large and too close for float16.
+        similarity: `cosine` normalises the vectors to length 1; `dot` takes them as they are; `euclidean` does so, too,
+            and compares by distance; `poincare` compares by the distance in a hyperbolic ball. The score is a distance
+            with a minus. `auto` is what was saved with the model, and cosine where nothing was, or where all vectors
+            are given.
+        curvature: of the hyperbolic space, with a minus: the ball has the radius 1 / sqrt(curvature). Of `poincare`
+            alone.
         batch_tokens: how many tokens, padding included, go through the model at once; `auto` is 4096 on a CPU, where
             more leaves the cache, and 65536 on a GPU.
         trust_remote_code: run code that comes with the model. Off: nothing from a model is executed.
@@ -46,13 +55,34 @@ class EncoderConfig(Settings):
     max_seq_length: AtLeastOne | None = None
     dtype: DType = "auto"
     vector_dtype: VectorDType = "float16"
-    similarity: Literal["auto", "cosine", "dot"] = "auto"
+    similarity: Literal["auto", "cosine", "dot", "euclidean", "poincare"] = "auto"
+    curvature: float = Field(default=1.0, gt=0)
     batch_tokens: Literal["auto"] | AtLeastOne = "auto"
     trust_remote_code: bool = False
 
     def key(self, name: str) -> str:
         """Return a key as messages name it, with its section."""
         return f"encoder.{name}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _poincare_is_in_float32(cls, data: Any) -> Any:  # noqa: ANN401 - whatever was written
+        if isinstance(data, Mapping) and data.get("similarity") == "poincare":
+            return {"vector_dtype": "float32", **data}
+        return data
+
+    @model_validator(mode="after")
+    def _fits_the_similarity(self) -> Self:
+        if self.similarity == "poincare" and self.vector_dtype != "float32":
+            raise ValueError("similarity: poincare needs vector_dtype: float32. Leave vector_dtype out.")
+        if self.similarity != "poincare" and self.curvature != type(self).model_fields["curvature"].default:
+            raise ValueError("curvature is that of similarity: poincare. Leave it out, or set similarity: poincare.")
+        return self
+
+    @property
+    def geometry(self) -> InnerProduct:
+        """How vectors are kept, and what their inner products stand for; with nothing left to `auto`."""
+        return geometry_of(self.similarity, self.curvature)
 
     def prompt(self, side: Side) -> str | None:
         """Return the prompt of a side; None where it is the model's own."""
@@ -132,9 +162,10 @@ def _prompt(config: EncoderConfig, prompts: Mapping[str, Any], side: Side, folde
 
 
 def _similarity(config: EncoderConfig, name: object) -> str:
-    if name in DISTANCES:
+    if name == MANHATTAN:
         raise InputError(
             f"{config.key('model')}: {config.model} compares vectors by {name} distance, which this index does not "
-            f"rank by. Set `{config.key('similarity')}` to cosine or dot, or take a model trained for one of them."
+            f"rank by. Set `{config.key('similarity')}` to cosine, dot or euclidean, or take a model that was trained "
+            f"for one of them."
         )
     return str(name) if name in SIMILARITIES else "cosine"

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.errors import InputError, TransientError
+from operators.schemas import Vectors
 from operators.vectors.encode import Encode, token_rows
 from operators.vectors.encoder import EncoderConfig, Side
 from operators.vectors.model_failures import failure
 from operators.vectors.model_load import GET_IT_AGAIN, input_module, route_of
-from operators.vectors.precision import in_precision
 
 # In several scripts: a tokenizer that knows no word of any is damaged. Of several lengths, so that they pad.
 TEXTS = ("What makes a negative hard?", "It looks relevant, and is not: 12 of 345.", "什么是负样本?", "ماذا", "да", "")
@@ -47,7 +47,7 @@ def try_model(config: EncoderConfig, sides: Sequence[Side], model: Any) -> dict[
             vectors = encode.vectors(TEXTS)
         with _refusing(f"{what} cannot encode a {side} as long as it reads", shorter):
             encode.vectors([_long(module)])
-        _check_finite(f"{what} encodes a {side}", vectors, config, model.missing_weights)
+        _check_finite(f"{what} encodes a {side}", encode.kept(vectors), config, model.missing_weights)
         _check_shape(f"{what} encodes a {side}", vectors)
         dimensions[side] = vectors.shape[1]
     if len(set(dimensions.values())) > 1:
@@ -121,8 +121,8 @@ def _check_tokens(what: str, module: Any) -> None:  # noqa: ANN401 - the library
         raise InputError(f"{what} has a tokenizer that knows no word: its files are missing. {GET_IT_AGAIN}")
 
 
-def _check_finite(what: str, vectors: npt.NDArray[np.float32], config: EncoderConfig, missing: Sequence[str]) -> None:
-    if np.isfinite(in_precision(vectors, config.vector_dtype)).all():
+def _check_finite(what: str, vectors: Vectors, config: EncoderConfig, missing: Sequence[str]) -> None:
+    if np.isfinite(vectors).all():
         return
     if missing:
         raise InputError(

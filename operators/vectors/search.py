@@ -92,7 +92,8 @@ class Search:
         """
         asked = Asked.of(queries, positives)
         query, row = self._found(asked.vectors, self._positives_here(asked))
-        documents = Documents(self.shard.doc_key, self.shard.text_key, self.shard.vectors)
+        shard = self.shard
+        documents = Documents(shard.doc_key, shard.text_key, shard.vectors, shard.geometry)
         query, table = candidates_of(asked, documents, query, row)
         kept = within_k(query, to_numpy(table, "positive_kind") != POSITIVE_DOCUMENT, self.asked)
         return table if kept.all() else table.filter(pa.array(kept))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from operators.schemas import Vectors
 from operators.segments import in_sorted
+from operators.vectors.geometry import AS_THEY_ARE, InnerProduct
 
 Ints = npt.NDArray[np.int64]
 
@@ -30,6 +31,7 @@ class Shard:
         lengths: how long the vectors are, and how far rounding to bfloat16 moves them, as `lengths_of` returns it:
             float32 of shape (2, rows).
         codes: the quantized FAISS index whose ids are the rows, or None where every vector is compared.
+        geometry: what score an inner product with one of the vectors stands for.
     """
 
     flat: Any
@@ -37,6 +39,7 @@ class Shard:
     text_key: Ints
     lengths: npt.NDArray[np.float32]
     codes: Any | None = None
+    geometry: InnerProduct = AS_THEY_ARE
 
     @property
     def vectors(self) -> Vectors:
@@ -68,7 +71,7 @@ def vectors_of(flat: Any) -> Vectors:  # noqa: ANN401 - faiss is untyped
     return cast("Vectors", vectors)
 
 
-def open_shard(folder: Path) -> Shard:
+def open_shard(folder: Path, geometry: InnerProduct = AS_THEY_ARE) -> Shard:
     """Open a shard's files (vectors.faiss, keys.npy, lengths.npy, and codes.faiss if there is one); maps the large."""
     keys = np.load(folder / "keys.npy")
     codes = folder / "codes.faiss"
@@ -78,6 +81,7 @@ def open_shard(folder: Path) -> Shard:
         text_key=keys[1],
         lengths=np.load(folder / "lengths.npy"),
         codes=_mapped(codes) if codes.exists() else None,
+        geometry=geometry,
     )
 
 

@@ -5,6 +5,7 @@ import numpy.typing as npt
 
 from operators.schemas import Vectors
 from operators.segments import join_sorted, starts_of
+from operators.vectors.geometry import AS_THEY_ARE, InnerProduct
 from operators.vectors.precision import in_float32
 
 Ints = npt.NDArray[np.int64]
@@ -28,7 +29,10 @@ def score_pairs(left: Vectors, left_rows: Ints, right: Vectors, right_rows: Ints
 
 
 def candidate_similarities(
-    documents: tuple[Vectors, Ints], queries: tuple[Floats, Ints], positives: tuple[Vectors, Ints]
+    documents: tuple[Vectors, Ints],
+    queries: tuple[Floats, Ints],
+    positives: tuple[Vectors, Ints],
+    geometry: InnerProduct = AS_THEY_ARE,
 ) -> tuple[Floats, Floats, Floats]:
     """Return each candidate's score, and its highest and mean similarity to the positives: float32 of shape (n,).
 
@@ -38,22 +42,23 @@ def candidate_similarities(
             (n,).
         positives: their documents' vectors, shape (positives, dimension), and the row of each positive's query,
             ascending, shape (positives,).
+        geometry: of the vectors.
 
     A candidate that is itself a positive is compared with the others too, so its highest similarity is to itself.
     A query without positives gives NaN. Every candidate's vector is read once.
     """
     (vectors, rows), (asked, query) = documents, queries
     score, highest, mean = (np.full(len(rows), np.nan, dtype=np.float32) for _ in range(3))
-    judged = in_float32(positives[0])
+    judged = in_float32(geometry.as_queries(positives[0]))
     for start in range(0, len(rows), PAIRS_AT_ONCE):
         here = slice(start, start + PAIRS_AT_ONCE)
         found = in_float32(vectors[rows[here]])
-        score[here] = np.einsum("ij,ij->i", asked[query[here]], found)
+        score[here] = geometry.scores(np.einsum("ij,ij->i", asked[query[here]], found))
         candidate, positive = join_sorted(query[here], positives[1])
         if len(candidate):
-            products = score_pairs(found, candidate, judged, positive)
+            similar = geometry.scores(score_pairs(found, candidate, judged, positive))
             starts = starts_of(candidate)
             counts = np.diff(np.append(starts, len(candidate)))
-            highest[here][candidate[starts]] = np.maximum.reduceat(products, starts)
-            mean[here][candidate[starts]] = np.add.reduceat(products, starts, dtype=np.float64) / counts
+            highest[here][candidate[starts]] = np.maximum.reduceat(similar, starts)
+            mean[here][candidate[starts]] = np.add.reduceat(similar, starts, dtype=np.float64) / counts
     return score, highest, mean

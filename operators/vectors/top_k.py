@@ -1,4 +1,8 @@
-"""The best rows of every query so far, known by bounds of their scores until the scores themselves have to decide."""
+"""The best rows of every query so far, known by bounds of their products until the scores have to decide.
+
+The product is what `score_pairs` computes, and the score what the geometry of the shard makes of it. Products exclude:
+what has a product below the floor of another has a lower score.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +32,8 @@ class Pairs:
     Attributes:
         query: the query's number.
         row: of the shard.
-        low: the score is not below this.
-        high: the score is not above this.
+        low: the product is not below this.
+        high: the product is not above this.
     """
 
     query: Ints
@@ -39,7 +43,7 @@ class Pairs:
 
     @classmethod
     def within(cls, query: Ints, row: Ints, product: Floats, errors: tuple[Floats, Floats]) -> "Pairs":
-        """Bound scores that are below and above a product by no more than this; what is not finite bounds nothing."""
+        """Bound products by one that is off by no more than this, each way; what is not finite bounds nothing."""
         with np.errstate(invalid="ignore", over="ignore"):
             low, high = product - errors[0], product + errors[1]
         known = np.isfinite(low) & np.isfinite(high)
@@ -54,7 +58,7 @@ class TopK:
     """The best of every query so far, flat: pending ones are sorted in when there are many.
 
     Attributes:
-        least: the score of the last one wanted is not below this, float32 of shape (queries,).
+        threshold: what has a product below this is not among the best, float32 of shape (queries,).
     """
 
     def __init__(self, queries: Matrix, shard: Shard, wanted: Ints) -> None:
@@ -84,7 +88,7 @@ class TopK:
         self.pending.clear()
         held = held.take(argsort_scores(held.query, held.low))
         last = np.flatnonzero(rank_within(held.query) == self.wanted[held.query] - 1)
-        self.threshold[held.query[last]] = held.low[last]
+        self.threshold[held.query[last]] = self.shard.geometry.floor(held.low[last])
         self.held = held.take(held.high >= self.threshold[held.query])
         if len(self.held.query) > HELD_AT_MOST * int(self.wanted.sum()) + A_FEW:
             self._decide()
@@ -94,14 +98,15 @@ class TopK:
         held = self.held
         undecided = (np.bincount(held.query, minlength=len(self.wanted)) > self.wanted)[held.query]
         settled, held = held.take(~undecided), held.take(undecided)
-        score, new = held.low.copy(), held.low != held.high
-        score[new] = score_pairs(self.queries, held.query[new], self.shard.vectors, held.row[new])
-        score = np.where(np.isnan(score), np.float32(-np.inf), score)
+        product, new = held.low.copy(), held.low != held.high
+        product[new] = score_pairs(self.queries, held.query[new], self.shard.vectors, held.row[new])
+        product = np.where(np.isnan(product), np.float32(-np.inf), product)
+        score = self.shard.geometry.scores(product)
         order = argsort_ranked(held.query, score, self.shard.doc_key[held.row])
         order = order[rank_within(held.query[order]) < self.wanted[held.query[order]]]
-        decided = Pairs(held.query[order], held.row[order], score[order], score[order])
+        decided = Pairs(held.query[order], held.row[order], product[order], product[order])
         last = np.flatnonzero(rank_within(decided.query) == self.wanted[decided.query] - 1)
-        self.threshold[decided.query[last]] = decided.low[last]
+        self.threshold[decided.query[last]] = self.shard.geometry.floor(decided.low[last])
         together = _together([settled, decided])
         self.held = together.take(np.argsort(together.query, kind="stable"))
 

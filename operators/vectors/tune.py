@@ -110,7 +110,7 @@ def probe(shard: Shard, queries: Matrix, config: SearchConfig) -> tuple[pa.Table
         pa.array(np.arange(len(query) + 1, dtype=np.int32) * len(places)),
         pa.array(np.stack(places, axis=1).ravel().astype(np.int32)),
     )
-    score = score_pairs(queries, query, shard.vectors, row)
+    score = shard.geometry.scores(score_pairs(queries, query, shard.vectors, row))
     columns = [query.astype(np.int32), score, shard.doc_key[row], lists]
     return pa.table(columns, schema=TRIALS), scanned
 

@@ -12,7 +12,7 @@ import xxhash
 from pydantic import ValidationError
 
 from operators.errors import InputError
-from operators.vectors.encoder import DISTANCES, EncoderConfig, with_saved_settings
+from operators.vectors.encoder import EncoderConfig, with_saved_settings
 from operators.vectors.model_files import model_folder, weights_digest
 from operators.vectors.model_load import without_progress_bars
 from pipelines.run import mine
@@ -148,13 +148,7 @@ def mine_hard_negatives(  # noqa: PLR0913, PLR0917 - the arguments of the functi
         "query_prompt": _prompt(model, query_prompt, query_prompt_name),
         "document_prompt": _prompt(model, corpus_prompt, corpus_prompt_name),
     }
-    if isinstance(model, str):
-        with_saved_settings(EncoderConfig(model=model), model_folder(model, None))  # refuses distances
-    elif model.similarity_fn_name in DISTANCES:
-        raise InputError(
-            f"model: it compares vectors by {model.similarity_fn_name} distance, and hardneg ranks by inner product. "
-            f"Set model.similarity_fn_name to cosine."
-        )
+    _refuse_distances(model)
     home = _home(run, cache_folder, pairs, model)
     draw: dict[str, Any] = {"strategy": sampling_strategy, "num_negatives": num_negatives, "seed": seed}
     if sampling_strategy == "random":
@@ -202,6 +196,19 @@ def _refuse(cross_encoder: object | None, include_positives: bool, output_format
         raise InputError(f"output_format: {output_format!r} is none of {', '.join(FORMATS)}.")
     if faiss_batch_size <= 0:
         raise InputError(f"faiss_batch_size: a positive integer is wanted, not {faiss_batch_size}.")
+
+
+def _refuse_distances(model: "SentenceTransformer | str") -> None:
+    name: object
+    if isinstance(model, str):
+        name = with_saved_settings(EncoderConfig(model=model), model_folder(model, None)).similarity
+    else:
+        name = model.similarity_fn_name
+    if name in {"euclidean", "manhattan"}:
+        raise InputError(
+            f"model: it compares vectors by {name} distance, and sentence-transformers scales them to length 1 all the "
+            f"same here. Set its similarity_fn_name to cosine, or write a configuration (encoder.similarity)."
+        )
 
 
 def _depth(pairs: PairDataset, window: tuple[int, int | None, int], filters: Mapping[str, float | None]) -> _Depth:

@@ -69,7 +69,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
             config.data.positive_labels,
         ),
         encoder,
-        *_index_and_search(config, machines, others),
+        *_index_and_search(config, machines, encoder, others),
         *(ComputeSignal(signal, sources) for signal in used),
         *([EvaluateRules(rules, sources, _cache(config))] if rules else []),
         SelectNegatives(config.select, sources, signals, judged),
@@ -98,14 +98,20 @@ def _check_draws(config: Config, similarity: str) -> None:
             )
 
 
-def _index_and_search(config: Config, machines: Machines, others: Sequence[EncodeTexts]) -> list[Stage]:
+def _index_and_search(
+    config: Config, machines: Machines, encoder: EncodeTexts, others: Sequence[EncodeTexts]
+) -> list[Stage]:
     engine = config.engine
     remote = not config.directory().is_local
     pool, device = search_pool(engine, machines, remote)
     searchers = SearchPool(pool, device, _cache(config))
     index = BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources)
+    index = replace(index, geometry=encoder.config.geometry)
     configured = {one.source: one.index for one in _second_encoders(config)}
-    indexes = [replace(index, config=configured[one.stages.source], stages=one.stages) for one in others]
+    indexes = [
+        replace(index, config=configured[one.stages.source], stages=one.stages, geometry=one.config.geometry)
+        for one in others
+    ]
     return [
         index,
         SearchShards(config.search, searchers),

@@ -15,8 +15,9 @@ from operators.errors import InputError
 from operators.schemas import matrix_of, vectors_column, vectors_schema
 from operators.vectors.encode import Encode, normalise
 from operators.vectors.encoder import Device, EncoderConfig, Side
+from operators.vectors.geometry import InnerProduct, geometry_of
 from operators.vectors.model_load import load_model
-from operators.vectors.precision import in_float32, in_precision
+from operators.vectors.precision import in_float32
 from pipelines.runtime.engines import Pool, Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, timed
 from pipelines.runtime.resources import return_memory
@@ -100,10 +101,15 @@ class EncodeTexts(Stage):
     def _settings_of(self, side: Side) -> Mapping[str, Any]:
         """Return the weights (not the model's name) and what else the vectors of a side depend on."""
         if side in self.precomputed:
-            return {"similarity": self.config.similarity, "vector_dtype": self.config.vector_dtype}
-        beside = {"model", "revision", "query_prompt", "document_prompt"}
+            return {**self._compared(), "vector_dtype": self.config.vector_dtype}
+        beside = {"model", "revision", "query_prompt", "document_prompt", "curvature"}
         own = {"weights": self.weights, "prompt": self.config.prompt(side)}
-        return {**own, **self.config.model_dump(exclude=beside)}
+        return {**own, **self.config.model_dump(exclude=beside), **self._compared()}
+
+    def _compared(self) -> dict[str, Any]:
+        """Return how the vectors are compared, which also says how they are kept."""
+        curved = {"curvature": self.config.curvature} if self.config.similarity == "poincare" else {}
+        return {"similarity": self.config.similarity, **curved}
 
     def run(self, execution: Execution) -> Summary:
         """Encode every partition that is not encoded yet."""
@@ -149,9 +155,9 @@ class EncodeTexts(Stage):
     def _used(self) -> dict[str, Any]:
         """Return what the report shows of the encoder: for given vectors how they are compared, and no more."""
         if self.weights is None:
-            return {"similarity": self.config.similarity}
+            return self._compared()
         prompts = {side: self.config.prompt(side) for side in SIDES if side not in self.precomputed}
-        return {"similarity": self.config.similarity, "prompts": prompts, "dtype": self.config.dtype}
+        return {**self._compared(), "prompts": prompts, "dtype": self.config.dtype}
 
     def _units(self, execution: Execution, side: Side) -> list[Unit]:
         """Name every partition by all that its vectors depend on."""
@@ -161,6 +167,12 @@ class EncodeTexts(Stage):
             name = xxhash.xxh3_128_hexdigest(f"{side} {settings} {part['digest']}".encode())
             units[name] = Unit(name, {"texts": part, "side": side})
         return list(units.values())
+
+
+def geometry_in(encoded: StageOutput) -> InnerProduct:
+    """Return the geometry of the vectors that this stage wrote."""
+    compared = encoded.manifest["encoder"]
+    return geometry_of(compared["similarity"], compared.get("curvature", 1.0))
 
 
 def _value_bytes(dtype: str) -> int:
@@ -216,9 +228,12 @@ class ImportVectors:
         batch = self.texts[side].read_table(unit.args["texts"], [_KEY[side], "text_key", "vector"])
         given = in_float32(matrix_of(batch.column("vector")))
         dtype = self.config.vector_dtype
-        matrix = in_precision(normalise(given) if self.config.similarity == "cosine" else given, dtype)
+        given = normalise(given) if self.config.similarity == "cosine" else given
+        geometry = self.config.geometry
+        matrix = geometry.queries(given, dtype) if side == "query" else geometry.documents(given, dtype)
         if not np.isfinite(matrix).all():
-            raise InputError("Given vectors have values too large for float16. Set `encoder.vector_dtype: float32`.")
+            remedy = "Set `encoder.vector_dtype: float32`" if dtype == "float16" else "Scale them down"
+            raise InputError(f"Given vectors of a {side} have values, or a length, too large for {dtype}. {remedy}.")
         columns = [batch.column(_KEY[side]), batch.column("text_key"), vectors_column(matrix)]
         vectors = pa.table(columns, schema=vectors_schema(matrix.shape[1], dtype))
         return {**_write(self.folder, unit, vectors), "compute_seconds": 0}

@@ -15,6 +15,7 @@ from operators.errors import placed
 from operators.schemas import matrix_of, to_numpy
 from operators.vectors.encoder import Device
 from operators.vectors.factory import EXACT
+from operators.vectors.geometry import AS_THEY_ARE, InnerProduct
 from operators.vectors.index import (
     IndexChoice,
     IndexConfig,
@@ -59,6 +60,7 @@ class BuildIndex(Stage):
         device: on which exact search would run.
         resources: custom resources that a worker needs: those of the search, as both hold the codes of a shard.
         stages: of the encoder whose vectors are indexed.
+        geometry: of the vectors.
     """
 
     config: IndexConfig
@@ -66,6 +68,7 @@ class BuildIndex(Stage):
     device: Device
     resources: Mapping[str, float] = field(default_factory=dict)
     stages: EncoderStages = OF_RUN
+    geometry: InnerProduct = AS_THEY_ARE
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -93,7 +96,7 @@ class BuildIndex(Stage):
 
     def check(self, outputs: Mapping[str, StageOutput]) -> None:
         """Refuse an index that FAISS cannot make of so many vectors, or of vectors of this length."""
-        dimension = dimension_of(outputs, self.stages)
+        dimension = dimension_of(outputs, self.stages) + self.geometry.added
         with placed(self.stages.section):
             check_enough(self.config, outputs["prepare/corpus"].manifest["rows_out"])
             check_dimension(self.config, dimension)

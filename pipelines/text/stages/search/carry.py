@@ -41,7 +41,7 @@ def carry_vectors(
     encoded, index, searchers = indexed.encoded.manifest, indexed.index, indexed.searchers
     schema = vectors_schema(encoded["dimension"], encoded["vector_dtype"])
     units = [Unit(name_of(shard), shard) for shard in index.parts("shards")]
-    shards = OpenShards(index.folder, searchers.cache)
+    shards = OpenShards(index.folder, searchers.cache, indexed.geometry)
     route = partial(RouteVectors, shards, execution.folder, wanted)
     resources = searchers.pool.resources
     pool = Pool(resources=resources) if resources else None

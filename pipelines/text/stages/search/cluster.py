@@ -11,12 +11,14 @@ from operators.candidates.sources import keys_of_pairs
 from operators.keys import pair_keys
 from operators.schemas import PROPOSALS, matrix_of, positive_vectors_schema, to_numpy, vectors_column, vectors_schema
 from operators.segments import first_of_each, join_sorted, rank_within
+from operators.vectors.geometry import InnerProduct
 from operators.vectors.nearest import OperatingPoint
 from operators.vectors.order import argsort_ranked
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput
 from pipelines.runtime.stage import Summary
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.encode import geometry_in
 from pipelines.text.stages.search.proposer_stage import ProposerStage
 from pipelines.text.stages.search.rounds import SearchContext, search_round
 from pipelines.text.stages.search.shards import SearchPool
@@ -45,13 +47,15 @@ class ProposeCluster(ProposerStage):
         encoded, index, searched = (execution.inputs[name] for name in self.inputs)
         positives = searched.parts("positives")
         units = [Unit(f"{i:05d}", {"positives": part}) for i, part in enumerate(positives)]
-        listing = partial(ListPositives, execution.folder, searched.folder)
+        geometry = geometry_in(encoded)
+        listing = partial(ListPositives, execution.folder, searched.folder, geometry)
         listed = execution.map("list", listing, units)
         schema = positive_vectors_schema(encoded.manifest["dimension"], encoded.manifest["vector_dtype"])
         nothing = execution.folder.write_table(f"{NOT_JUDGED}/all.arrow", schema.empty_table())
         searching = SearchContext(
             index=index,
             queries=StageOutput(execution.folder, {}),
+            geometry=geometry,
             positives=(execution.folder, [{"file": nothing}] * len(listed)),
             point=OperatingPoint(**searched.manifest["operating_point"]),
             searchers=self.searchers,
@@ -80,6 +84,7 @@ class ListPositives:
 
     folder: StageFolder
     searched: StageFolder
+    geometry: InnerProduct
 
     def __call__(self, unit: Unit) -> Stats:
         """List one partition."""
@@ -87,7 +92,7 @@ class ListPositives:
         _, counts = np.unique(to_numpy(positives, "query_key"), return_counts=True)
         keys, first = np.unique(to_numpy(positives, "doc_key"), return_index=True)
         once = positives.take(pa.array(first))
-        vectors = matrix_of(once.column("vector"))
+        vectors = self.geometry.as_queries(matrix_of(once.column("vector")))
         schema = vectors_schema(vectors.shape[1], "float16" if vectors.dtype == np.float16 else "float32")
         table = pa.table([keys, once.column("text_key"), vectors_column(vectors)], schema=schema)
         file = self.folder.write_table(f"{POSITIVES}/part-{unit.name}.arrow", table)

@@ -46,7 +46,7 @@ def tuned_operating_point(
     (sample,) = execution.map(f"sample-{config.k}", sampling, [everything])
     shards = index.parts("shards")
     units = [Unit(name_of(shard), shard) for shard in shards]
-    opened = OpenShards(index.folder, searchers.cache)
+    opened = OpenShards(index.folder, searchers.cache, indexed.geometry)
     trying = partial(TryShard, execution.folder, opened, config, sample["file"])
     # The memory that a search needs is enough for it.
     placed = Pool(cpus=share_of_cores(len(units)), resources=searchers.pool.resources)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from operators.keys import Keys
 from operators.schemas import concat, matrix_of, positive_vectors_schema, to_numpy, vectors_column
 from operators.segments import first_index
+from operators.vectors.geometry import InnerProduct
 from operators.vectors.similarity import score_pairs
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput
@@ -33,7 +34,7 @@ def carry_positives(execution: Execution, prepared: StageOutput, indexed: Indexe
         Unit(f"{i:05d}", {"queries": part, "judgements": judged})
         for i, (part, judged) in enumerate(zip(encoded.parts("queries"), judgements, strict=True))
     ]
-    gather = partial(WritePositives, (execution.folder, prepared.folder, encoded.folder), schema)
+    gather = partial(WritePositives, (execution.folder, prepared.folder, encoded.folder), schema, indexed.geometry)
     return carry_vectors(execution, CARRIED, wanted, gather, buckets, indexed)
 
 
@@ -45,8 +46,10 @@ def positives_in(prepared: StageFolder, judgements: Record) -> Keys:
 class WritePositives:
     """All vectors that a partition of queries wants -> its positives as judged, with them and their exact scores."""
 
-    def __init__(self, folders: tuple[StageFolder, StageFolder, StageFolder], schema: pa.Schema) -> None:
-        (self.folder, self.prepared, self.encoded), self.schema = folders, schema
+    def __init__(
+        self, folders: tuple[StageFolder, StageFolder, StageFolder], schema: pa.Schema, geometry: InnerProduct
+    ) -> None:
+        (self.folder, self.prepared, self.encoded), self.schema, self.geometry = folders, schema, geometry
 
     def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
         """Write one partition."""
@@ -57,8 +60,9 @@ class WritePositives:
             raise LookupError("A judgement names a document whose vector did not arrive.")
         query = first_index(to_numpy(queries, "key"), to_numpy(positives, "query_key"))
         vectors = matrix_of(arrived.column("vector"))[at]
-        score = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
-        scored = positives.append_column("score", pa.array(score)).append_column("vector", vectors_column(vectors))
+        product = score_pairs(matrix_of(queries.column("vector")), query, vectors, np.arange(len(query)))
+        score = pa.array(self.geometry.scores(product))
+        scored = positives.append_column("score", score).append_column("vector", vectors_column(vectors))
         file = self.folder.write_table(f"{CARRIED}/part-{bucket.name}.arrow", concat([scored], self.schema))
         return {"file": file, "rows_out": scored.num_rows}
 

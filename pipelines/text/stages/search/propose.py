@@ -20,6 +20,7 @@ from operators.keys import Keys
 from operators.schemas import JUDGEMENTS, QUERIES, matrix_of, to_numpy
 from operators.segments import first_index
 from operators.vectors.candidates import Asked, Documents, candidates_of
+from operators.vectors.geometry import InnerProduct
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, sum_counts
 from pipelines.runtime.stage import Section, Stage, Summary
@@ -132,8 +133,8 @@ class ScoreProposals(Stage):
                 zip(parts, encoded.parts("queries"), searched.parts("positives"), strict=True)
             )
         ]
-        gather = partial(ScorePart, execution.folder, read, encoded.folder, searched.folder)
         indexed = Indexed(encoded, execution.inputs["index"], self.searchers)
+        gather = partial(ScorePart, execution.folder, read, encoded.folder, searched.folder, indexed.geometry)
         stats = carry_vectors(execution, "score", wanted, gather, buckets, indexed)
         return Summary(
             rows_in=sum(one["rows_in"] for one in stats),
@@ -172,8 +173,16 @@ def documents_in(read: ReadProposals, files: Record) -> Keys:
 class ScorePart:
     """All vectors that a partition of proposals wants -> its candidates."""
 
-    def __init__(self, folder: StageFolder, read: ReadProposals, encoded: StageFolder, searched: StageFolder) -> None:
+    def __init__(
+        self,
+        folder: StageFolder,
+        read: ReadProposals,
+        encoded: StageFolder,
+        searched: StageFolder,
+        geometry: InnerProduct,
+    ) -> None:
         self.folder, self.read, self.encoded, self.searched = folder, read, encoded, searched
+        self.geometry = geometry
 
     def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
         """Score one partition."""
@@ -186,7 +195,7 @@ class ScorePart:
         here = np.flatnonzero(row >= 0)
         query = first_index(asked.keys, to_numpy(proposed, "query_key")[here])
         order = np.argsort(query, kind="stable")
-        documents = Documents(doc_key, text_key, matrix_of(arrived.column("vector")))
+        documents = Documents(doc_key, text_key, matrix_of(arrived.column("vector")), self.geometry)
         _, candidates = candidates_of(asked, documents, query[order], row[here][order])
         at = first_index(keys_of_pairs(proposed), keys_of_pairs(candidates))
         for source in self.read.folders:

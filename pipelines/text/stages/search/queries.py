@@ -52,7 +52,7 @@ def search_queries(execution: Execution, prepared: StageOutput, indexed: Indexed
     point = OperatingPoint(exact=True) if tuned is None else tuned.point
     searchers = replace(indexed.searchers, device=_device(indexed))
     positives = (execution.folder, carried)
-    searching = SearchContext(indexed.index, indexed.encoded, positives, point, searchers)
+    searching = SearchContext(indexed.index, indexed.encoded, indexed.geometry, positives, point, searchers)
     return Searched(
         found=search_round(execution, searching, config.k, queries),
         positives=[{**one["file"], "rows": one["rows_out"]} for one in carried],

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.schemas import CANDIDATES, concat, to_numpy
+from operators.vectors.geometry import InnerProduct
 from operators.vectors.merge import Merge
 from operators.vectors.missing import MISSING, asked_of, cut_lists, missing_rows, still_missing
 from operators.vectors.nearest import OperatingPoint
@@ -34,6 +35,7 @@ class SearchContext:
     Attributes:
         index: the shards.
         queries: the encoded queries.
+        geometry: of the vectors.
         positives: the stage's folder in which they lie, and the statistics of each partition.
         point: for every shard.
         searchers: who searches.
@@ -41,6 +43,7 @@ class SearchContext:
 
     index: StageOutput
     queries: StageOutput
+    geometry: InnerProduct
     positives: tuple[StageFolder, Sequence[Stats]]
     point: OperatingPoint
     searchers: SearchPool
@@ -145,7 +148,8 @@ class Round:
         # Folders and no manifests, which grow with the corpus: a worker gets the work anew with each batch of units.
         folders = {"index": searching.index.folder, "queries": searching.queries.folder, "positives": carried}
         folders["found"] = self.execution.folder
-        work = partial(SearchShard, folders, searching.searchers, searching.point, self.k, place)
+        how = searching.searchers, searching.geometry, searching.point
+        work = partial(SearchShard, folders, how, self.k, place)
         found: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for (_, q, _), one in zip(units, self.execution.map(step, work, todo, pool), strict=True):
             found[q].append(brief(one))
@@ -163,19 +167,13 @@ class SearchShard:
     def __init__(
         self,
         folders: Mapping[str, StageFolder],
-        searchers: SearchPool,
-        point: OperatingPoint,
+        how: tuple[SearchPool, InnerProduct, OperatingPoint],
         k: int,
         place: str,
     ) -> None:
-        self.folders, self.device, self.point, self.k, self.place = (
-            folders,
-            searchers.device,
-            point,
-            k,
-            place,
-        )
-        self.shards = OpenShards(folders["index"], searchers.cache)
+        searchers, geometry, self.point = how
+        self.folders, self.device, self.k, self.place = folders, searchers.device, k, place
+        self.shards = OpenShards(folders["index"], searchers.cache, geometry)
 
     def __call__(self, unit: Unit) -> Stats:
         """Search one shard with one partition."""

@@ -7,11 +7,13 @@ from typing import Any
 
 import xxhash
 
+from operators.vectors.geometry import InnerProduct
 from operators.vectors.shard import Shard, open_shard, read_ahead
 from pipelines.runtime.engines import Pool
 from pipelines.runtime.execution import StageOutput
 from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.encode import geometry_in
 
 
 def name_of(shard: Mapping[str, Any]) -> str:
@@ -56,6 +58,11 @@ class Indexed:
     index: StageOutput
     searchers: SearchPool
 
+    @property
+    def geometry(self) -> InnerProduct:
+        """How the inner products of the vectors are read."""
+        return geometry_in(self.encoded)
+
 
 @dataclass
 class OpenShards:
@@ -63,6 +70,7 @@ class OpenShards:
 
     folder: StageFolder
     cache: Cache
+    geometry: InnerProduct
     _opened: tuple[str, Shard] | None = None
     _files: ExitStack = field(default_factory=ExitStack)
 
@@ -82,5 +90,5 @@ class OpenShards:
             held = self._files.enter_context(self.cache.holding(self.folder, shard["folder"], shard["files"]))
             if whole:
                 read_ahead(held)
-            self._opened = (shard["folder"], open_shard(held))
+            self._opened = (shard["folder"], open_shard(held, self.geometry))
         return self._opened[1]

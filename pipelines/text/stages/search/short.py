@@ -18,6 +18,7 @@ from pipelines.runtime.execution import Execution, StageOutput
 from pipelines.runtime.stage import Section, Stage, Summary
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.encode import geometry_in
 from pipelines.text.stages.search.candidates import positives_of, replaced
 from pipelines.text.stages.search.operating_point import line_of, missed_recall, tuned_operating_point
 from pipelines.text.stages.search.queries import facts_of
@@ -71,6 +72,7 @@ class SearchDeeper(Stage):
         searching = SearchContext(
             index=index,
             queries=encoded,
+            geometry=geometry_in(encoded),
             positives=(searched.folder, [{"file": part} for part in searched.parts("positives")]),
             point=OperatingPoint(exact=True),
             searchers=self.searchers,

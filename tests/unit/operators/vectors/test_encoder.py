@@ -103,14 +103,18 @@ def save_settings(folder: Path, content: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("distance", ["euclidean", "manhattan"])
-def test_a_distance_is_refused_with_the_remedy_unless_the_configuration_has_another(
-    distance: str, tmp_path: Path
+def test_euclidean_is_taken_and_manhattan_refused_with_the_remedy_unless_the_configuration_has_another(
+    tmp_path: Path,
 ) -> None:
-    folder = save_settings(tmp_path / "model", f'{{"similarity_fn_name": "{distance}"}}')
-    with pytest.raises(InputError, match=rf"{distance} distance.*encoder\.similarity"):
-        with_saved_settings(EncoderConfig(model="any"), folder)
-    assert with_saved_settings(EncoderConfig(model="any", similarity="dot"), folder).similarity == "dot"
+    folders = {
+        name: save_settings(tmp_path / name, f'{{"similarity_fn_name": "{name}"}}')
+        for name in ("euclidean", "manhattan")
+    }
+    assert with_saved_settings(EncoderConfig(model="any"), folders["euclidean"]).similarity == "euclidean"
+    with pytest.raises(InputError, match=r"manhattan distance.*encoder\.similarity"):
+        with_saved_settings(EncoderConfig(model="any"), folders["manhattan"])
+    for folder in folders.values():
+        assert with_saved_settings(EncoderConfig(model="any", similarity="dot"), folder).similarity == "dot"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.schemas import JUDGEMENTS, positive_vectors_schema, to_numpy, vectors_schema
+from operators.vectors.geometry import AS_THEY_ARE
 from pipelines.runtime.engines import Unit
 from pipelines.runtime.engines.local import LocalEngine
 from pipelines.runtime.execution import Execution
@@ -90,7 +91,7 @@ def test_a_shard_gives_each_vector_once_to_each_partition_and_in_pieces(
     parts = [set(keys[::2].tolist()), {1, 2}, set(keys[:20].tolist())]
     folder = StageFolder(str(tmp_path))
     cache = Cache(str(tmp_path / "cache"), 0)
-    shards = OpenShards(folder, cache)
+    shards = OpenShards(folder, cache, AS_THEY_ARE)
     monkeypatch.setattr(shards, "open", lambda _: shard)
     monkeypatch.setattr(carry, "PIECE_BYTES", rows * 4 * 4)
     route = carry.RouteVectors(shards, folder, wanted_in(folder, parts))
@@ -128,7 +129,7 @@ def test_a_positive_whose_vector_does_not_arrive_is_an_error(tmp_path: Path) -> 
     rows_ = [{"key": 7, "text_key": 7, "vector": [1, 2]}, {"key": 8, "text_key": 8, "vector": [3, 4]}]
     arriving = vectors_schema(2)
     arrived = pa.Table.from_pylist(rows_, arriving)
-    write = WritePositives((folder, folder, folder), schema)
+    write = WritePositives((folder, folder, folder), schema, AS_THEY_ARE)
     for number, rows in enumerate((arrived, arrived.slice(1), arrived.slice(0, 0))):
         units, bucket = [Unit("00000", {"n": number})], Unit("00000", args)
         shuffle = Shuffle(partial(routing, rows), units, lambda: write, [bucket], arriving)
