@@ -33,8 +33,9 @@ from pipelines.text.stages.search.signals import ComputeSignal
 from pipelines.text.stages.search.vectors import CarryVectors
 from pipelines.text.stages.select import SelectNegatives
 
-# A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it.
-SHARDS_OF_BUDGET = 5
+# A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it. A tenth, not
+# a fifth: each of two workers maps one from a million documents of 384 values on, so memory is the same from there on.
+SHARDS_OF_BUDGET = 10
 
 
 def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
