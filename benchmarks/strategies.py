@@ -1,10 +1,10 @@
 """What each draw and each proposer takes, on real data: a page of docs/ with a picture of each.
 
-`python -m benchmarks.strategies` mines SciFact once, selects with each strategy, and writes docs/strategies.md.
+`python -m benchmarks.strategies` mines passages of SciFact once, selects with each strategy, and writes
+docs/strategies.md.
 """
 
 import inspect
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from benchmarks import beir, charts, pages
+from benchmarks import charts, pages
+from benchmarks.passages import OTHERS, SPLIT, write_passages
 from benchmarks.potion import potion_folder
 from benchmarks.real_vectors import model_folder
 from operators.candidates import draws as own_draws
@@ -35,14 +36,19 @@ from pipelines.run import mine
 from pipelines.text.config import Config
 
 DOCS = Path(__file__).parents[1] / "docs"
-NEGATIVES, SET, SPLIT = 4, "scifact", "train"
+NEGATIVES = 4
 BINS = np.linspace(-0.8, 0.4, 49)
 PROPOSERS: list[dict[str, Any]] = [
     {"proposer": "lexical", "limit": 100},
     {"proposer": "encoder", "source": "potion", "limit": 100},  # with the model of `potion_folder`
     {"proposer": "cluster", "limit": 50},
+    {"proposer": "same_document", "field": "abstract"},
+    {"proposer": "explicit"},
     {"proposer": "uniform", "limit": 20},
     {"proposer": "frequency", "limit": 20},
+    {"proposer": "custom", "by": "words", "limit": 20},
+    {"proposer": "metadata", "where": "words < 100 and domain == query.domain", "limit": 20},
+    {"proposer": "cross_domain", "limit": 20},
 ]
 
 
@@ -127,6 +133,18 @@ SOURCES = (
         "Where documents near a positive have to be told apart from it. Look at `max_positive_similarity`.",
     ),
     Strategy(
+        "same_document",
+        {"strategy": "top", "source": "same_document"},
+        "Where passages of one document are told apart: the same subject and words, without the answer. Here the other "
+        "half of the abstract, so most rows get one.",
+    ),
+    Strategy(
+        "explicit",
+        {"strategy": "top", "source": "explicit"},
+        "Wherever somebody judged: the only negatives that are known to be some. Here the abstracts that contradict "
+        "the claim, which few claims have.",
+    ),
+    Strategy(
         "uniform",
         {"strategy": "top", "source": "uniform"},
         "A few beside hard ones: they keep the model from forgetting what is easy.",
@@ -134,7 +152,24 @@ SOURCES = (
     Strategy(
         "frequency",
         {"strategy": "top", "source": "frequency"},
-        "Where popular documents are recommended too often.",
+        "Where popular documents are recommended too often. Here popular is what is judged relevant most often.",
+    ),
+    Strategy(
+        "custom",
+        {"strategy": "top", "source": "custom"},
+        "Where a weight of your own says what is worth more, such as clicks without a purchase. Here the number of "
+        "words.",
+    ),
+    Strategy(
+        "metadata",
+        {"strategy": "top", "source": "metadata"},
+        "Where a rule says what must be told apart, such as an old version of a product. Here short passages of the "
+        "domain of the query.",
+    ),
+    Strategy(
+        "cross_domain",
+        {"strategy": "top", "source": "cross_domain"},
+        "Where one model serves several domains: a few of each row, as they are easy. Here abstracts of electronics.",
     ),
 )
 
@@ -148,7 +183,7 @@ class Taken:
         score: of the negatives.
         full: the share of rows with all their negatives.
         hubs: the share of the negatives that are of the 1 % of documents used most.
-        seconds: of the selection, all partitions.
+        seconds: of the stages that only this strategy needs.
     """
 
     gap: npt.NDArray[np.float32]
@@ -164,35 +199,35 @@ def main() -> None:
     parser.add_argument("--margin", type=float, default=0.05)
     args = parser.parse_args()
     run = args.scratch.resolve() / "strategies"
-    taken = {one.name: _taken(run, one, args.margin) for one in (*DRAWS, *SOURCES)}
-    found = _found(run)
+    data = write_passages(args.scratch.resolve() / "passages")
+    taken = {one.name: _taken(run, data, one, args.margin) for one in (*DRAWS, *SOURCES)}
+    found = _found(run, data)
     (DOCS / "strategies").mkdir(exist_ok=True)
     sections = [
-        "# What each strategy takes",
-        f"```bash\n{pages.command('strategies', sys.argv[1:])}\n```",
-        f"All on the {SPLIT} split of SciFact with all-MiniLM-L6-v2: {NEGATIVES} negatives for each row, "
-        f"`relative_margin: {args.margin}`, `range_max: 100`. Each picture counts documents by their score less that "
-        "of the positive: grey is what the search found (its 100 best, positives left out), green what the strategy "
-        "took. "
-        "Full is the share of rows with all negatives; hubs is the share of the negatives that are of the "
-        "1 % of documents used most.",
+        pages.heading("What each strategy takes", "strategies"),
+        f"Abstracts of SciFact ({SPLIT}) as two passages each, and {OTHERS:,} documents of another domain, with "
+        f"all-MiniLM-L6-v2: {NEGATIVES} negatives for each row, `relative_margin: {args.margin}`, `range_max: 100`. "
+        "Each picture counts documents by their score less that of the positive: grey is what the search found (its "
+        "100 best, positives left out), green what the strategy took. Full is the share of rows with all negatives; "
+        "hubs is the share of the negatives that are of the 1 % of documents used most. Seconds are those of the "
+        "stages that only this strategy needs, beside a search that is there; [what draws cost for each "
+        "candidate](../benchmarks/select.md).",
         _table(taken),
         "## Draws",
         "A draw chooses among candidates: `select.draws: [{strategy: NAME, ...}]`.",
         *(block for one in DRAWS for block in _section(one, taken[one.name], found, Draw, own_draws)),
         "## Sources",
         "A proposer names candidates beside the search: `proposers: [{proposer: NAME, ...}]`. Here the best of each "
-        "are taken. `explicit`, `custom`, `metadata`, `cross_domain` and `same_document` need metadata or judgements "
-        "that this set does not have ([choosing negatives](choosing_negatives.md#proposers)).",
+        "are taken ([choosing negatives](choosing_negatives.md#proposers)).",
         *(block for one in SOURCES for block in _section(one, taken[one.name], found, CandidateSource, own_proposers)),
     ]
     pages.write("strategies", sections, DOCS)
 
 
-def _mined(run: Path, draw: Mapping[str, Any], margin: float) -> Mined:
+def _mined(run: Path, data: Mapping[str, str], draw: Mapping[str, Any], margin: float) -> Mined:
     config = {
         "run": str(run),
-        "data": {"beir": str(beir.SETS / SET), "split": SPLIT, "on_dangling": "drop"},
+        "data": {**data, "on_dangling": "drop"},
         "encoder": {"model": str(model_folder())},
         "proposers": _proposers(run.parent),
         "select": {"relative_margin": margin, "draws": [{**draw, "num_negatives": NEGATIVES}]},
@@ -207,9 +242,9 @@ def _proposers(scratch: Path) -> list[dict[str, Any]]:
     return [{**one, "model": model} if one["proposer"] == "encoder" else one for one in PROPOSERS]
 
 
-def _taken(run: Path, strategy: Strategy, margin: float) -> Taken:
+def _taken(run: Path, data: Mapping[str, str], strategy: Strategy, margin: float) -> Taken:
     began = time.perf_counter()
-    mined = _mined(run, strategy.draw, margin)
+    mined = _mined(run, data, strategy.draw, margin)
     pages.tell(f"{strategy.name}: {time.perf_counter() - began:.1f} s")
     negatives = mined.output("select", "negatives")
     score = to_numpy(negatives, "score")
@@ -224,13 +259,22 @@ def _taken(run: Path, strategy: Strategy, margin: float) -> Taken:
         score,
         sum(count == NEGATIVES for count in rows.values()) / pairs,
         uses[: max(documents // 100, 1)].sum() / uses.sum(),
-        mined.stages["select"]["seconds"],
+        sum(mined.stages[name]["seconds"] for name in _stages_of(strategy, mined)),
     )
 
 
-def _found(run: Path) -> npt.NDArray[np.float32]:
+def _stages_of(strategy: Strategy, mined: Mined) -> Sequence[str]:
+    """Return the stages that a strategy has for itself: those of its source, or those that its draw waits for."""
+    source = strategy.draw.get("source")
+    if source is not None:
+        kinds = ("prepare/model", "search/encode", "search/index", "search/propose")
+        return [name for name in (f"{kind}_{source}" for kind in kinds) if name in mined.stages]
+    return ["select", *(["search/vectors"] if "search/vectors" in mined.stages else [])]
+
+
+def _found(run: Path, data: Mapping[str, str]) -> npt.NDArray[np.float32]:
     """Return the score less that of the first positive of everything that the search found and nobody judged."""
-    mined = _mined(run, DRAWS[0].draw, 0.05)
+    mined = _mined(run, data, DRAWS[0].draw, 0.05)
     candidates = mined.output("search/all", "candidates", ["query_key", "score", "positive_kind"])
     positives = mined.output("search/all", "positives", ["query_key", "score"])
     candidates = candidates.filter(pa.compute.equal(candidates["positive_kind"], 0))
@@ -246,10 +290,11 @@ def _table(taken: Mapping[str, Taken]) -> str:
             f"{one.gap.mean():+.3f}",
             f"{one.full:.0%}",
             f"{one.hubs:.1%}",
+            f"{one.seconds:.1f}",
         ]
         for name, one in taken.items()
     ]
-    return pages.table(["strategy", "mean score", "less the positive's", "full rows", "hubs"], rows)
+    return pages.table(["strategy", "mean score", "less the positive's", "full rows", "hubs", "seconds"], rows)
 
 
 def _section(

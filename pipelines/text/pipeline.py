@@ -1,7 +1,6 @@
 """The stages of the text pipeline, made from its configuration."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from operators.candidates.proposers.encoder import SecondEncoder
@@ -33,8 +32,8 @@ from pipelines.text.stages.search.signals import ComputeSignal
 from pipelines.text.stages.search.vectors import CarryVectors
 from pipelines.text.stages.select import SelectNegatives
 
-# A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it. A tenth, not
-# a fifth: each of two workers maps one from a million documents of 384 values on, so memory is the same from there on.
+# A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it. With a tenth
+# a million documents of 384 values have two shards, so two workers map no less than they do of more documents.
 SHARDS_OF_BUDGET = 10
 
 
@@ -55,11 +54,11 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     used = [signal for signal in config.signals if signal.gives in config.select.signals]
     rules = config.select.rules
     signals = (*(signal.gives for signal in used), *([WHERE] if rules else []))
-    encoder, *others = _encoders(config, machines)
-    _check_draws(config, encoder.config.similarity)
+    encoders = _encoders(config, machines)
+    _check_draws(config, encoders[0].config.similarity)
     return [
         # That of the run last: where the trials are in the process that encodes, it keeps the model tried last.
-        *(trial for one in (*others, encoder) for trial in _trial(one)),
+        *(trial for one in reversed(encoders) for trial in _trial(one)),
         PrepareCorpus(corpus, config.clean, config.data.partition_rows),
         PrepareQueries(
             queries,
@@ -69,8 +68,8 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
             config.data.partition_rows,
             config.data.positive_labels,
         ),
-        encoder,
-        *_index_and_search(config, machines, encoder, others),
+        encoders[0],
+        *_index_and_search(config, machines, encoders),
         *(ComputeSignal(signal, sources) for signal in used),
         *([EvaluateRules(rules, sources, _cache(config))] if rules else []),
         SelectNegatives(config.select, sources, signals, judged),
@@ -99,25 +98,22 @@ def _check_draws(config: Config, similarity: str) -> None:
             )
 
 
-def _index_and_search(
-    config: Config, machines: Machines, encoder: EncodeTexts, others: Sequence[EncodeTexts]
-) -> list[Stage]:
+def _index_and_search(config: Config, machines: Machines, encoders: Sequence[EncodeTexts]) -> list[Stage]:
     engine = config.engine
     remote = not config.directory().is_local
     pool, device = search_pool(engine, machines, remote)
     searchers = SearchPool(pool, device, _cache(config))
-    index = BuildIndex(config.index, engine.memory_budget // SHARDS_OF_BUDGET, device, pool.resources)
-    index = replace(index, geometry=encoder.config.geometry)
-    configured = {one.source: one.index for one in _second_encoders(config)}
-    indexes = [
-        replace(index, config=configured[one.stages.source], stages=one.stages, geometry=one.config.geometry)
-        for one in others
+    configured = {OF_RUN.source: config.index, **{one.source: one.index for one in _second_encoders(config)}}
+    shard_bytes = engine.memory_budget // SHARDS_OF_BUDGET
+    index, *other_indexes = [
+        BuildIndex(configured[one.stages.source], shard_bytes, device, pool.resources, one.stages, one.config.geometry)
+        for one in encoders
     ]
     return [
         index,
         SearchShards(config.search, searchers),
         SearchDeeper(config.search, config.select, searchers),
-        *(stage for both in zip(others, indexes, strict=True) for stage in both),
+        *(stage for both in zip(encoders[1:], other_indexes, strict=True) for stage in both),
         *proposing(config.proposers, searchers),
         *([CarryVectors(bool(config.proposers), searchers)] if config.select.reads_vectors else []),
     ]
@@ -137,15 +133,15 @@ def _trial(encoder: EncodeTexts) -> list[Stage]:
 
 def _encoders(config: Config, machines: Machines) -> list[EncodeTexts]:
     """Return the stage that encodes with the model of the run, and those that do with the model of a proposer."""
-    placed = encoder_pool(config.engine, machines)
+    workers = encoder_pool(config.engine, machines)
     came: dict[Side, bool] = {
         "document": config.data.has_vectors("corpus"),
         "query": config.data.has_vectors("queries"),
     }
     precomputed = frozenset(side for side, vectors in came.items() if vectors)
     return [
-        _encoder(config.encoder, precomputed, placed, OF_RUN),
-        *(_encoder(one.encoder, frozenset(), placed, EncoderStages(one.source)) for one in _second_encoders(config)),
+        _encoder(config.encoder, precomputed, workers, OF_RUN),
+        *(_encoder(one.encoder, frozenset(), workers, EncoderStages(one.source)) for one in _second_encoders(config)),
     ]
 
 
@@ -154,9 +150,9 @@ def _second_encoders(config: Config) -> list[SecondEncoder]:
 
 
 def _encoder(
-    config: EncoderConfig, precomputed: frozenset[Side], placed: tuple[Pool, Device], stages: EncoderStages
+    config: EncoderConfig, precomputed: frozenset[Side], workers: tuple[Pool, Device], stages: EncoderStages
 ) -> EncodeTexts:
-    pool, device = placed
+    pool, device = workers
     weights: str | None = None
     encoder = resolve(config, device)
     folder: Path | None = None
