@@ -32,8 +32,8 @@ from pipelines.text.stages.search.signals import ComputeSignal
 from pipelines.text.stages.search.vectors import CarryVectors
 from pipelines.text.stages.select import SelectNegatives
 
-# A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it. With a tenth
-# a million documents of 384 values have two shards, so two workers map no less than they do of more documents.
+# A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it. A million
+# documents of 384 values have two shards with it, so two workers map as much of them as of more documents.
 SHARDS_OF_BUDGET = 10
 
 
