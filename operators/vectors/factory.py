@@ -1,5 +1,6 @@
 """Factory strings of FAISS: which of them make an index that can be trained, filled, stored and searched here."""
 
+import math
 import re
 from typing import Any
 
@@ -24,6 +25,7 @@ _GRAPH = rf"HNSW{_GRAPH_SIZE}(?:,Flat|[,_]{_SCALAR})?"
 _LISTS = rf"IVF([1-9][0-9]{{0,6}})(?:_HNSW{_GRAPH_SIZE}|\(HNSW{_GRAPH_SIZE}\))?"
 _FACTORY = re.compile(rf"(?:{_TRANSFORM},){{0,3}}(?:Flat|{_CODES}|{_GRAPH}|{_LISTS},(?:{_CODES}|Flat))", re.ASCII)
 MOST_LISTS = 1 << 20
+USUAL_DIMENSION, LARGEST_DIMENSION = 3840, 1 << 13
 
 
 def check_factory(factory: str) -> None:
@@ -35,7 +37,9 @@ def check_factory(factory: str) -> None:
     if factory in {"auto", EXACT}:
         return
     _check_supported(factory)
-    empty_index(factory, 3840)  # divisible by every usual number of sub-quantizers
+    # A length that no usual string refuses: divisible by every number of sub-quantizers in it.
+    pieces = math.lcm(*(int(number) for number in re.findall(r"PQ([0-9]+)", factory)))
+    empty_index(factory, pieces * -(-USUAL_DIMENSION // pieces) if pieces <= LARGEST_DIMENSION else USUAL_DIMENSION)
 
 
 def empty_index(factory: str, dimension: int) -> Any:  # noqa: ANN401 - faiss is untyped

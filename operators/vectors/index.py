@@ -29,7 +29,7 @@ class IndexConfig(Settings):
         factory: `exact`, any FAISS factory string (`IVF4096,PQ48`, `OPQ48,IVF4096,PQ48x4fs`, ...), or `auto`: exact
             where comparing every document with every query is little work or less than building an index, else IVF
             with 4-bit codes.
-        shard_rows: how many documents a shard holds; `auto` is what a fifth of the memory budget does.
+        shard_rows: how many documents a shard holds; `auto` is what a tenth of the memory budget does.
         train_rows: how many vectors, drawn over the whole corpus, train the quantizers; `auto` is 64 for each list.
     """
 

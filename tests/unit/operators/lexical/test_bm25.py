@@ -1,5 +1,7 @@
 """BM25 gives the scores of bm25s, whatever the number of shards; terms are those that a plain reading finds."""
 
+import gzip
+import json
 import math
 import re
 from collections import Counter
@@ -223,16 +225,16 @@ def test_nothing_to_find_and_nothing_to_ask() -> None:
 DATA = Path(__file__).parents[4].parent / "shared/data/insuranceqa-en"
 
 
+def rows_of(name: str) -> list[dict[str, str]]:
+    with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/insuranceqa-en")
 def test_insurance_questions_are_answered_in_the_order_of_bm25s() -> None:
-    import json
-
-    rows = [json.loads(line) for line in (DATA / "corpus.jsonl").read_text(encoding="utf-8").splitlines()]
-    documents = [f"{row.get('title') or ''} {row['text']}".strip() for row in rows]
-    asked = [json.loads(line)["text"] for line in (DATA / "queries.jsonl").read_text(encoding="utf-8").splitlines()][
-        :200
-    ]
+    documents = [f"{row.get('title') or ''} {row['text']}".strip() for row in rows_of("corpus")]
+    asked = [row["text"] for row in rows_of("queries")][:200]
     whole = scores_of(documents, asked, 1, limit=100)
     peer = by_bm25s(documents, asked)
     for query in range(len(asked)):

@@ -97,7 +97,7 @@ def test_a_factory_string_that_faiss_cannot_make_is_refused_with_the_way_out(fac
 
 
 def test_a_factory_string_is_checked_before_any_dimension_is_known() -> None:
-    for known in ("auto", "exact", "IVF4096,PQ48", "OPQ48,IVF4096,PQ48x4fs", "HNSW32"):
+    for known in ("auto", "exact", "IVF4096,PQ48", "OPQ48,IVF4096,PQ48x4fs", "HNSW32", "PQ97", "IVF16,PQ194x4fs"):
         check_factory(known)
     with pytest.raises(InputError, match="nonsense"):
         check_factory("nonsense")
