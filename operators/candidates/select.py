@@ -14,6 +14,7 @@ from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_MET, NOT_OF_
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
 from operators.candidates.matching import PROPOSED_ROWS, raised_documents, turned_away
 from operators.candidates.pairs import ALWAYS_THERE, Floats, Pairs, pairs_of
+from operators.candidates.shares import Share, shares_of
 from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
 from operators.keys import pair_keys
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
@@ -38,6 +39,7 @@ class Selection:
         short_rows: how many (query, positive) rows got some, but fewer than they should.
         empty_rows: how many rows got none.
         given_back: how many of these got some, but fewer than they should, and may keep none (`short_rows: drop`).
+        draws: what each draw should take and took, before such rows gave back what they had.
     """
 
     negatives: pa.Table
@@ -46,7 +48,8 @@ class Selection:
     counts: dict[str, int]
     short_rows: int
     empty_rows: int
-    given_back: int = 0
+    given_back: int
+    draws: tuple[Share, ...]
 
 
 class Select:
@@ -95,7 +98,8 @@ class Select:
         """
         pairs = self._pairs(candidates, positives)
         reason, negatives = self._selected(pairs, cutoffs)
-        given_back = 0
+        given_back, row = 0, negatives.pairs.row
+        draws = shares_of(self.draws, pairs.rows.num_rows, [row[negatives.draw == at] for at in range(len(self.draws))])
         if self.config.short_rows == "drop":
             reason, negatives, given_back = self._without_short_rows(reason, negatives)
         suspected = {one.reason for one in self.filters if one.suspected} | {"range_min"}
@@ -110,6 +114,7 @@ class Select:
             short_rows=int(((found > 0) & (found < self.config.negatives_per_row)).sum()),
             empty_rows=int((found == 0).sum()),
             given_back=given_back,
+            draws=draws,
         )
 
     def proposals(self, candidates: pa.Table, positives: pa.Table, before: pa.Table | None, now: pa.Table) -> pa.Table:

@@ -105,12 +105,12 @@ def _page(facts: Mapping[str, Any], sections: Sequence[Section]) -> str:
         warnings=facts["warnings"],
         figures=[
             {
-                "title": section.title,
-                "chart": histogram(section.histogram) if section.histogram else "",
-                "table": section.table,
+                "title": figure.title,
+                "chart": histogram(figure.histogram) if figure.histogram else "",
+                "table": figure.table,
             }
             for section in sections
-            if section.histogram or section.table
+            for figure in section.figures
         ],
         stages=list(lines_of(facts["stages"])),
         dropped=facts["dropped"],

@@ -78,22 +78,33 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A part of the page of a report.
+
+    Attributes:
+        title: above it.
+        table: a heading and rows.
+        histogram: drawn above the table.
+    """
+
+    title: str
+    table: tuple[Sequence[str], Sequence[Sequence[Any]]]
+    histogram: Histogram | None = None
+
+
+@dataclass(frozen=True)
 class Section:
     """What a stage adds to the report.
 
     Attributes:
         facts: go into report.json; the sections of all stages are merged.
         sentences: for the top of the page.
-        title: of what is drawn and listed on the page.
-        histogram: drawn on the page.
-        table: below it: a heading and rows.
+        figures: for the page.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     sentences: Sequence[str] = ()
-    title: str = ""
-    histogram: Histogram | None = None
-    table: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None
+    figures: Sequence[Figure] = ()
 
 
 class Stage(ABC):

@@ -1,7 +1,7 @@
 """Select: candidates -> negatives, and suspected false negatives with their reasons."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from operators.candidates.select import Select
 from operators.datasets.card import filled
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, sum_counts
-from pipelines.runtime.stage import MOST_DROPPED, Histogram, Section, Stage, Summary
+from pipelines.runtime.stage import MOST_DROPPED, Figure, Histogram, Section, Stage, Summary
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.scores import scores_of
@@ -23,6 +23,7 @@ EXPECTED = {"positive", NOT_DRAWN, SHORT_ROW, "range_max"}
 PAIRS = ("pairs", "short_rows", "empty_rows")
 ROUNDS, LEFT_OUT, GIVEN_BACK = "matching_rounds", "rows_left_out", "rows_given_back"
 DRAWN = ("positives", "negatives")
+DRAWS, SHARE = "draws", ("wanted", "taken", "short_rows")
 
 
 @dataclass(frozen=True)
@@ -70,20 +71,35 @@ class SelectNegatives(Stage):
         matching = [f"Rows were matched with documents in {rounds} rounds."] if rounds else []
         short = more.get(GIVEN_BACK, 0)
         dropped = [f"{short:,} of the pairs with none had fewer than wanted, and gave them back."] if short else []
+        facts = {"pairs": {key: selected.manifest[key] for key in PAIRS}, DRAWS: selected.manifest[DRAWS]}
         return Section(
-            facts={"pairs": {key: selected.manifest[key] for key in PAIRS}, "scores": distributions, **more},
+            facts={**facts, "scores": distributions, **more},
             sentences=[
                 f"{_filled(selected.manifest)}. Dropped candidates count once for each pair of their query.",
                 *dropped,
                 *matching,
             ],
-            title="Scores",
-            histogram=Histogram("similarity to the query", {name: scores[name].sample for name in DRAWN}),
-            table=(
-                ["", *columns],
-                [[name, *(one.get(key, "") for key in columns)] for name, one in distributions.items()],
-            ),
+            figures=[
+                Figure(
+                    "Scores",
+                    (
+                        ["", *columns],
+                        [[name, *(one.get(key, "") for key in columns)] for name, one in distributions.items()],
+                    ),
+                    Histogram("similarity to the query", {name: scores[name].sample for name in DRAWN}),
+                ),
+                self._draws(selected.manifest[DRAWS]),
+            ],
         )
+
+    def _draws(self, shares: Mapping[str, Mapping[str, int]]) -> Figure:
+        """List what each draw should take, and took."""
+        sources = [draw.source or "any" for draw in self.config.active_draws()]
+        rows = [
+            [name, source, *(f"{one[key]:,}" for key in SHARE)]
+            for (name, one), source in zip(shares.items(), sources, strict=True)
+        ]
+        return Figure("Draws", (["draw", "source", "wanted", "taken", "rows left short"], rows))
 
     def publish(
         self, outputs: Mapping[str, StageOutput], run: RunDirectory, configuration: Mapping[str, Any]
@@ -116,6 +132,10 @@ class SelectNegatives(Stage):
                 **{name: sum(one[name] for one in stats) for name in PAIRS},
                 **{name: sum(one[name] for one in stats) for name in (LEFT_OUT, GIVEN_BACK)},
                 ROUNDS: 0 if matching is None else matching.rounds,
+                DRAWS: {
+                    name: {key: sum(one[DRAWS][at][key] for one in stats) for key in SHARE}
+                    for at, name in enumerate(select.labels)
+                },
             },
             parts={kind: [one[kind] for one in stats] for kind in ("negatives", "suspected")},
             temporary=[CAPPED],
@@ -150,6 +170,7 @@ class SelectPart:
             LEFT_OUT: positives.num_rows - selection.rows,
             GIVEN_BACK: selection.given_back,
             "dropped": {reason: count for reason, count in counts.items() if count},
+            DRAWS: [asdict(share) for share in selection.draws],
             "short_rows": selection.short_rows,
             "empty_rows": selection.empty_rows,
             **parts,

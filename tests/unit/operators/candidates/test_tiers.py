@@ -127,8 +127,8 @@ def counts_in(one: Row, draw: Any) -> str | None:  # noqa: ANN401
 
 def replayed(
     case: Case, row: Row, select: Select, taken: list[Row], cutoffs: dict[int, tuple[float, int]]
-) -> Counter[str]:
-    """Check what one row took, and return what became of its candidates."""
+) -> tuple[Counter[str], list[tuple[int, int, int]]]:
+    """Check what one row took; return what became of its candidates, and the share of each draw."""
     config, totals = select.config, Counter[str]()
     by_key = {one["doc_key"]: one for one in case.of(row)}
     chosen = {one["doc_key"]: one["draw"] for one in taken}
@@ -137,6 +137,7 @@ def replayed(
     assert not [key for key in chosen if reasons[key]], "nothing that failed a filter"
     fit = [one for one in case.of(row) if reasons[one["doc_key"]] is None]
     gone, missing, places = set[int](), 0, defaultdict[int, list[str]](list)
+    shares = []
     for draw, label in zip(select.draws, select.labels, strict=True):
         counted = [one["doc_key"] for one in fit if counts_in(one, draw) is None]
         window = counted[draw.range_min : draw.range_max]
@@ -150,6 +151,7 @@ def replayed(
         assert len(own) == min(wanted, len(available)), "as many as it wants, or all there are"
         if draw.strategy in {"top", "semi_hard"}:
             assert own == available[:wanted]
+        shares.append((wanted, len(own), int(len(own) < wanted)))
         gone |= set(own)
         missing += -len(own) if draw.fill else wanted - len(own)
         for one in fit:
@@ -166,7 +168,7 @@ def replayed(
             totals["max_rows_per_document" if is_away(one, row, cutoffs) else "not_drawn"] += 1
         else:
             totals[said[0] if said else "where" if "where" in places[key] else "not_drawn"] += 1
-    return totals + Counter(reason for reason in reasons.values() if reason is not None)
+    return totals + Counter(reason for reason in reasons.values() if reason is not None), shares
 
 
 def rows_of(selection: Selection) -> dict[tuple[int, int], list[Row]]:
@@ -183,9 +185,11 @@ def test_every_draw_takes_from_its_own_tier_what_is_missing_and_is_named(case: C
     cutoffs = None if most is None else match(select, [tables], most)
     worst = {} if cutoffs is None else {one["doc_key"]: (-one["score"], one["row_key"]) for one in cutoffs.to_pylist()}
     selection = select(*tables, cutoffs)
-    taken, totals = rows_of(selection), Counter[str]()
-    for row in case.rows:
-        totals += replayed(case, row, select, taken.get((row["query_key"], row["doc_key"]), []), worst)
+    taken = rows_of(selection)
+    rows = [replayed(case, row, select, taken.get((row["query_key"], row["doc_key"]), []), worst) for row in case.rows]
+    totals = sum((of_row for of_row, _ in rows), Counter[str]())
+    shares = [tuple(map(sum, zip(*of_draw, strict=True))) for of_draw in zip(*(one for _, one in rows), strict=True)]
+    assert [(one.wanted, one.taken, one.short_rows) for one in selection.draws] == shares
     assert {reason: count for reason, count in selection.counts.items() if count} == dict(totals)
 
     wanted = sum(draw.num_negatives for draw in config.draws if not draw.fill)
@@ -214,3 +218,4 @@ def test_with_short_rows_dropped_the_others_are_what_they_were(case: Case, confi
     counts = {**before.counts, "negative": before.counts["negative"] - gone, "short_row": gone}
     assert after.counts == counts
     assert after.suspected.equals(before.suspected)
+    assert after.draws == before.draws

@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.reports.report import dropped, lines_of, stage_facts, write_report
 from pipelines.runtime.execution import Execution, StageOutput
 from pipelines.runtime.pipeline import Outcome, Pipeline
-from pipelines.runtime.stage import Histogram, Section, Stage, Summary
+from pipelines.runtime.stage import Figure, Histogram, Section, Stage, Summary
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 
 
@@ -31,7 +31,8 @@ class WithFacts(Stage):
 
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         samples = {"a": np.array([0.5, 0.7], np.float32), "b": np.zeros(0, np.float32)}
-        return Section(self.facts, [f"{self.name} <b>"], "Numbers", Histogram("x", samples), (["", "n"], [["a", 2]]))
+        figure = Figure("Numbers", (["", "n"], [["a", 2]]), Histogram("x", samples))
+        return Section(self.facts, [f"{self.name} <b>"], [figure])
 
 
 def outcome(manifests: Mapping[str, Mapping[str, Any]]) -> Outcome:
