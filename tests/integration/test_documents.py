@@ -1,5 +1,6 @@
 """The README and the docs are true: their commands run, their keys exist, their files are there."""
 
+import json
 import pkgutil
 import re
 import subprocess
@@ -12,8 +13,13 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from operators.candidates import filters
+from operators.candidates import draws, filters, proposers
+from operators.candidates.draw import Draw
+from operators.candidates.proposer import CandidateSource
 from operators.datasets.export import FORMATS
+from operators.plugins import find, names_in
+from operators.settings import Settings
+from operators.vectors.encoder import EncoderConfig
 from pipelines.text.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -73,11 +79,41 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
-    table = [
-        line.split("|")[1] for line in (ROOT / "docs/configuration.md").read_text().splitlines() if line[:3] == "| `"
-    ]
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    table = [line.split("|")[1] for line in page.splitlines() if line[:3] == "| `"]
     documented = {key for cell in table for key in re.findall(r"`([^`]+)`", cell)}
     assert documented == set(keys_of(Config))
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "package"),
+    [("draw", Draw, draws), ("proposer", CandidateSource, proposers)],
+    ids=["draw", "proposer"],
+)
+def test_every_key_of_draws_and_proposers_is_documented_with_its_default(
+    what: str, kind: type[Settings], package: types.ModuleType
+) -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    table = page.partition(f"| key of a {what} |")[2].partition("\n\n")[0].splitlines()[2:]
+    documented: dict[str, str] = {}
+    for line in table:
+        keys, defaults = (re.findall(r"`([^`]+)`", cell) or [cell.strip()] for cell in line.split("|")[1:3])
+        documented |= dict(zip(keys, defaults * len(keys), strict=False))
+    every = {name: field for name, field in kind.model_fields.items()}
+    own = {name: find(name, kind, package) for name in names_in(package)}
+    known = {*kind.model_fields, *(EncoderConfig.model_fields if what == "proposer" else ())}
+    every |= {
+        f"{name}.{key}": field
+        for name, cls in own.items()
+        for key, field in cls.model_fields.items()
+        if key not in (known if name == "encoder" else kind.model_fields)
+    }
+    assert documented.keys() == every.keys()
+    for key, field in every.items():
+        if key in {"proposer", "source", "lexical.tokenizer", "encoder.index"}:  # defaults that are no plain value
+            continue
+        default = "required" if field.is_required() else json.loads(json.dumps(field.default))
+        assert yaml.safe_load(documented[key]) == default, key
 
 
 def test_every_reason_and_every_format_is_documented() -> None:
