@@ -27,7 +27,7 @@ class Draw(Settings):
     Attributes:
         strategy: its name; negatives carry it.
         num_negatives: how many each row gets from this draw, at most.
-        seed: of what is random.
+        seed: of what is random; from the second draw of a row on it is mixed with the draw's place.
         source: only candidates that this source named: `search`, or the source of a proposer; any where none is given.
         where: only candidates whose metadata, and those of their query, meet this rule, such as
             `domain == query.domain`.

@@ -101,9 +101,7 @@ def checked_priority(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:
 def _checked(given: object, length: int, name: str) -> npt.NDArray[np.float64]:
     numbers = np.asarray(given)
     if numbers.shape != (length,) or numbers.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{name}: numbers of shape {(length,)} are wanted, not {numbers.dtype} of {numbers.shape}"
-        )
+        raise ValueError(f"{name}: numbers of shape {(length,)} are wanted, not {numbers.dtype} of {numbers.shape}")
     return numbers.astype(np.float64)
 
 

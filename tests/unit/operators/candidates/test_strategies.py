@@ -203,7 +203,8 @@ def test_neither_the_order_nor_other_rows_change_what_a_row_draws(settings: dict
         select = Select(SelectConfig.model_validate({"draws": [{**settings, "num_negatives": 3}]}), ["lexical"], 8)
         rows: dict[tuple[int, int], list[tuple[int, float | None]]] = {}
         for one in select(table, positives([one for query in queries for one in judged[query]])).negatives.to_pylist():
-            rows.setdefault((one["query_key"], one["positive_key"]), []).append((one["doc_key"], one["log_probability"]))
+            drawn = rows.setdefault((one["query_key"], one["positive_key"]), [])
+            drawn.append((one["doc_key"], one["log_probability"]))
         return rows
 
     whole = chosen(list(range(30)))
