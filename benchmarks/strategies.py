@@ -82,7 +82,7 @@ DRAWS = (
     Strategy(
         "softmax",
         {"strategy": "softmax", "temperature": 0.05},
-        "Between the two: hard, and not always the same few. Its probability corrects the loss.",
+        "Between the two: hard, and not always the same few. Its log-probability corrects the loss.",
     ),
     Strategy(
         "simans",

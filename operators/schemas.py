@@ -90,7 +90,9 @@ SELECTED = pa.schema(
         "mean_positive_similarity": pa.float32(),
         "sources": pa.list_(pa.string()),  # the proposers that named it, `search` among them
         "draw": pa.string(),  # the strategy that chose it, or null
-        "probability": pa.float32(),  # with which that draw takes it first for the row; null where it is not at random
+        # Natural logarithm of the probability with which that draw takes it first among what it may still take for the
+        # row; null where nothing is drawn at random.
+        "log_probability": pa.float32(),
         "reason": pa.string(),  # "negative" where the candidate was chosen, else why it was not
     }
 )

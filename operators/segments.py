@@ -24,6 +24,22 @@ def rank_within(segment: npt.NDArray[np.integer]) -> Ints:
     return np.arange(len(segment)) - np.repeat(starts, lengths)
 
 
+def log_shares(log_weight: npt.NDArray[np.float64], segment: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """Return the logarithm of each weight as a share of those of its run of equal values: float64 of shape (n,).
+
+    Weights are given by their logarithms, and never computed: neither very large nor very small ones are lost. Where
+    all weights of a run are 0, so are their shares: minus infinity.
+    """
+    starts = starts_of(segment)
+    if not len(starts):
+        return np.zeros(0)
+    lengths = np.diff(np.append(starts, len(segment)))
+    highest = np.maximum.reduceat(log_weight, starts)
+    below = log_weight - np.repeat(np.where(highest > -np.inf, highest, 0.0), lengths)
+    total = np.add.reduceat(np.exp(below), starts)
+    return np.asarray(below - np.repeat(np.log(np.where(total > 0, total, 1.0)), lengths))
+
+
 def count_before(flags: Mask, segment: npt.NDArray[np.integer]) -> Ints:
     """Return how many flags are set before each element in its own run: int64 of shape (n,)."""
     before: Ints = np.cumsum(flags) - flags

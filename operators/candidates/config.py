@@ -12,6 +12,7 @@ from operators.candidates.drawing import Window
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
 from operators.candidates.pairs import VECTOR, Reference
 from operators.candidates.sources import SEARCH
+from operators.keys import splitmix64
 from operators.plugins import code_of, find, made
 from operators.settings import AtLeastOne, AtLeastZero, Settings
 
@@ -147,9 +148,15 @@ class SelectConfig(FilterConfig):
         return self
 
     def active_draws(self) -> tuple[Draw, ...]:
-        """Return the draws, or the one that the short form stands for."""
+        """Return the draws, or the one that the short form stands for; from the second on with seeds of their own.
+
+        With the same random numbers a draw would favour or avoid candidates by what draws before it took, and none
+        could tell with which probability it takes one.
+        """
         short = {"strategy": self.sampling_strategy, "num_negatives": self.num_negatives, "seed": self.seed}
-        return self.draws or (_draw(short),)
+        first, *others = self.draws or (_draw(short),)
+        seeds = [int(splitmix64(draw.seed, place)[0] >> 1) for place, draw in enumerate(others, start=1)]
+        return (first, *(draw.model_copy(update={"seed": seed}) for draw, seed in zip(others, seeds, strict=True)))
 
     def window_of(self, draw: Draw) -> Window:
         """Return from what a draw takes."""

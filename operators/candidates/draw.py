@@ -15,6 +15,7 @@ from operators.settings import AtLeastOne, AtLeastZero, Settings
 MOST_NEGATIVES = 1_000
 
 Priority = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 class Draw(Settings):
@@ -26,7 +27,7 @@ class Draw(Settings):
     Attributes:
         strategy: its name; negatives carry it.
         num_negatives: how many each row gets from this draw, at most.
-        seed: of what is random.
+        seed: of what is random; from the second draw of a row on it is mixed with the draw's place.
         source: only candidates that this source named: `search`, or the source of a proposer; any where none is given.
         where: only candidates whose metadata, and those of their query, meet this rule, such as
             `domain == query.domain`.
@@ -61,15 +62,18 @@ class Draw(Settings):
         (`operators.keys.uniform`), so that neither the order of rows nor the number of workers changes it.
         """
 
-    def probability(self, pairs: Pairs) -> Priority | None:
-        """Return with which probability each pair is the first that the draw takes for its row: float64 of shape (n,).
+    def log_probability(self, pairs: Pairs, free: Mask) -> Priority | None:
+        """Return the log-probability that each pair is the first that the draw takes for its row: float64 (n,).
 
-        It is the same whatever draws before this one take. A loss corrects its logits by the logarithm of it (sampled
-        softmax; Bengio and Senecal, "Adaptive importance sampling", IEEE TNN 19(4), 2008). None where the draw takes
-        nothing at random.
+        It is the natural logarithm of the probability, over the seeds, among the free pairs; minus infinity for the
+        others. Compute it without the probability itself, which may be too small for a float (`log_shares` in
+        operators/segments.py). A loss subtracts it from its logits (sampled softmax; Bengio and Senecal, "Adaptive
+        importance sampling", IEEE TNN 19(4), 2008). None where the draw takes nothing at random.
 
         Args:
             pairs: as for `priority`.
+            free: those that this draw may still take, bool of shape (n,): no draw before it took them for the row, and
+                `max_rows_per_document` leaves them to the row.
         """
-        del pairs
+        del pairs, free
         return None

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from operators.candidates.draw import Draw
+from operators.candidates.draw import Draw, Mask
 from operators.candidates.pairs import Floats, Ints, Pairs
 from operators.candidates.rule import rule_column
 from operators.candidates.sources import NOT_NAMED, rank_column
 from operators.segments import count_before, rank_within
 
-Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int8]
 
 # Where a pair that passed the filters is in a window; the last two are those that it does not count.
@@ -67,28 +66,26 @@ def draw_all(
         away: the pairs that no draw may take, though they are inside.
 
     Returns:
-        The number of the draw that took each pair, int16 of shape (n,), or -1; and with which probability it did,
-        float32 of shape (n,), not a number where that is not defined.
+        The number of the draw that took each pair, int16 of shape (n,), or -1; and the log-probability with which that
+        draw takes it first for its row, float32 of shape (n,), not a number where that is not defined.
     """
     taken_by = np.full(len(pairs), -1, dtype=np.int16)
-    probability = np.full(len(pairs), np.nan, dtype=np.float32)
+    log_probability = np.full(len(pairs), np.nan, dtype=np.float32)
     eligible = {window: pairs.take(at) for window, at in inside.items()}
-    some_away = away.any()
     missing = np.zeros(pairs.rows.num_rows, dtype=np.int64)  # what draws before this one left short
     for number, (draw, window) in enumerate(draws):
         at, some = inside[window], eligible[window]
-        priority = checked_priority(draw, some)
-        if number or some_away:
-            priority[(taken_by[at] >= 0) | away[at]] = -np.inf
+        free = (taken_by[at] < 0) & ~away[at]
+        priority = np.where(free, checked_priority(draw, some), -np.inf)
         quota = np.minimum(missing, draw.num_negatives) if draw.fill else np.full_like(missing, draw.num_negatives)
         first = highest(some.row, priority, quota)
         taken_by[at[first]] = number
         found = np.bincount(some.row[first], minlength=len(missing))
         missing = missing - found if draw.fill else missing + quota - found
-        shares = draw.probability(some)
-        if shares is not None:
-            probability[at[first]] = shares[first]
-    return taken_by, probability
+        of_draw = draw.log_probability(some, free)
+        if of_draw is not None:
+            log_probability[at[first]] = _checked(of_draw, len(some), f"{type(draw).__name__}.log_probability")[first]
+    return taken_by, log_probability
 
 
 def checked_priority(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:
@@ -97,15 +94,15 @@ def checked_priority(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:
     Raises:
         ValueError: the draw gives something else than a number for each pair.
     """
-    priority = np.asarray(draw.priority(pairs))
-    if priority.shape != (len(pairs),) or priority.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{type(draw).__name__}.priority: numbers of shape {(len(pairs),)} are wanted, not {priority.dtype} of "
-            f"{priority.shape}"
-        )
-    priority = priority.astype(np.float64)
-    priority[np.isnan(priority)] = -np.inf
-    return priority
+    priority = _checked(draw.priority(pairs), len(pairs), f"{type(draw).__name__}.priority")
+    return np.where(np.isnan(priority), -np.inf, priority)
+
+
+def _checked(given: object, length: int, name: str) -> npt.NDArray[np.float64]:
+    numbers = np.asarray(given)
+    if numbers.shape != (length,) or numbers.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: numbers of shape {(length,)} are wanted, not {numbers.dtype} of {numbers.shape}")
+    return numbers.astype(np.float64)
 
 
 def highest(row: Ints, priority: npt.NDArray[np.float64], count: Ints | int) -> Mask:

@@ -152,12 +152,12 @@ class Select:
         away = np.zeros(len(passing), dtype=np.bool_)
         if cutoffs is not None:
             away = turned_away(proposed_rows(passing), cutoffs)
-        taken_by, probability = draw_all(passing, list(zip(draws, windows, strict=True)), inside, away)
+        taken_by, log_probability = draw_all(passing, list(zip(draws, windows, strict=True)), inside, away)
         why = self._not_drawn(list(places.values()), away)
         chosen = np.flatnonzero(taken_by >= 0)
         why[chosen] = 0
         reason[passed] = why
-        return reason, Rows(passing.take(chosen), why[chosen], taken_by[chosen], probability[chosen])
+        return reason, Rows(passing.take(chosen), why[chosen], taken_by[chosen], log_probability[chosen])
 
     def _not_drawn(self, places: Sequence[Places], away: npt.NDArray[np.bool_]) -> Codes:
         """Return why each pair that passed is not drawn: int16 of shape (n,).
@@ -240,11 +240,11 @@ class Select:
             ["doc_key", "score", "rank", "max_positive_similarity", "mean_positive_similarity"]
         ).take(pa.array(pairs.candidate))
         sources = names_of(pairs.candidates, self.sources, pairs.candidate)
-        draws, chances = pa.nulls(len(pairs), pa.string()), pa.nulls(len(pairs), pa.float32())
+        draws, log_probabilities = pa.nulls(len(pairs), pa.string()), pa.nulls(len(pairs), pa.float32())
         if rows.draw is not None:
             draws = _named(rows.draw, self.labels)
-            chances = pa.array(rows.probability, from_pandas=True)  # null for not a number
-        names = [sources, draws, chances, _named(rows.reason, self.reasons)]
+            log_probabilities = pa.array(rows.log_probability, from_pandas=True)  # null for not a number
+        names = [sources, draws, log_probabilities, _named(rows.reason, self.reasons)]
         return pa.table([*of_row.columns, *of_candidate.columns, *names], names=SELECTED.names).cast(SELECTED)
 
 
@@ -256,19 +256,19 @@ class Rows:
         pairs: which.
         reason: code, int16 of shape (n,).
         draw: the number of the draw that took each, int16 of shape (n,); None for pairs that none took.
-        probability: with which, float32 of shape (n,), not a number where that is not defined.
+        log_probability: with which it takes each first, float32 of shape (n,), not a number where it has none.
     """
 
     pairs: Pairs
     reason: Codes
     draw: Codes | None = None
-    probability: Floats | None = None
+    log_probability: Floats | None = None
 
     def take(self, at: Ints) -> "Rows":
         """Return some of them, in ascending order."""
         draw = None if self.draw is None else self.draw[at]
-        probability = None if self.probability is None else self.probability[at]
-        return Rows(self.pairs.take(at), self.reason[at], draw, probability)
+        log_probability = None if self.log_probability is None else self.log_probability[at]
+        return Rows(self.pairs.take(at), self.reason[at], draw, log_probability)
 
 
 def proposed_rows(pairs: Pairs) -> pa.Table:

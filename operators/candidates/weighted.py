@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from operators.candidates.draw import Draw, Priority
+from operators.candidates.draw import Draw, Mask, Priority
 from operators.candidates.pairs import Pairs
 from operators.keys import uniform
-from operators.segments import starts_of
+from operators.segments import log_shares
 
 # What decides the random number of a pair, beside the seed.
 KEYS = ("query_key", "positive_key", "doc_key")
@@ -35,13 +35,9 @@ class WeightedDraw(Draw):
         with np.errstate(divide="ignore"):  # a drawn 0 comes first
             return self.log_weight(pairs) - np.log(-np.log1p(-drawn))
 
-    def probability(self, pairs: Pairs) -> Priority:
-        """Return the weight of each pair as a share of the weights of its row."""
-        weight, starts = self.log_weight(pairs), starts_of(pairs.row)
-        lengths = np.diff(np.append(starts, len(weight)))
-        if not len(weight):
-            return weight
-        highest = np.maximum.reduceat(weight, starts)
-        share = np.exp(weight - np.repeat(np.where(np.isfinite(highest), highest, 0.0), lengths))
-        total = np.add.reduceat(share, starts)
-        return np.asarray(share / np.repeat(np.where(total > 0, total, 1.0), lengths))
+    def log_probability(self, pairs: Pairs, free: Mask) -> Priority:
+        """Return the logarithm of the weight of each free pair as a share of the weights of the free pairs of its row.
+
+        What is drawn in proportion to weights is drawn in proportion to the same weights among those that are left.
+        """
+        return log_shares(np.where(free, self.log_weight(pairs), -np.inf), pairs.row)

@@ -53,12 +53,12 @@ class NegativeRows:
         return np.asarray(to_numpy(self.negatives, column)[at])
 
     def drawn(self, at: Ints) -> dict[str, pa.ChunkedArray]:
-        """Return by which draw the negatives were taken, and with which probability; null where that is undefined.
+        """Return by which draw the negatives were taken, and their log-probabilities; null where these are undefined.
 
         Args:
             at: which negatives; -1 for a row that is none, such as a positive.
         """
-        taken = self.negatives.select(["draw", "probability"]).take(pa.array(at, mask=at < 0))
+        taken = self.negatives.select(["draw", "log_probability"]).take(pa.array(at, mask=at < 0))
         return {name: taken.column(name) for name in taken.column_names}
 
 

@@ -1,5 +1,6 @@
 """Every draw, and a cap on documents, end to end: the same rows on every engine and after a kill."""
 
+import math
 import os
 import signal
 import subprocess
@@ -47,8 +48,8 @@ def test_all_draws_in_one_selection_on_every_engine(with_vectors: dict[str, Any]
     by_draw = Counter(row["draw"] for row in rows)
     assert set(by_draw) >= {draw["strategy"] for draw in DRAWS} - {"disagreement"}
     at_random = {"random", "softmax", "simans", "distance_weighted"}
-    assert all((row["probability"] is not None) == (row["draw"] in at_random) for row in rows)
-    assert all(0 < row["probability"] <= 1 for row in rows if row["draw"] in at_random)
+    assert all((row["log_probability"] is not None) == (row["draw"] in at_random) for row in rows)
+    assert all(-math.inf < row["log_probability"] <= 0 for row in rows if row["draw"] in at_random)
     assert max(Counter(row["doc_key"] for row in rows).values()) <= 20
 
 

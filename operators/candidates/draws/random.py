@@ -4,9 +4,10 @@ from typing import Literal
 
 import numpy as np
 
-from operators.candidates.draw import Draw, Priority
+from operators.candidates.draw import Draw, Mask, Priority
 from operators.candidates.pairs import Pairs
 from operators.keys import uniform
+from operators.segments import log_shares
 
 
 class Random(Draw):
@@ -27,6 +28,6 @@ class Random(Draw):
         keys = self.needs if self.per == "row" else ("query_key", "doc_key")
         return -uniform(self.seed, *(pairs[key] for key in keys))
 
-    def probability(self, pairs: Pairs) -> Priority:
-        """Return one over the number of candidates of the row."""
-        return 1 / np.bincount(pairs.row)[pairs.row]
+    def log_probability(self, pairs: Pairs, free: Mask) -> Priority:
+        """Return the logarithm of one over the number of free candidates of the row."""
+        return log_shares(np.where(free, 0.0, -np.inf), pairs.row)

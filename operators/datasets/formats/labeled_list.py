@@ -31,7 +31,7 @@ may differ in length. These losses take no other rows of a batch for negatives: 
                 "document_ids": lists["id"],
                 "document_scores": lists["score"],
                 "document_draws": lists["draw"],
-                "document_probabilities": lists["probability"],
+                "document_log_probabilities": lists["log_probability"],
                 "query_metadata": queries["metadata"],
                 "document_metadata": lists["metadata"],
             }

@@ -33,7 +33,7 @@ class NTuple(Layout):
                 "positive_score": rows.score("positive_score", starts),
                 **{f"negative_score_{i + 1}": rows.score("score", starts + i) for i in offsets},
                 **{f"negative_draw_{i + 1}": one["draw"] for i, one in enumerate(drawn)},
-                **{f"negative_probability_{i + 1}": one["probability"] for i, one in enumerate(drawn)},
+                **{f"negative_log_probability_{i + 1}": one["log_probability"] for i, one in enumerate(drawn)},
                 **{_beside(name, "metadata"): side["metadata"] for name, side in sides.items()},
             }
         )

@@ -1,8 +1,11 @@
 """Arithmetic over segments, against loops."""
 
+import math
+from decimal import Decimal
 from itertools import groupby, product
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ from operators.segments import (
     group_indices,
     in_sorted,
     join_sorted,
+    log_shares,
     pair_in,
     rank_within,
     starts_of,
@@ -29,6 +33,20 @@ def _ints(values: list[int]) -> np.ndarray:
 
 def _columns(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     return _ints([first for first, _ in pairs]), _ints([second for _, second in pairs])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([-math.inf, -1e300, -800.0, -0.5, 0.0, 700.0, 1e5]))))
+def test_logarithms_of_shares_are_those_of_exact_numbers(pairs: list[tuple[int, float]]) -> None:
+    """Shares of decimals of any exponent; what is below a float is cut."""
+    segment, weights = [one for one, _ in pairs], np.array([weight for _, weight in pairs], dtype=np.float64)
+    expected: list[float] = []
+    for _, run in groupby(pairs, key=lambda pair: pair[0]):
+        of_run = [weight for _, weight in run]
+        total = sum((Decimal(max(weight, -1e6)).exp() for weight in of_run if weight > -math.inf), Decimal(0))
+        highest = max(of_run)
+        beyond = float((total / Decimal(max(highest, -1e6)).exp()).ln()) if highest > -math.inf else 0.0
+        expected += [weight if weight == -math.inf else weight - highest - beyond for weight in of_run]
+    assert log_shares(weights, _ints(segment)) == pytest.approx(np.array(expected, dtype=np.float64))
 
 
 @given(SEGMENTS)

@@ -134,7 +134,7 @@ def oracle(batch: list[Query], config: SelectConfig) -> list[Expected]:
     return rows
 
 
-def output(row: Row, candidate: Row, reason: str, draw: str | None = None, probability: float | None = None) -> Row:
+def output(row: Row, candidate: Row, reason: str, draw: str | None = None, log_probability: float | None = None) -> Row:
     return {
         "query_key": row["query_key"],
         "positive_key": row["doc_key"],
@@ -142,7 +142,7 @@ def output(row: Row, candidate: Row, reason: str, draw: str | None = None, proba
         **{name: candidate[name] for name in SELECTED.names if name in candidate and name != "query_key"},
         "sources": ["search"],
         "draw": draw,
-        "probability": probability,
+        "log_probability": log_probability,
         "reason": reason,
     }
 
@@ -166,8 +166,9 @@ def test_every_row_gets_what_a_look_at_one_row_at_a_time_gives(batch: list[Query
     found = [(row, drawn_for(negatives, row.row)) for row in expected]
     assert negatives == [negative for _, drawn in found for negative in drawn]  # in the order of the rows
     for row, drawn in found:
-        chance = float(np.float32(1 / len(row.window))) if row.window and config.sampling_strategy == "random" else None
-        fit = [output(row.row, candidate, "negative", config.sampling_strategy, chance) for candidate in row.window]
+        at_random = row.window and config.sampling_strategy == "random"
+        log_probability = float(np.float32(-np.log(len(row.window)))) if at_random else None
+        fit = [output(row.row, one, "negative", config.sampling_strategy, log_probability) for one in row.window]
         assert len(drawn) == min(config.num_negatives, len(fit))
         if config.sampling_strategy == "top":
             assert drawn == fit[: config.num_negatives]

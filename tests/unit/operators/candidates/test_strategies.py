@@ -63,6 +63,13 @@ def rows_of(scores: npt.NDArray[np.float32], rows: int, seed: int = 0) -> Pairs:
     return Pairs(row, np.arange(len(row)), table, judged, np.full(rows, POSITIVE, np.float32), DIMENSION)
 
 
+def log_probability(draw: Draw, pairs: Pairs, free: npt.NDArray[np.bool_] | None = None) -> Floats:
+    """That of each pair, all of them free where nothing is said."""
+    given = draw.log_probability(pairs, np.ones(len(pairs), dtype=np.bool_) if free is None else free)
+    assert given is not None
+    return given
+
+
 def weights(strategy: str) -> Floats:
     """The weight of each score, by the formula of the paper."""
     score = SCORES.astype(np.float64)
@@ -86,9 +93,7 @@ def test_the_first_is_taken_in_proportion_to_its_weight(settings: dict[str, Any]
     expected = share[share > 0] * rows
     assert first[share == 0].sum() == 0
     assert ((first[share > 0] - expected) ** 2 / expected).sum() < stats.chi2.ppf(SURE, len(expected) - 1)
-    probability = draw.probability(pairs)
-    assert probability is not None
-    assert probability.reshape(rows, -1) == pytest.approx(np.tile(share, (rows, 1)), rel=1e-5)
+    assert np.exp(log_probability(draw, pairs)).reshape(rows, -1) == pytest.approx(np.tile(share, (rows, 1)), rel=1e-5)
 
 
 @pytest.mark.parametrize("settings", WEIGHTED, ids=lambda one: one["strategy"])
@@ -114,8 +119,7 @@ def test_the_density_of_distances_is_that_of_points_on_the_sphere() -> None:
     positive = pa.table({"doc_key": [1]})
     pairs = Pairs(row, np.arange(len(score)), table, positive, np.zeros(1, np.float32), DIMENSION)
     draw = draw_of({"strategy": "distance_weighted", "cutoff": 0.8, "farthest": 1.4})
-    probability = draw.probability(pairs)
-    assert probability is not None
+    probability = np.exp(log_probability(draw, pairs))
     distance = np.sqrt(2 - 2 * score.astype(np.float64))
     mass = np.histogram(distance, bins=6, range=(0.8, 1.4), weights=probability)[0]
     assert mass / mass.sum() == pytest.approx(np.full(6, 1 / 6), rel=0.05)
@@ -199,21 +203,14 @@ def test_neither_the_order_nor_other_rows_change_what_a_row_draws(settings: dict
         select = Select(SelectConfig.model_validate({"draws": [{**settings, "num_negatives": 3}]}), ["lexical"], 8)
         rows: dict[tuple[int, int], list[tuple[int, float | None]]] = {}
         for one in select(table, positives([one for query in queries for one in judged[query]])).negatives.to_pylist():
-            rows.setdefault((one["query_key"], one["positive_key"]), []).append((one["doc_key"], one["probability"]))
+            drawn = rows.setdefault((one["query_key"], one["positive_key"]), [])
+            drawn.append((one["doc_key"], one["log_probability"]))
         return rows
 
     whole = chosen(list(range(30)))
     assert any(whole.values())
     for some in (list(range(29, -1, -1)), [3, 17, 4], [9]):
         assert chosen(some) == {row: drawn for row, drawn in whole.items() if row[0] in some}
-
-
-def test_the_probability_is_that_among_all_eligible_candidates() -> None:
-    found = [{"query_key": 1, "doc_key": place, "score": float(score)} for place, score in enumerate(SCORES)]
-    draws = [{"strategy": "top", "num_negatives": 2}, {"strategy": "random", "num_negatives": 2}]
-    select = Select(SelectConfig.model_validate({"draws": draws}))
-    rows = select(candidates(found), positives([{"query_key": 1, "doc_key": 9, "score": 1.0}])).negatives.to_pylist()
-    assert [one["probability"] for one in rows] == [None, None, *[pytest.approx(1 / 6)] * 2]
 
 
 def test_margins_and_draws_compare_with_the_same_positive() -> None:
@@ -233,9 +230,9 @@ def test_a_row_without_a_candidate_of_any_weight_gets_none() -> None:
     draw = draw_of({"strategy": "distance_weighted"})
     assert isinstance(draw, WeightedDraw)
     assert not highest(far.row, draw.priority(far), 2).any()
-    assert draw.probability(far).tolist() == [0.0] * 6
+    assert log_probability(draw, far).tolist() == [-math.inf] * 6
     none = far.take(np.zeros(0, np.int64))
-    assert len(draw.priority(none)) == len(draw.probability(none)) == 0
+    assert len(draw.priority(none)) == len(log_probability(draw, none)) == 0
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def mined(rows: list[Pair], num_negatives: int) -> NegativeRows:
             "score": -document % 10 / 8,
             "rank": place,
             "draw": "random" if place else "top",
-            "probability": 0.25 if place else None,
+            "log_probability": -1.5 if place else None,
             "reason": "negative",
         }
         for query, positive, documents in rows
@@ -88,20 +88,20 @@ def test_n_tuple_leaves_out_rows_that_are_short() -> None:
     ]
 
 
-def test_every_format_says_which_draw_took_a_negative_and_with_which_probability() -> None:
-    names = ["negative_id", "negative_draw", "negative_probability"]
-    assert laid_out("triplet", names)[:2] == [("id-d21", "top", None), ("id-d22", "random", 0.25)]
-    tuples = ["negative_draw_1", "negative_draw_2", "negative_probability_1", "negative_probability_2"]
-    assert laid_out("n-tuple", tuples) == [("top", "random", None, 0.25)] * 2
-    lists = laid_out("labeled-list", ["document_draws", "document_probabilities"])
-    assert lists[0] == ([None, "top", "random"], [None, None, 0.25])
+def test_every_format_says_which_draw_took_a_negative_and_with_which_log_probability() -> None:
+    names = ["negative_id", "negative_draw", "negative_log_probability"]
+    assert laid_out("triplet", names)[:2] == [("id-d21", "top", None), ("id-d22", "random", -1.5)]
+    tuples = ["negative_draw_1", "negative_draw_2", "negative_log_probability_1", "negative_log_probability_2"]
+    assert laid_out("n-tuple", tuples) == [("top", "random", None, -1.5)] * 2
+    lists = laid_out("labeled-list", ["document_draws", "document_log_probabilities"])
+    assert lists[0] == ([None, "top", "random"], [None, None, -1.5])
     assert lists[2] == ([None, "top"], [None, None])
-    pairs = laid_out("labeled-pair", ["document_id", "document_draw", "document_probability"])
+    pairs = laid_out("labeled-pair", ["document_id", "document_draw", "document_log_probability"])
     assert pairs[:4] == [
         ("id-d12", None, None),
         ("id-d11", None, None),
         ("id-d21", "top", None),
-        ("id-d22", "random", 0.25),
+        ("id-d22", "random", -1.5),
     ]
 
 
