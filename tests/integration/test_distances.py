@@ -247,9 +247,9 @@ def test_hyperbolic_vectors_are_float32_and_others_float16_unless_set(data: dict
 def test_an_index_that_does_not_fit_lifted_vectors_is_refused_before_they_are_encoded(
     data: dict[str, Any], tmp_path: Path
 ) -> None:
-    """8 values and the 4 that are added are 12, which PQ8 does not divide."""
+    """8 values and the 6 that are added are 14, which PQ8 does not divide."""
     sections = {**settings("euclidean", data), "index": "IVF4,PQ8x4"}
-    with pytest.raises(InputError, match="for vectors of 12 values"):
+    with pytest.raises(InputError, match="for vectors of 14 values"):
         mine(configuration(tmp_path, None, None, **sections), progress=False)
     assert not list(tmp_path.glob("encode/*"))
 
