@@ -180,9 +180,7 @@ class Poincare(InnerProduct):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             space = 2 * math.sqrt(self.curvature) * points / (1 - squared)[:, np.newaxis]
             above = 2 * squared / (1 - squared)  # the time coordinate, less 1
-            return in_precision(
-                np.column_stack([space, above, above, np.ones_like(above)]).astype(np.float32), dtype
-            )
+            return in_precision(np.column_stack([space, above, above, np.ones_like(above)]).astype(np.float32), dtype)
 
 
 def geometry_of(similarity: str, curvature: float = 1.0) -> InnerProduct:

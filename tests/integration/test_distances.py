@@ -202,6 +202,18 @@ def test_a_model_saved_with_euclidean_is_compared_by_distance(
         assert row["negative_id"] in best
 
 
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
+def test_given_vectors_too_long_for_finite_scores_are_refused(similarity: str, tmp_path: Path) -> None:
+    documents, queries = places(0, DOCUMENTS), places(1, QUERIES)
+    queries[5] *= 2e19 / np.linalg.norm(queries[5])
+    sections = settings("euclidean", sources(tmp_path, documents, queries))
+    sections["encoder"]["similarity"] = similarity
+    with pytest.raises(
+        InputError, match=r"vectors of a query have .* a length, too large for float32\. Scale them down"
+    ):
+        mine(configuration(tmp_path / "run", None, None, **sections), progress=False)
+
+
 @pytest.mark.parametrize("side", ["corpus", "queries"])
 def test_given_points_outside_of_the_ball_are_refused(side: str, tmp_path: Path) -> None:
     documents, queries = places(0, DOCUMENTS), places(1, QUERIES)
