@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.errors import InputError, TransientError, shown
-from operators.schemas import Vectors, vectors_column, vectors_schema
+from operators.schemas import vectors_column, vectors_schema
 from operators.vectors.encoder import EncoderConfig, Side, resolve, with_saved_settings
 from operators.vectors.model_failures import may_pass
 from operators.vectors.model_files import model_folder
@@ -45,12 +45,12 @@ class Encode:
         """Return the vectors (schema vectors_schema) of a batch of `key`, `text_key` and `text`, in its order.
 
         Raises:
-            InputError: the model gives a value that is not finite in `vector_dtype`, or a vector that is outside of the
-                Poincare ball, or has no vector for a token.
+            InputError: the model gives a value that is not finite in `vector_dtype`, or a vector that is too long or
+                outside of the Poincare ball, or has no vector for a token.
             TransientError: there is too little memory, or the device failed.
         """
         once = batch.column("text").combine_chunks().dictionary_encode()
-        encoded = self.kept(self.vectors(once.dictionary.to_pylist()))
+        encoded = self.config.lifted(self.vectors(once.dictionary.to_pylist()), self.side)
         matrix = encoded[once.indices.to_numpy()]
         broken = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         if len(broken):
@@ -61,11 +61,6 @@ class Encode:
             )
         columns = {"key": batch.column("key"), "text_key": batch.column("text_key"), "vector": vectors_column(matrix)}
         return pa.table(columns, schema=vectors_schema(matrix.shape[1], self.config.vector_dtype))
-
-    def kept(self, vectors: npt.NDArray[np.float32]) -> Vectors:
-        """Return vectors, shape (texts, dimension), as they are kept: lifted where the similarity is a distance."""
-        geometry, dtype = self.config.geometry, self.config.vector_dtype
-        return geometry.queries(vectors, dtype) if self.side == "query" else geometry.documents(vectors, dtype)
 
     def vectors(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the vectors of texts, float32 of shape (texts, dimension), as the model gives them.

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from operators.errors import InputError, shown
-from operators.schemas import VectorDType
+from operators.schemas import VectorDType, Vectors
 from operators.settings import AtLeastOne, Place, Settings
 from operators.vectors.geometry import InnerProduct, geometry_of
 from operators.vectors.precision import multiplies_bfloat16
@@ -83,6 +85,24 @@ class EncoderConfig(Settings):
     def geometry(self) -> InnerProduct:
         """How vectors are kept, and what their inner products stand for; with nothing left to `auto`."""
         return geometry_of(self.similarity, self.curvature)
+
+    def lifted(self, vectors: npt.NDArray[np.float32], side: Side) -> Vectors:
+        """Return vectors of a side, shape (rows, dimension), as they are kept; nothing may be left to `auto`.
+
+        What is too large for `vector_dtype` becomes infinite.
+
+        Raises:
+            InputError: a vector is outside of the Poincare ball.
+        """
+        geometry = self.geometry
+        lift = geometry.queries if side == "query" else geometry.documents
+        try:
+            return lift(vectors, self.vector_dtype)
+        except InputError as error:
+            raise InputError(
+                f"{self.key('similarity')}: {self.similarity}: {error}. Give vectors of the ball, or lower "
+                f"{self.key('curvature')} ({self.curvature:g}): the radius is 1 / sqrt(curvature)."
+            ) from error
 
     def prompt(self, side: Side) -> str | None:
         """Return the prompt of a side; None where it is the model's own."""

@@ -17,7 +17,10 @@ from operators.vectors.precision import in_float32, in_precision
 
 Matrix = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float32]
-Exact = npt.NDArray[np.float64]
+
+# Of vectors whose squared length is not above this, products and squared distances are finite in float32, and so is
+# everything that is added up on the way.
+LONGEST_SQUARED = np.float32(2.0**124)
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,16 @@ class InnerProduct:
     def documents(self, vectors: Matrix, dtype: VectorDType) -> Vectors:
         """Return vectors of documents as they are kept: shape (rows, dimension + added), in that precision.
 
-        What is too large for the precision becomes infinite.
+        What is too large for the precision becomes infinite, and so does a vector that is too long for its products.
 
         Args:
             vectors: float32 of shape (rows, dimension).
             dtype: the precision.
 
         Raises:
-            InputError: a vector is no point of the space.
+            InputError: a vector is no point of the space. It does not name a section: a run may have several encoders.
         """
-        return in_precision(vectors, dtype)
+        return in_precision(_not_too_long(vectors), dtype)
 
     def queries(self, vectors: Matrix, dtype: VectorDType) -> Vectors:
         """Return vectors of queries as they are kept; arguments, result and errors as of `documents`."""
@@ -71,33 +74,38 @@ AS_THEY_ARE = InnerProduct()
 class Euclidean(InnerProduct):
     """Points of a plane space; the score is the distance with a minus, as sentence-transformers' `euclidean_sim`.
 
-    With h = -|d|^2 / 2 of a vector in the precision in which it is kept, a document is kept as (d, h/s, h/s, s, s) and
-    a query as (q, s, s, h/s, h/s), the first h/s being rounded to the precision and the second what that left out. The
-    inner product is -|q - d|^2 / 2. `s` is 4, which makes the added values about as large as those of the vectors of
-    most models, 2 to 30 long: the bounds of low precision grow with the length of what is multiplied.
+    With h = -|d|^2 / 2 of a vector in the precision in which it is kept, a document is kept as (d, a, b, c, s, s, s/r)
+    and a query as (q, s, s, s/r, a, b, c). `a` is h/s rounded to the precision, `b` what that left out, and `c` what
+    both left out, times r. The inner product is -|q - d|^2 / 2. `s` is 4, which makes the added values about as large
+    as those of the vectors of most models, 2 to 30 long: the bounds of low precision grow with the length of what is
+    multiplied. `r` is 2**11: of a vector that is short, `a` and `b` are below the smallest number of float16, 2**-24,
+    and `c` is not. `b` alone times r would do as well, but is as large as `a` then, and random: of vectors 30 long,
+    the clusters of an index would be those of `b`.
     """
 
-    SCALE = 4.0
+    SCALE, REST = 4.0, 2.0**11
 
     @property
     def added(self) -> int:
         """How many values the lift adds to a vector."""
-        return 4
+        return 6
 
     def documents(self, vectors: Matrix, dtype: VectorDType) -> Vectors:
         """Return the lifted documents."""
-        kept = in_precision(vectors, dtype)
+        kept = super().documents(vectors, dtype)
         exact = in_float32(kept).astype(np.float64)
-        half = -np.einsum("ij,ij->i", exact, exact) / (2 * self.SCALE)
+        rest = -np.einsum("ij,ij->i", exact, exact) / (2 * self.SCALE)
         with np.errstate(over="ignore", invalid="ignore"):  # what is too large is refused by whoever keeps it
-            high = half.astype(kept.dtype)
-            low = (half - high).astype(kept.dtype)
-        scale = np.full_like(high, self.SCALE)
-        return np.column_stack([kept, high, low, scale, scale])
+            first = rest.astype(kept.dtype)
+            rest = rest - first
+            second = rest.astype(kept.dtype)
+            third = ((rest - second) * self.REST).astype(kept.dtype)
+        scales = np.array([self.SCALE, self.SCALE, self.SCALE / self.REST], dtype=kept.dtype)
+        return np.column_stack([kept, first, second, third, np.broadcast_to(scales, (len(kept), 3))])
 
     def as_queries(self, documents: Vectors) -> Vectors:
-        """Return the documents as queries: the two pairs of added values change places."""
-        return np.concatenate([documents[:, :-4], documents[:, -2:], documents[:, -4:-2]], axis=1)
+        """Return the documents as queries: the added values change places with their scales."""
+        return np.concatenate([documents[:, :-6], documents[:, -3:], documents[:, -6:-3]], axis=1)
 
     def scores(self, products: Floats) -> Floats:
         """Return minus the distances. Where rounding makes an inner product positive, the distance is 0."""
@@ -114,11 +122,13 @@ class Euclidean(InnerProduct):
 class Poincare(InnerProduct):
     """Points of the Poincare ball of radius 1 / sqrt(c); the score is the hyperbolic distance with a minus.
 
-    A point x is kept as the point of the hyperboloid (Lorentz model) that it stands for, its time coordinate last:
-    (2 sqrt(c) x, 1 + c |x|^2) / (1 - c |x|^2); of a query the time coordinate has a minus. The inner product is
-    -cosh(sqrt(c) distance), and the distance that of the ball: arccosh(1 + 2 c |x - y|^2 / ((1 - c |x|^2)
-    (1 - c |y|^2))) / sqrt(c) (Nickel and Kiela, arXiv 1705.08039, equation 1; arXiv 1806.03417, equations 1 to 5 and
-    11). Values of points near the border are large, and in float32 small distances between these are uncertain.
+    With m = 2 c |x|^2 / (1 - c |x|^2) and y = 2 sqrt(c) x / (1 - c |x|^2), a document is kept as (y, m, m, 1) and a
+    query as (y, -m, -1, -m): (y, 1 + m) is the point of the hyperboloid (Lorentz model) that x stands for, and the
+    inner product is 1 - cosh(sqrt(c) distance). Of points near the centre cosh is close to 1, and float32 would keep
+    nothing of their distance if the 1 were in the product. The distance is that of the ball: arccosh(1 + 2 c |x - y|^2
+    / ((1 - c |x|^2) (1 - c |y|^2))) / sqrt(c) (Nickel and Kiela, arXiv 1705.08039, equation 1; arXiv 1806.03417,
+    equations 1 to 5 and 11). Values of points near the border are large, and in float32 small distances between these
+    are uncertain.
 
     Attributes:
         curvature: c, above 0; the curvature of the space is -c.
@@ -129,7 +139,7 @@ class Poincare(InnerProduct):
     @property
     def added(self) -> int:
         """How many values the lift adds to a vector."""
-        return 1
+        return 3
 
     def documents(self, vectors: Matrix, dtype: VectorDType) -> Vectors:
         """Return the points of the hyperboloid."""
@@ -140,20 +150,23 @@ class Poincare(InnerProduct):
         return self.as_queries(self._lifted(vectors, dtype, "query"))
 
     def as_queries(self, documents: Vectors) -> Vectors:
-        """Return the documents as queries: the time coordinate gets the other sign."""
-        queries = documents.copy()
-        np.negative(queries[:, -1], out=queries[:, -1])
-        return queries
+        """Return the documents as queries: (m, m, 1) becomes (-m, -1, -m)."""
+        return np.concatenate([documents[:, :-3], -documents[:, [-3, -1, -2]]], axis=1)
 
     def scores(self, products: Floats) -> Floats:
-        """Return minus the distances. Where rounding makes an inner product more than -1, the distance is 0."""
-        distance = np.arccosh(np.maximum(-products.astype(np.float64), 1)) / math.sqrt(self.curvature)
+        """Return minus the distances. Where rounding makes an inner product positive, the distance is 0."""
+        above = np.maximum(-products.astype(np.float64), 0)  # cosh, less 1
+        distance = np.log1p(above + np.sqrt(above * (above + 2))) / math.sqrt(self.curvature)
         return np.asarray(0 - distance, dtype=np.float32)
 
     def floor(self, products: Floats) -> Floats:
-        """Return a little less: sqrt(c) times a distance is below 90, so 2**-15 is more than rounding."""
+        """Return a little less, which is more than the rounding of the scores.
+
+        A relative difference of products makes one of distances that is between half of it, near 0, and a 90th, at the
+        largest number of float32: with 2**-15 it is above 2**-22.
+        """
         with np.errstate(over="ignore"):
-            return np.minimum(products, -1) * np.float32(1 + 2.0**-15)
+            return np.minimum(products, 0) * np.float32(1 + 2.0**-15)
 
     def _lifted(self, vectors: Matrix, dtype: VectorDType, side: str) -> Vectors:
         points = vectors.astype(np.float64)
@@ -162,14 +175,12 @@ class Poincare(InnerProduct):
         if len(outside):
             length, radius = math.sqrt(squared[outside[0]] / self.curvature), 1 / math.sqrt(self.curvature)
             raise InputError(
-                f"encoder.similarity: poincare: a {side} has a vector of length {length:.7g}, which is not inside the "
-                f"ball of radius {radius:.7g}. Give vectors of the ball, or lower encoder.curvature "
-                f"({self.curvature:g}): the radius is 1 / sqrt(curvature)."
+                f"a {side} has a vector of length {length:.7g}, which is not inside the ball of radius {radius:.7g}"
             )
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             space = 2 * math.sqrt(self.curvature) * points / (1 - squared)[:, np.newaxis]
-            time = (1 + squared) / (1 - squared)
-            return in_precision(np.column_stack([space, time]).astype(np.float32), dtype)
+            above = 2 * squared / (1 - squared)  # the time coordinate, less 1
+            return in_precision(np.column_stack([space, above, above, np.ones_like(above)]).astype(np.float32), dtype)
 
 
 def geometry_of(similarity: str, curvature: float = 1.0) -> InnerProduct:
@@ -177,3 +188,10 @@ def geometry_of(similarity: str, curvature: float = 1.0) -> InnerProduct:
     if similarity == "euclidean":
         return Euclidean()
     return Poincare(curvature) if similarity == "poincare" else AS_THEY_ARE
+
+
+def _not_too_long(vectors: Matrix) -> Matrix:
+    """Return vectors, all values of those being infinite that are too long for their products to be finite."""
+    with np.errstate(over="ignore"):
+        short = np.einsum("ij,ij->i", vectors, vectors) <= LONGEST_SQUARED
+    return vectors if short.all() else np.where(short[:, np.newaxis], vectors, np.float32(np.inf))

@@ -47,7 +47,7 @@ def try_model(config: EncoderConfig, sides: Sequence[Side], model: Any) -> dict[
             vectors = encode.vectors(TEXTS)
         with _refusing(f"{what} cannot encode a {side} as long as it reads", shorter):
             encode.vectors([_long(module)])
-        _check_finite(f"{what} encodes a {side}", encode.kept(vectors), config, model.missing_weights)
+        _check_finite(f"{what} encodes a {side}", encode.config.lifted(vectors, side), config, model.missing_weights)
         _check_shape(f"{what} encodes a {side}", vectors)
         dimensions[side] = vectors.shape[1]
     if len(set(dimensions.values())) > 1:

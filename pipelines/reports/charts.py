@@ -12,13 +12,13 @@ COLOURS = ("#2a7f62", "#b5483a", "#3a6ab5", "#b58a3a")
 
 
 def histogram(drawn: Histogram) -> str:
-    """Draw distributions over one axis."""
+    """Draw distributions over one axis; values that are not finite are left out."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots()
     # In float32 the edges of bins about a large value are the same number.
-    samples = {name: sample.astype(np.float64) for name, sample in drawn.samples.items()}
+    samples = {name: sample[np.isfinite(sample)].astype(np.float64) for name, sample in drawn.samples.items()}
     edges = np.histogram_bin_edges(np.concatenate(list(samples.values())), bins=BINS)
     for (name, sample), colour in zip(samples.items(), cycle(COLOURS), strict=False):
         if len(sample):

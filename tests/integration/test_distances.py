@@ -202,6 +202,18 @@ def test_a_model_saved_with_euclidean_is_compared_by_distance(
         assert row["negative_id"] in best
 
 
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
+def test_given_vectors_too_long_for_finite_scores_are_refused(similarity: str, tmp_path: Path) -> None:
+    documents, queries = places(0, DOCUMENTS), places(1, QUERIES)
+    queries[5] *= 2e19 / np.linalg.norm(queries[5])
+    sections = settings("euclidean", sources(tmp_path, documents, queries))
+    sections["encoder"]["similarity"] = similarity
+    with pytest.raises(
+        InputError, match=r"vectors of a query have .* a length, too large for float32\. Scale them down"
+    ):
+        mine(configuration(tmp_path / "run", None, None, **sections), progress=False)
+
+
 @pytest.mark.parametrize("side", ["corpus", "queries"])
 def test_given_points_outside_of_the_ball_are_refused(side: str, tmp_path: Path) -> None:
     documents, queries = places(0, DOCUMENTS), places(1, QUERIES)
@@ -247,9 +259,9 @@ def test_hyperbolic_vectors_are_float32_and_others_float16_unless_set(data: dict
 def test_an_index_that_does_not_fit_lifted_vectors_is_refused_before_they_are_encoded(
     data: dict[str, Any], tmp_path: Path
 ) -> None:
-    """8 values and the 4 that are added are 12, which PQ8 does not divide."""
+    """8 values and the 6 that are added are 14, which PQ8 does not divide."""
     sections = {**settings("euclidean", data), "index": "IVF4,PQ8x4"}
-    with pytest.raises(InputError, match="for vectors of 12 values"):
+    with pytest.raises(InputError, match="for vectors of 14 values"):
         mine(configuration(tmp_path, None, None, **sections), progress=False)
     assert not list(tmp_path.glob("encode/*"))
 

@@ -101,13 +101,18 @@ class EncodeTexts(Stage):
     def _settings_of(self, side: Side) -> Mapping[str, Any]:
         """Return the weights (not the model's name) and what else the vectors of a side depend on."""
         if side in self.precomputed:
-            return {**self._compared(), "vector_dtype": self.config.vector_dtype}
+            return {**self._kept(), "vector_dtype": self.config.vector_dtype}
         beside = {"model", "revision", "query_prompt", "document_prompt", "curvature"}
         own = {"weights": self.weights, "prompt": self.config.prompt(side)}
-        return {**own, **self.config.model_dump(exclude=beside), **self._compared()}
+        return {**own, **self.config.model_dump(exclude=beside), **self._kept()}
+
+    def _kept(self) -> dict[str, Any]:
+        """Return how the vectors are compared and how many values are added to them: lifts differ by that."""
+        added = self.config.geometry.added
+        return {**self._compared(), **({"added": added} if added else {})}
 
     def _compared(self) -> dict[str, Any]:
-        """Return how the vectors are compared, which also says how they are kept."""
+        """Return how the vectors are compared."""
         curved = {"curvature": self.config.curvature} if self.config.similarity == "poincare" else {}
         return {"similarity": self.config.similarity, **curved}
 
@@ -229,10 +234,9 @@ class ImportVectors:
         given = in_float32(matrix_of(batch.column("vector")))
         dtype = self.config.vector_dtype
         given = normalise(given) if self.config.similarity == "cosine" else given
-        geometry = self.config.geometry
-        matrix = geometry.queries(given, dtype) if side == "query" else geometry.documents(given, dtype)
+        matrix = self.config.lifted(given, side)
         if not np.isfinite(matrix).all():
-            remedy = "Set `encoder.vector_dtype: float32`" if dtype == "float16" else "Scale them down"
+            remedy = f"Set `{self.config.key('vector_dtype')}: float32`" if dtype == "float16" else "Scale them down"
             raise InputError(f"Given vectors of a {side} have values, or a length, too large for {dtype}. {remedy}.")
         columns = [batch.column(_KEY[side]), batch.column("text_key"), vectors_column(matrix)]
         vectors = pa.table(columns, schema=vectors_schema(matrix.shape[1], dtype))
