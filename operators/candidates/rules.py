@@ -100,7 +100,7 @@ class Rules:
         kind = kinds.indices.to_numpy()[_rows(candidates, queries, "query_key")].astype(np.int64)
         count = max(len(cells.dictionary), 1)
         combined, place = np.unique(kind * count + cell, return_inverse=True)
-        fields, query_fields = fields_of(cells.dictionary, self.fields), fields_of(kinds.dictionary, self.query_fields)
+        fields, query_fields = self._fields_of(cells.dictionary, "document"), self._fields_of(kinds.dictionary, "query")
         at_document, at_query = pa.array(combined % count), pa.array(combined // count)
         of_documents = {name: column.take(at_document) for name, column in fields.items()}
         of_queries = {name: column.take(at_query) for name, column in query_fields.items()}
@@ -112,7 +112,7 @@ class Rules:
         known = {*_known("document", fields), *_known("query", query_fields)}
         return Met(table, frozenset(known))
 
-    def _fields_of(self, metadata: pa.ChunkedArray, side: str) -> dict[str, pa.Array]:
+    def _fields_of(self, metadata: pa.Array | pa.ChunkedArray, side: str) -> dict[str, pa.Array]:
         """Return the fields of one side; a refusal names the first rule that reads the field."""
         fields: dict[str, pa.Array] = {}
         for rule in self.rules:

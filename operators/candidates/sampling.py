@@ -190,7 +190,8 @@ class SampleCorpus:
             low[here] = np.where(begin[here] > 0, cumulated[np.maximum(begin[here] - 1, 0)], 0.0)
             high[here] = cumulated[end[here] - 1]
         rule = self.sampler.rules[1]
-        fields = {} if rule is None else fields_of(table.column("cell"), rule.fields)
+        with placed(f"{self.sampler.place}: "):
+            fields = {} if rule is None else fields_of(table.column("cell"), rule.fields)
         return _Cells(bucket, low, high, to_numpy(table, "weighted"), fields)
 
     def _drawn(self, query_key: Keys, allowed: npt.NDArray[np.bool_]) -> pa.Table:

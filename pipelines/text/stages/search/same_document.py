@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from operators.candidates.proposers.same_document import SameDocument
 from operators.candidates.rule import fields_of
 from operators.candidates.sources import keys_of_pairs
+from operators.errors import placed
 from operators.keys import Keys, keys_of, pair_keys, uniform
 from operators.schemas import PROPOSALS, to_numpy
 from operators.segments import first_of_each, join_sorted, rank_within
@@ -104,13 +105,15 @@ class RoutePassages:
         files: Sequence[Record],
         kind: str,
     ) -> None:
-        self.corpus, self.field = corpus, stage.proposer.field
+        self.corpus, self.proposer = corpus, stage.proposer
         self.by, self.wanted = kind, OpenWanted(folder, files, stage.cache, kind)
 
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Route one partition."""
         documents = self.corpus.read_table(unit.args, ["doc_key", "metadata"])
-        value = fields_of(documents.column("metadata"), [self.field])[self.field]
+        field = self.proposer.field
+        with placed(f"{self.proposer.place}.field: "):
+            value = fields_of(documents.column("metadata"), [field])[field]
         known = documents.filter(pc.is_valid(value))
         source = keys_of(pc.drop_null(value).cast(pa.string()))
         passages = pa.table([known.column("doc_key"), source], schema=PASSAGES)
