@@ -203,9 +203,11 @@ class SelectConfig(FilterConfig):
         return min((depth for one in self.active_filters() if (depth := one.depth()) is not None), default=None)
 
     @property
-    def rules(self) -> tuple[str, ...]:
-        """The different rules of its draws, ascending."""
-        return tuple(sorted({draw.where for draw in self.active_draws() if draw.where is not None}))
+    def rules(self) -> Mapping[str, str]:
+        """The different rules of its draws, ascending, and for each the key of the first draw that has it."""
+        rules = [draw.where for draw in self.draws]
+        different = sorted({rule for rule in rules if rule is not None})
+        return {rule: f"select.draws.{rules.index(rule)}.where" for rule in different}
 
     @property
     def signals(self) -> frozenset[str]:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.candidates.proposer import CandidateSource
-from operators.candidates.rule import Rule, RuleText
+from operators.candidates.reading import Reading
+from operators.candidates.rule import Rule, RuleText, kind_of
 from operators.errors import InputError, shown
 
 Weights = npt.NDArray[np.float64]
@@ -65,6 +66,24 @@ class CorpusSampler(CandidateSource):
         """The metadata of queries that it reads."""
         return () if self.rules[1] is None else self.rules[1].query_fields
 
+    def readings(self) -> Sequence[Reading]:
+        """Return what `where` and the key with the name of the weight read."""
+        of_rule = [] if self.where is None else [Reading.of_rule(f"{self.place}.where", self.where)]
+        if self.column is None:
+            return of_rule
+        key = next((key for key, value in self if key not in CandidateSource.model_fields and value == self.column), "")
+        reading = Reading(
+            f"{self.place}.{key}".rstrip("."), [self.column], (), lambda documents, _: self.numbers(documents, 1)
+        )
+        return [*of_rule, reading]
+
+    def reason_of_nothing(self) -> str:
+        """Return that no document has any weight, or meets the rule."""
+        meets = "" if self.where is None else f" meets {shown(self.where)}"
+        if self.column is None:
+            return meets and f"no document{meets}"
+        return f"no document{meets and f' that{meets}'} has a weight in the metadata {shown(self.column)}"
+
     def numbers(self, fields: Mapping[str, pa.Array], rows: int) -> npt.NDArray[np.float64]:
         """Return what the weights are made of, for documents with these metadata: float64 of shape (rows,).
 
@@ -83,5 +102,8 @@ def numbers_in(values: pa.Array, name: str) -> npt.NDArray[np.float64]:
         InputError: it is text.
     """
     if pa.types.is_string(values.type) or pa.types.is_boolean(values.type):
-        raise InputError(f"proposers: the metadata {shown(name)} is no number, so no weight can be made of it.")
+        raise InputError(
+            f"the metadata {shown(name)} is {kind_of(values.type)}, and a weight is made of a number. Name metadata "
+            f"with numbers; CSV and TSV files hold texts alone."
+        )
     return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from operators.candidates.pairs import ALWAYS_THERE
+from operators.candidates.reading import Reading
 from operators.candidates.sources import NAME, SEARCH, rank_column
 from operators.errors import shown
 from operators.schemas import PAIR, PROPOSALS, to_numpy
@@ -44,6 +45,19 @@ class CandidateSource(Settings):
         if isinstance(settings, dict) and "source" not in settings:
             return {**settings, "source": str(settings.get("proposer", "")).rpartition(":")[2]}
         return settings
+
+    @property
+    def place(self) -> str:
+        """Where its section is in the configuration, for messages."""
+        return f"proposers.{self.source}"
+
+    def readings(self) -> Sequence[Reading]:
+        """Return what metadata its keys name, so that a name that cannot be there is refused before the work starts."""
+        return ()
+
+    def reason_of_nothing(self) -> str:
+        """Return why it may have proposed nothing, for a warning; empty where there is no reason to name."""
+        return ""
 
 
 class Proposer(CandidateSource):

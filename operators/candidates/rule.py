@@ -128,11 +128,18 @@ class Rule:
             known = pc.if_else(pc.is_valid(one), among, pa.scalar(None, pa.bool_()))
             return pc.invert(known) if isinstance(operator, ast.NotIn) else known
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            both = f"{ast.unparse(left)} and {ast.unparse(right)}"
             raise InputError(
-                f"where: {shown(self.text)}: {both} have values of different kinds ({error}). Compare numbers with "
-                f"numbers and texts with texts."
+                f"{shown(self.text)}: {ast.unparse(left)} is {kind_of(one.type)}, and {ast.unparse(right)} "
+                f"{'holds' if listed_after else 'is'} {kind_of(other.type)}. Compare numbers with numbers and texts "
+                f"with texts; CSV and TSV files hold texts alone."
             ) from error
+
+
+def kind_of(kind: pa.DataType) -> str:
+    """Return the kind of the values of some metadata in words."""
+    if pa.types.is_boolean(kind):
+        return "true or false"
+    return "text" if pa.types.is_string(kind) else "a number"
 
 
 def _is_rule(text: str) -> str:
@@ -195,8 +202,8 @@ def _one_field(lines: bytes, rows: int, name: str) -> pa.Array:
         if table.num_rows == rows:
             return table.column(name).combine_chunks()
     raise InputError(
-        f"where: the metadata {shown(name)} has values of several kinds, lists or objects. Give it numbers alone or "
-        f"texts alone."
+        f"the metadata {shown(name)} has values of several kinds, lists or objects. Give it numbers alone or texts "
+        f"alone."
     )
 
 

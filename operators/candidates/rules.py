@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.candidates.rule import Rule, cell_names, fields_of, rule_column
+from operators.errors import placed
 from operators.schemas import PAIR, to_numpy
 from operators.segments import first_index
 
@@ -44,12 +45,17 @@ class Rules:
         query_fields: of queries that they read.
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], places: Mapping[str, str] | None = None) -> None:
         """Parse the rules.
+
+        Args:
+            texts: the rules.
+            places: rule -> where it stands in the configuration, for messages.
 
         Raises:
             ValueError: one is none.
         """
+        self.places = places or {}
         self.rules = [Rule(text) for text in texts]
         self.fields = sorted({name for rule in self.rules for name in rule.fields})
         self.query_fields = sorted({name for rule in self.rules for name in rule.query_fields})
@@ -70,7 +76,7 @@ class Rules:
         Raises:
             InputError: metadata that they read have the wrong kind.
         """
-        fields = fields_of(documents.column("metadata"), self.fields)
+        fields = self._fields_of(documents.column("metadata"), "document")
         return pa.table([documents.column("doc_key"), cell_names(fields, documents.num_rows)], schema=CELLS)
 
     def __call__(self, candidates: pa.Table, queries: pa.Table, documents: pa.Table) -> Met:
@@ -88,22 +94,32 @@ class Rules:
             LookupError: a document or a query is not there.
         """
         cells = documents.column("cell").combine_chunks().dictionary_encode()
-        of_query = cell_names(fields_of(queries.column("metadata"), self.query_fields), queries.num_rows)
+        of_query = cell_names(self._fields_of(queries.column("metadata"), "query"), queries.num_rows)
         kinds = of_query.dictionary_encode()
         cell = cells.indices.to_numpy()[_rows(candidates, documents, "doc_key")].astype(np.int64)
         kind = kinds.indices.to_numpy()[_rows(candidates, queries, "query_key")].astype(np.int64)
         count = max(len(cells.dictionary), 1)
         combined, place = np.unique(kind * count + cell, return_inverse=True)
-        fields, query_fields = fields_of(cells.dictionary, self.fields), fields_of(kinds.dictionary, self.query_fields)
+        fields, query_fields = self._fields_of(cells.dictionary, "document"), self._fields_of(kinds.dictionary, "query")
         at_document, at_query = pa.array(combined % count), pa.array(combined // count)
         of_documents = {name: column.take(at_document) for name, column in fields.items()}
         of_queries = {name: column.take(at_query) for name, column in query_fields.items()}
         table = candidates.select(list(PAIR))
         for rule in self.rules:
-            met = rule(of_documents, of_queries, len(combined)).astype(np.uint8)
+            with placed(f"{self.places.get(rule.text, 'where')}: "):
+                met = rule(of_documents, of_queries, len(combined)).astype(np.uint8)
             table = table.append_column(rule_column(rule.text), pa.array(met[place]))
         known = {*_known("document", fields), *_known("query", query_fields)}
         return Met(table, frozenset(known))
+
+    def _fields_of(self, metadata: pa.Array | pa.ChunkedArray, side: str) -> dict[str, pa.Array]:
+        """Return the fields of one side; a refusal names the first rule that reads the field."""
+        fields: dict[str, pa.Array] = {}
+        for rule in self.rules:
+            names = rule.fields if side == "document" else rule.query_fields
+            with placed(f"{self.places.get(rule.text, 'where')}: "):
+                fields |= fields_of(metadata, [name for name in names if name not in fields])
+        return {name: fields[name] for name in sorted(fields)}
 
 
 def _known(side: str, fields: Mapping[str, pa.Array]) -> set[str]:

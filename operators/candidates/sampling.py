@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from operators.candidates.corpus_sampler import CorpusSampler
 from operators.candidates.rule import cell_names, fields_of
-from operators.errors import InputError
+from operators.errors import InputError, placed
 from operators.keys import Keys, uniform
 from operators.schemas import PROPOSALS, concat, to_numpy
 from operators.segments import first_index, first_of_each, rank_within, starts_of
@@ -53,13 +53,14 @@ def entries_of(sampler: CorpusSampler, documents: pa.Table) -> pa.Table:
     Raises:
         InputError: metadata that it reads have the wrong kind.
     """
-    fields = fields_of(documents.column("metadata"), sampler.fields)
-    alone, together = sampler.rules
-    allowed = np.ones(documents.num_rows, dtype=np.bool_) if alone is None else alone(fields, {}, documents.num_rows)
+    (alone, together), rows = sampler.rules, documents.num_rows
+    with placed(f"{sampler.place}: "):
+        fields = fields_of(documents.column("metadata"), sampler.fields)
+        allowed = np.ones(rows, dtype=np.bool_) if alone is None else alone(fields, {}, rows)
+        number = sampler.numbers(fields, rows)
     names = () if together is None else together.fields
-    cells = cell_names({name: fields[name] for name in names}, documents.num_rows)
-    number = sampler.numbers(fields, documents.num_rows)
-    columns = [documents.column("doc_key"), number, cells, np.zeros(documents.num_rows, dtype=np.bool_)]
+    cells = cell_names({name: fields[name] for name in names}, rows)
+    columns = [documents.column("doc_key"), number, cells, np.zeros(rows, dtype=np.bool_)]
     return pa.table(columns, schema=ENTRIES).filter(pa.array(allowed))
 
 
@@ -98,7 +99,7 @@ def weighted(sampler: CorpusSampler, entries: pa.Table) -> tuple[pa.Table, pa.Ta
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         raise InputError(
-            f"proposers: {sampler.source}: {sampler.column} is {number[at]}, which gives the weight {weight[at]}. "
+            f"{sampler.place}: {sampler.column} is {number[at]}, which gives the weight {weight[at]}. "
             f"Weights are numbers of 0 or more."
         )
     codes = documents.column("cell").combine_chunks().dictionary_encode()
@@ -159,12 +160,15 @@ class SampleCorpus:
         keys = to_numpy(queries, "query_key")
         if together is None:
             return self._drawn(keys, np.ones(len(self.cells.bucket), dtype=np.bool_))
-        fields = fields_of(queries.column("metadata"), self.sampler.query_fields)
+        with placed(f"{self.sampler.place}: "):
+            fields = fields_of(queries.column("metadata"), self.sampler.query_fields)
         kinds = cell_names(fields, len(keys)).dictionary_encode()
         of_kind = kinds.indices.to_numpy()
         parts, cells = [], len(self.cells.bucket)
         for code, name in enumerate(kinds.dictionary.to_pylist()):
-            parts.append(self._drawn(keys[of_kind == code], together(self.cells.fields, json.loads(name), cells)))
+            with placed(f"{self.sampler.place}: "):
+                allowed = together(self.cells.fields, json.loads(name), cells)
+            parts.append(self._drawn(keys[of_kind == code], allowed))
         table = concat(parts, PROPOSALS)
         place = first_index(keys, to_numpy(table, "query_key"))
         return table.take(pa.array(np.argsort(place, kind="stable")))
@@ -174,8 +178,8 @@ class SampleCorpus:
         if table.num_rows > MOST_CELLS:
             names = ", ".join(self.sampler.rules[1].fields) if self.sampler.rules[1] is not None else ""
             raise InputError(
-                f"where: {names} of documents, which the rule compares with queries, have more than {MOST_CELLS:,} "
-                f"different values. Compare fields with fewer, such as a domain or a year."
+                f"{self.sampler.place}: {names} of documents, which the rule compares with queries, have more than "
+                f"{MOST_CELLS:,} different values. Compare fields with fewer, such as a domain or a year."
             )
         bucket = np.repeat(np.arange(len(cells)), [one.num_rows for one in cells])
         low = np.zeros(table.num_rows)
@@ -186,7 +190,8 @@ class SampleCorpus:
             low[here] = np.where(begin[here] > 0, cumulated[np.maximum(begin[here] - 1, 0)], 0.0)
             high[here] = cumulated[end[here] - 1]
         rule = self.sampler.rules[1]
-        fields = {} if rule is None else fields_of(table.column("cell"), rule.fields)
+        with placed(f"{self.sampler.place}: "):
+            fields = {} if rule is None else fields_of(table.column("cell"), rule.fields)
         return _Cells(bucket, low, high, to_numpy(table, "weighted"), fields)
 
     def _drawn(self, query_key: Keys, allowed: npt.NDArray[np.bool_]) -> pa.Table:

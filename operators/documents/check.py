@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from operators.documents.columns import shows_its_role, taken_by
 from operators.documents.judgements import judged_by_labels, with_keys
+from operators.documents.known import KnownMetadata, known_metadata, together
 from operators.documents.open import DAMAGE, UNPACKERS, compression_of
 from operators.documents.parse import rows_in, rows_of
 from operators.documents.quoting import LONGEST_ROW, whole_rows
@@ -31,10 +32,11 @@ ENOUGH = 1 << 14  # of what was read, to look at where a row ends in it: JSON ta
 
 @dataclass(frozen=True)
 class Seen:
-    """What the beginning of a file shows: its columns, those with a role, and whether it has a row at all."""
+    """What the beginning of a file shows: its columns, those with a role, metadata, and whether it has a row at all."""
 
     names: Sequence[str] = ()
     taken: frozenset[str] = frozenset()
+    metadata: KnownMetadata = field(default_factory=KnownMetadata)
     has_rows: bool = True
 
 
@@ -42,7 +44,7 @@ class Seen:
 Unclear = Literal["too short", "doubtful"]
 
 
-def check(files: Sequence[SourceFile], positive_labels: Sequence[str] = ()) -> None:
+def check(files: Sequence[SourceFile], positive_labels: Sequence[str] = ()) -> Mapping[str, KnownMetadata]:
     """Look at the beginning of files, of Parquet at the footer alone, so that a wrong column is found early.
 
     Files without rows are let through, unless all of one kind are.
@@ -50,6 +52,9 @@ def check(files: Sequence[SourceFile], positive_labels: Sequence[str] = ()) -> N
     Args:
         files: of any kinds and sources; the first that is wrong in this order is named.
         positive_labels: of the configuration; may be empty.
+
+    Returns:
+        Kind -> what metadata the rows of its files may have.
 
     Raises:
         InputError: as `read` does; the labels are words and none is said to be positive; no file of a kind has a row;
@@ -67,6 +72,7 @@ def check(files: Sequence[SourceFile], positive_labels: Sequence[str] = ()) -> N
             every = "the file has" if len(of_kind) == 1 else f"this file and {len(of_kind) - 1} more have"
             raise InputError(f"{of_kind[0].uri}: {every} no rows. Give at least one file with rows.")
         _check_metadata(of_kind, some)
+    return {kind: together([one.metadata for one in some]) for kind, some in with_rows.items()}
 
 
 def _check_metadata(files: Sequence[SourceFile], seen: Sequence[Seen]) -> None:
@@ -218,7 +224,7 @@ def _footer(file: SourceFile, end: bytes, positive_labels: Sequence[str]) -> See
     # Beside a score, and where it is said which of them are positive, any text is a label.
     any_label = {"label"} if "score" in roles or positive_labels else set()
     plain = all(shows_its_role(schema.field(name).type, role) for role, name in roles.items() if role not in any_label)
-    return _of_roles(schema.names, roles) if plain else "doubtful"
+    return _of_roles(file, schema.names, roles, schema) if plain else "doubtful"
 
 
 def _checked(file: SourceFile, rows: Rows | None, positive_labels: Sequence[str]) -> Seen:
@@ -228,11 +234,13 @@ def _checked(file: SourceFile, rows: Rows | None, positive_labels: Sequence[str]
     columns = columns_of(file, rows)
     if file.kind == "judgements" and not positive_labels:
         judged_by_labels(file.uri, with_keys(pa.table(columns)), ())
-    return _of_roles(rows.names, rows.roles)
+    return _of_roles(file, rows.names, rows.roles)
 
 
-def _of_roles(names: Sequence[str], roles: Mapping[str, str]) -> Seen:
-    return Seen(names, frozenset(taken_by(roles)))
+def _of_roles(
+    file: SourceFile, names: Sequence[str], roles: Mapping[str, str], schema: pa.Schema | None = None
+) -> Seen:
+    return Seen(names, frozenset(taken_by(roles)), known_metadata(file, names, roles, schema))
 
 
 def _read_beginning(file: SourceFile, positive_labels: Sequence[str]) -> Seen:

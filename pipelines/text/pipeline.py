@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from operators.candidates.proposers.encoder import SecondEncoder
+from operators.candidates.reading import Reading, check_readings
 from operators.candidates.sources import WHERE
 from operators.documents.check import check
+from operators.documents.known import KnownMetadata
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.vectors.encoder import Device, EncoderConfig, Side, resolve, with_saved_settings
@@ -86,7 +88,12 @@ def _check_all(files: Sequence[SourceFile], config: Config) -> None:
                 f"data: {file.uri} was written by a run in {run.uri}, into which this run writes too. Name the sources "
                 f"so that they leave it out, or choose another run directory."
             )
-    check(list(seen.values()), config.data.positive_labels)
+    known = check(list(seen.values()), config.data.positive_labels)
+    readings = [reading for proposer in config.proposers for reading in proposer.readings()]
+    readings += [Reading.of_rule(place, rule) for rule, place in config.select.rules.items()]
+    # Of pairs the columns beside the roles are metadata of the queries.
+    of_pairs = known.get("pairs")
+    check_readings(readings, known.get("corpus", KnownMetadata()), of_pairs or known["queries"])
 
 
 def _check_draws(config: Config, similarity: str) -> None:

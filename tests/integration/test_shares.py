@@ -148,11 +148,11 @@ def test_metadata_that_nothing_has_and_rules_that_nothing_meets_are_warned_of(
     draws = [{"strategy": "top", "num_negatives": 1, "where": rule} for rule in rules]
     mined = mined_with(data, static_model, tmp_path, {"draws": draws, "range_max": 50})
     found = [line for line in mined.report["warnings"] if "select.draws" in line]
-    assert [line.partition("select.draws: ")[2] for line in found] == [
-        "no candidate has the metadata 'domian' that a `where` names",
-        "no query has the metadata 'date' that a `where` names",
-        "no candidate meets 'year < query.date'",
-        "no candidate meets 'year > 1000'",
+    assert [line.partition("select.draws.")[2] for line in found] == [
+        "0.where: no candidate has the metadata 'domian' that the rule names",
+        "1.where: no query has the metadata 'date' that the rule names",
+        "1.where: no candidate meets 'year < query.date'",
+        "2.where: no candidate meets 'year > 1000'",
     ]
     assert mined.report["pairs"]["short_rows"] == QUERIES
     assert "where" not in mined.dropped, "the first rule holds for every candidate"

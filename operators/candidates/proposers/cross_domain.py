@@ -1,9 +1,12 @@
 """Propose documents of other domains."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from operators.candidates.proposers.uniform import Uniform
+from operators.candidates.reading import Reading
 from operators.candidates.rule import Rule
+from operators.errors import listed, shown
 
 
 class CrossDomain(Uniform):
@@ -23,9 +26,19 @@ class CrossDomain(Uniform):
     @cached_property
     def rules(self) -> tuple[Rule | None, Rule | None]:
         """What of its rule concerns documents alone, and what concerns queries, too."""
-        parts = [f"document[{self.field!r}] != query[{self.field!r}]"]
-        if self.domains:
-            parts.append(f"document[{self.field!r}] in {list(self.domains)!r}")
-        if self.where is not None:
-            parts.append(f"({self.where})")
-        return Rule(" and ".join(parts)).parts()
+        return Rule(" and ".join([self._own_rule, *([] if self.where is None else [f"({self.where})"])])).parts()
+
+    @property
+    def _own_rule(self) -> str:
+        other = f"document[{self.field!r}] != query[{self.field!r}]"
+        return f"{other} and document[{self.field!r}] in {list(self.domains)!r}" if self.domains else other
+
+    def readings(self) -> Sequence[Reading]:
+        """Return what `where` and `field` read."""
+        return [*super().readings(), Reading.of_rule(f"{self.place}.field", self._own_rule)]
+
+    def reason_of_nothing(self) -> str:
+        """Return which domains no document is of."""
+        meets = "" if self.where is None else f" that meets {shown(self.where)}"
+        of = f" that is one of {listed(self.domains)} and" if self.domains else ""
+        return f"no document{meets} has a {shown(self.field)}{of} other than that of a query"

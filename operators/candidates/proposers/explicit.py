@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.candidates.proposer import Proposer
+from operators.errors import listed
 from operators.schemas import PAIR, to_numpy
 
 
@@ -26,3 +27,8 @@ class Explicit(Proposer):
             negative = negative.filter(pc.is_in(negative.column("label"), pa.array(self.labels, pa.string())))
         order = np.lexsort((to_numpy(negative, "doc_key"), -to_numpy(negative, "relevance")))
         return negative.select(list(PAIR)).take(pa.array(order))
+
+    def reason_of_nothing(self) -> str:
+        """Return which labels no negative judgement has."""
+        labels = f" and one of the labels {listed(self.labels)}" if self.labels else ""
+        return f"no judgement has a score of 0 or less{labels}"

@@ -1,6 +1,10 @@
 """Propose other passages of the documents that the positives are from."""
 
+from collections.abc import Sequence
+
 from operators.candidates.proposer import CandidateSource
+from operators.candidates.reading import Reading
+from operators.errors import shown
 
 
 class SameDocument(CandidateSource):
@@ -17,3 +21,11 @@ class SameDocument(CandidateSource):
 
     field: str
     seed: int = 0
+
+    def readings(self) -> Sequence[Reading]:
+        """Return what `field` reads."""
+        return [Reading(f"{self.place}.field", [self.field])]
+
+    def reason_of_nothing(self) -> str:
+        """Return that no positive has such a document with other passages."""
+        return f"no positive shares its {shown(self.field)} with another document"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from operators.candidates.proposer import CandidateSource
+from operators.errors import shown
 from operators.plugins import code_of
 from pipelines.runtime.stage import Stage
 
@@ -26,5 +27,16 @@ class ProposerStage(Stage):
         return {**self.proposer.model_dump(mode="json"), "code": code_of(self.proposer)}
 
     def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
-        """Warn of a proposer that proposes nothing."""
-        return [] if manifest["rows_out"] else [f"{self.proposer.proposer} proposed no document"]
+        """Warn of a proposer that proposes nothing, and say why where that is known."""
+        if manifest["rows_out"]:
+            return []
+        nothing = f"{self.proposer.source} proposed no document"
+        lines = [f"{nothing}: {self._lacks(name)}" for name in manifest.get("lacking", [])]
+        reason = self.proposer.reason_of_nothing()
+        return lines or [f"{nothing}: {reason}" if reason else nothing]
+
+    def _lacks(self, name: str) -> str:
+        """Return which metadata nothing has, and which key names it."""
+        side, _, field = name.partition(".")
+        place = next(reading.place for reading in self.proposer.readings() if name in reading.names)
+        return f"no {side} has the metadata {shown(field)} that {place} names"

@@ -29,12 +29,12 @@ class EvaluateRules(Stage):
     """Partitions of candidates -> the same with a column for each rule (`Rules`), as the signals are written.
 
     Attributes:
-        rules: all that draws have, ascending.
+        rules: all that draws have, ascending, and where each stands in the configuration.
         sources: the names of the proposers.
         cache: where workers keep copies of what is wanted.
     """
 
-    rules: tuple[str, ...]
+    rules: Mapping[str, str]
     sources: tuple[str, ...]
     cache: Cache
 
@@ -55,9 +55,10 @@ class EvaluateRules(Stage):
         for name in manifest["unknown"]:
             side, _, field = name.partition(".")
             whose = {"document": "candidate", "query": "query"}[side]
-            lines.append(f"select.draws: no {whose} has the metadata {shown(field)} that a `where` names")
+            place = next(place for rule, place in self.rules.items() if name in Rules([rule]).names)
+            lines.append(f"{place}: no {whose} has the metadata {shown(field)} that the rule names")
         never = [rule for rule, count in manifest["met"].items() if not count]
-        return lines + [f"select.draws: no candidate meets {shown(rule)}" for rule in never]
+        return lines + [f"{self.rules[rule]}: no candidate meets {shown(rule)}" for rule in never]
 
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         """Say how many candidates meet each rule."""
@@ -91,7 +92,7 @@ class EvaluateRules(Stage):
             rows_out=rows,
             facts={
                 "met": {rule: met.get(rule, 0) for rule in self.rules},
-                "unknown": sorted(Rules(self.rules).names - known),
+                "unknown": sorted(Rules(list(self.rules)).names - known),
             },
             parts={"signals": [one["file"] for one in stats]},
             temporary=[WANTED],
@@ -109,7 +110,7 @@ class RouteCells:
     def __init__(
         self, corpus: StageFolder, folder: StageFolder, wanted: Sequence[Record], stage: EvaluateRules
     ) -> None:
-        self.corpus, self.rules = corpus, Rules(stage.rules)
+        self.corpus, self.rules = corpus, Rules(list(stage.rules), stage.rules)
         self.wanted = OpenWanted(folder, wanted, stage.cache)
 
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
@@ -123,8 +124,8 @@ class RouteCells:
 class MeetRules:
     """All metadata that a partition of candidates wants -> which candidates meet each rule."""
 
-    def __init__(self, folder: StageFolder, prepared: StageFolder, read: ReadFound, rules: Sequence[str]) -> None:
-        self.folder, self.prepared, self.read, self.rules = folder, prepared, read, Rules(rules)
+    def __init__(self, folder: StageFolder, prepared: StageFolder, read: ReadFound, rules: Mapping[str, str]) -> None:
+        self.folder, self.prepared, self.read, self.rules = folder, prepared, read, Rules(list(rules), rules)
 
     def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
         """Evaluate the rules in one partition."""

@@ -1,9 +1,8 @@
 """Candidates from the documents of the positives: first which documents these are, then what else is in them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from operators.candidates.proposers.same_document import SameDocument
 from operators.candidates.rule import fields_of
 from operators.candidates.sources import keys_of_pairs
+from operators.errors import placed
 from operators.keys import Keys, keys_of, pair_keys, uniform
 from operators.schemas import PROPOSALS, to_numpy
 from operators.segments import first_of_each, join_sorted, rank_within
@@ -23,6 +23,7 @@ from pipelines.runtime.stage import Summary
 from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.search.lacking import lacking
 from pipelines.text.stages.search.proposer_stage import ProposerStage
 from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
 
@@ -47,12 +48,6 @@ class ProposeSameDocument(ProposerStage):
 
     inputs = ("prepare/corpus", "prepare/queries")
 
-    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
-        """Warn of a proposer that proposes nothing."""
-        return (
-            [] if manifest["rows_out"] else [f"{self.proposer.source}: no two documents have one {self.proposer.field}"]
-        )
-
     def run(self, execution: Execution) -> Summary:
         """Find the documents of the positives, and what else is in them."""
         folder, (corpus, prepared) = execution.folder, (execution.inputs[name] for name in self.inputs)
@@ -74,9 +69,11 @@ class ProposeSameDocument(ProposerStage):
         ]
         proposing = partial(ProposePassages, folder, prepared.folder, self.proposer)
         stats = execution.shuffle("propose", Shuffle(route, passages, proposing, buckets, PASSAGES))
+        rows_out = sum(one["rows_out"] for one in stats)
         return Summary(
             rows_in=most,
-            rows_out=sum(one["rows_out"] for one in stats),
+            rows_out=rows_out,
+            facts={} if rows_out else {"lacking": lacking(execution, self.proposer)},
             parts={"proposals": [one["file"] for one in stats]},
             temporary=[SOURCES, WANTED, WANTED_SOURCES],
         )
@@ -108,13 +105,15 @@ class RoutePassages:
         files: Sequence[Record],
         kind: str,
     ) -> None:
-        self.corpus, self.field = corpus, stage.proposer.field
+        self.corpus, self.proposer = corpus, stage.proposer
         self.by, self.wanted = kind, OpenWanted(folder, files, stage.cache, kind)
 
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Route one partition."""
         documents = self.corpus.read_table(unit.args, ["doc_key", "metadata"])
-        value = fields_of(documents.column("metadata"), [self.field])[self.field]
+        field = self.proposer.field
+        with placed(f"{self.proposer.place}.field: "):
+            value = fields_of(documents.column("metadata"), [field])[field]
         known = documents.filter(pc.is_valid(value))
         source = keys_of(pc.drop_null(value).cast(pa.string()))
         passages = pa.table([known.column("doc_key"), source], schema=PASSAGES)

@@ -20,6 +20,7 @@ from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.mapped import mapped
+from pipelines.text.stages.search.lacking import lacking
 from pipelines.text.stages.search.proposer_stage import ProposerStage
 
 # Temporary: the documents with their cumulated weights, and the cells.
@@ -60,10 +61,12 @@ class ProposeFromCorpus(ProposerStage):
         drawing = partial(DrawPart, execution.folder, prepared.folder, self.proposer, files, self.cache)
         parts = [Unit(f"{i:05d}", {"queries": one}) for i, one in enumerate(prepared.parts("queries"))]
         drawn = execution.map("draw", drawing, parts)
+        rows_out = sum(one["rows_out"] for one in drawn)
+        why = {} if rows_out else {"lacking": lacking(execution, self.proposer)}
         return Summary(
             rows_in=sum(one["rows_in"] for one in drawn),
-            rows_out=sum(one["rows_out"] for one in drawn),
-            facts={"weighted_documents": sum(one["rows_out"] for one in stats)},
+            rows_out=rows_out,
+            facts={"weighted_documents": sum(one["rows_out"] for one in stats), **why},
             parts={"proposals": [one["file"] for one in drawn]},
             temporary=[WEIGHTS, CELLS],
         )

@@ -198,7 +198,7 @@ def test_a_rule_does_not_decide_how_deep_the_search_goes() -> None:
         plain = SelectConfig.model_validate({"draws": some})
         ruled = SelectConfig.model_validate({"draws": [{**one, "where": "year < 5"} for one in some]})
         assert (ruled.needed, ruled.deepest) == (plain.needed, plain.deepest)
-        assert (ruled.rules, plain.rules) == (("year < 5",), ())
+        assert (ruled.rules, plain.rules) == ({"year < 5": "select.draws.0.where"}, {})
 
 
 def test_what_a_draw_leaves_short_is_filled_and_the_tier_is_named() -> None:

@@ -90,9 +90,15 @@ def test_a_batch_without_candidates_or_documents_has_all_columns() -> None:
 
 
 def test_wrong_kinds_and_missing_documents_are_named() -> None:
-    with pytest.raises(InputError, match="several kinds"):
-        met(Rules(["year < 3"]), [(0, 0), (0, 1)], [{}], [{"year": "x"}, {"year": 1}])
-    with pytest.raises(InputError, match="different kinds"):
-        met(Rules(["year == query.year"]), [(0, 0)], [{"year": "x"}], [{"year": 1}])
+    with pytest.raises(InputError, match=r"select\.draws\.0\.where: the metadata 'year' .*several kinds"):
+        met(
+            Rules(["year < 3"], {"year < 3": "select.draws.0.where"}),
+            [(0, 0), (0, 1)],
+            [{}],
+            [{"year": "x"}, {"year": 1}],
+        )
+    same, place = "year == query.year", "select.draws.1.where"
+    with pytest.raises(InputError, match=rf"{place}: '{same}': year is a number, and query.year is text\. Compare"):
+        met(Rules(["year < 3", same], {same: place}), [(0, 0)], [{"year": "x"}], [{"year": 1}])
     with pytest.raises(LookupError, match="doc_key"):
         met(Rules(["year < 3"]), [(0, 5)], [{}], [{"year": 1}])

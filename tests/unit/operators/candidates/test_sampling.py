@@ -164,7 +164,7 @@ def test_a_corpus_smaller_than_the_limit_is_drawn_whole() -> None:
     ("settings", "rows", "said"),
     [
         ({"proposer": "custom", "by": "w"}, [{"w": -1}], "gives the weight -1"),
-        ({"proposer": "custom", "by": "w"}, [{"w": "x"}], "is no number"),
+        ({"proposer": "custom", "by": "w"}, [{"w": "x"}], r"proposers\.custom: the metadata 'w' is text"),
         ({"proposer": "frequency", "by": "w"}, [{"w": -4}], "0 or more"),
     ],
 )
