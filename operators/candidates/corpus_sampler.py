@@ -3,10 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import model_validator
 
 from operators.candidates.proposer import CandidateSource
 from operators.candidates.rule import Rule, RuleText
@@ -29,6 +31,11 @@ class CorpusSampler(CandidateSource):
 
     seed: int = 0
     where: RuleText | None = None
+
+    @model_validator(mode="after")
+    def _rules_are_made(self) -> Self:
+        _ = self.rules  # what is wrong with them is said before any work
+        return self
 
     @property
     def column(self) -> str | None:
@@ -84,4 +91,4 @@ def numbers_in(values: pa.Array, name: str) -> npt.NDArray[np.float64]:
     """
     if pa.types.is_string(values.type) or pa.types.is_boolean(values.type):
         raise InputError(f"proposers: the metadata {shown(name)} is no number, so no weight can be made of it.")
-    return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -23,9 +23,10 @@ class CrossDomain(Uniform):
     @cached_property
     def rules(self) -> tuple[Rule | None, Rule | None]:
         """What of its rule concerns documents alone, and what concerns queries, too."""
-        parts = [f"document[{self.field!r}] != query[{self.field!r}]"]
+        field = f"document[{self.field!r}]"
+        texts = [f"{field} != query[{self.field!r}]"]
         if self.domains:
-            parts.append(f"document[{self.field!r}] in {list(self.domains)!r}")
+            texts.append(f"{field} in {list(self.domains)!r}")
         if self.where is not None:
-            parts.append(f"({self.where})")
-        return Rule(" and ".join(parts)).parts()
+            texts.append(self.where)
+        return Rule.all_of([Rule(text) for text in texts]).parts()
