@@ -3,10 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pydantic import model_validator
 
 from operators.candidates.proposer import CandidateSource
 from operators.candidates.reading import Reading
@@ -30,6 +32,11 @@ class CorpusSampler(CandidateSource):
 
     seed: int = 0
     where: RuleText | None = None
+
+    @model_validator(mode="after")
+    def _rules_are_made(self) -> Self:
+        _ = self.rules  # what is wrong with them is said before any work
+        return self
 
     @property
     def column(self) -> str | None:
@@ -106,4 +113,4 @@ def numbers_in(values: pa.Array, name: str) -> npt.NDArray[np.float64]:
             f"the metadata {shown(name)} is {kind_of(values.type)}, and a weight is made of a number. Name metadata "
             f"with numbers; CSV and TSV files hold texts alone."
         )
-    return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -19,20 +19,16 @@ import pyarrow.compute as pc
 import pyarrow.json
 from pydantic import AfterValidator
 
-from operators.errors import InputError, listed, shown
+from operators.candidates.rule_tree import COMPARISONS, conjuncts, constant_of, constants_of, field_of, parsed, whole
+from operators.errors import LONGEST_VALUE, InputError, one_line, shown
 
 Mask = npt.NDArray[np.bool_]
 
-_COMPARE = {
-    ast.Eq: pc.equal,
-    ast.NotEq: pc.not_equal,
-    ast.Lt: pc.less,
-    ast.LtE: pc.less_equal,
-    ast.Gt: pc.greater,
-    ast.GtE: pc.greater_equal,
-}
+_COMPARE = dict(
+    zip(COMPARISONS, (pc.equal, pc.not_equal, pc.less, pc.less_equal, pc.greater, pc.greater_equal), strict=True)
+)
 _KINDS = (pa.int64(), pa.float64(), pa.string(), pa.bool_())
-_LONGEST = 2_000
+_LONGEST = 2_000  # characters that a user may write
 _ROW = "\0row"  # no metadata has that name
 
 
@@ -45,21 +41,18 @@ class Rule:
         query_fields: of queries that it reads, ascending.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, tree: ast.expr | None = None) -> None:
         """Parse a rule.
+
+        Args:
+            text: as it is written.
+            tree: what it says, if it is parsed already.
 
         Raises:
             ValueError: it is none.
         """
-        if len(text) > _LONGEST:
-            raise ValueError(f"a rule has at most {_LONGEST:,} characters")
-        try:
-            tree = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ValueError(f"{shown(text)} is no rule: {getattr(error, 'msg', error)}") from None
-        self.text, self._tree = text, tree
-        _check_condition(tree)
-        names = [_field(node) for node in ast.walk(tree)]
+        self.text, self._tree = text, parsed(text) if tree is None else tree
+        names = [field_of(node) for node in ast.walk(self._tree)]
         self.fields, self.query_fields = (
             tuple(sorted({one[1] for one in names if one is not None and one[0] == side}))
             for side in ("document", "query")
@@ -67,11 +60,16 @@ class Rule:
 
     def parts(self) -> tuple["Rule | None", "Rule | None"]:
         """Return what of it concerns documents alone, and what concerns queries, too: rules that hold together."""
-        joined = isinstance(self._tree, ast.BoolOp) and isinstance(self._tree.op, ast.And)
-        rules = [Rule(ast.unparse(node)) for node in (self._tree.values if joined else [self._tree])]  # type: ignore[attr-defined]
+        rules = [Rule(ast.unparse(tree), tree) for tree in conjuncts(self._tree)]
         alone = [rule for rule in rules if not rule.query_fields]
         together = [rule for rule in rules if rule.query_fields]
-        return _all_of(alone), _all_of(together)
+        return Rule.all_of(alone) if alone else None, Rule.all_of(together) if together else None
+
+    @staticmethod
+    def all_of(rules: Sequence["Rule"]) -> "Rule":
+        """Return the rule that holds where all hold, of at least one."""
+        tree = ast.BoolOp(ast.And(), [one for rule in rules for one in conjuncts(rule._tree)])
+        return Rule(ast.unparse(tree), tree)
 
     def __call__(self, documents: Mapping[str, pa.Array], query: Mapping[str, Any], rows: int) -> Mask:
         """Return for which documents it holds: bool of shape (rows,).
@@ -114,25 +112,25 @@ class Rule:
         query: Mapping[str, Any],
     ) -> Any:  # noqa: ANN401 - a scalar or an array
         one, listed_after = _value(left, documents, query), isinstance(operator, ast.In | ast.NotIn)
-        other = pa.array(_constants(right)) if listed_after else _value(right, documents, query)
-        try:
-            if _is_unknown(one) or _is_unknown(other):
-                sides = (one,) if listed_after else (one, other)
-                rows = [len(side) for side in sides if not isinstance(side, pa.Scalar)]
-                return pa.nulls(rows[0], pa.bool_()) if rows else pa.scalar(None, pa.bool_())
-            if not listed_after:
-                return _COMPARE[type(operator)](one, other)
-            if _is_number(one) and _is_number(other) and one.type != other.type:
-                one, other = one.cast(pa.float64()), other.cast(pa.float64())
-            among = pc.is_in(one, value_set=other)
-            known = pc.if_else(pc.is_valid(one), among, pa.scalar(None, pa.bool_()))
-            return pc.invert(known) if isinstance(operator, ast.NotIn) else known
-        except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        other = pa.array(constants_of(right)) if listed_after else _value(right, documents, query)
+        if _is_unknown(one) or _is_unknown(other):
+            sides = (one,) if listed_after else (one, other)
+            rows = [len(side) for side in sides if not isinstance(side, pa.Scalar)]
+            return pa.nulls(rows[0], pa.bool_()) if rows else pa.scalar(None, pa.bool_())
+        if kind_of(one.type) != kind_of(other.type):
+            first, second = (one_line(ast.unparse(side), LONGEST_VALUE) for side in (left, right))
             raise InputError(
-                f"{shown(self.text)}: {ast.unparse(left)} is {kind_of(one.type)}, and {ast.unparse(right)} "
+                f"{shown(self.text)}: {first} is {kind_of(one.type)}, and {second} "
                 f"{'holds' if listed_after else 'is'} {kind_of(other.type)}. Compare numbers with numbers and texts "
                 f"with texts; CSV and TSV files hold texts alone."
-            ) from error
+            )
+        if one.type != other.type:  # a cast that is not safe rounds integers of more than 53 bits
+            one, other = one.cast(pa.float64(), safe=False), other.cast(pa.float64(), safe=False)
+        if not listed_after:
+            return _COMPARE[type(operator)](one, other)
+        among = pc.is_in(one, value_set=other)
+        known = pc.if_else(pc.is_valid(one), among, pa.scalar(None, pa.bool_()))
+        return pc.invert(known) if isinstance(operator, ast.NotIn) else known
 
 
 def kind_of(kind: pa.DataType) -> str:
@@ -143,6 +141,8 @@ def kind_of(kind: pa.DataType) -> str:
 
 
 def _is_rule(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise ValueError(f"a rule has at most {_LONGEST:,} characters, and this one has {len(text):,}. Shorten it")
     Rule(text)
     return text
 
@@ -175,13 +175,15 @@ def fields_of(metadata: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> dic
 def cell_names(fields: Mapping[str, pa.Array], rows: int) -> pa.Array:
     """Return the cell of each row: its fields as a JSON object, of the same text for the same values.
 
-    A cell is what a rule cannot tell apart; `fields_of` gives its fields again.
+    A cell is what a rule cannot tell apart; `fields_of` gives its fields again. Where one row has a number with a
+    fraction, all rows have floats; 2.0 is written as 2, so that no other row decides about the text of a cell.
     """
     if not fields or not rows:
         return pa.array(["{}"] * rows, pa.string())
     numbered = pa.table({**fields, _ROW: np.arange(rows)})
     groups = numbered.group_by(list(fields)).aggregate([(_ROW, "list")])
-    names = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in groups.select(list(fields)).to_pylist()]
+    values = [{name: whole(value) for name, value in row.items()} for row in groups.select(list(fields)).to_pylist()]
+    names = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in values]
     lists = groups.column(f"{_ROW}_list").combine_chunks()
     owner = np.repeat(np.arange(len(names)), np.diff(lists.offsets.to_numpy()))
     of_row = np.empty(rows, dtype=np.int64)
@@ -207,68 +209,10 @@ def _one_field(lines: bytes, rows: int, name: str) -> pa.Array:
     )
 
 
-def _all_of(rules: Sequence[Rule]) -> Rule | None:
-    return Rule(" and ".join(f"({rule.text})" for rule in rules)) if rules else None
-
-
-def _check_condition(node: ast.expr) -> None:
-    if isinstance(node, ast.BoolOp):
-        for one in node.values:
-            _check_condition(one)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        _check_condition(node.operand)
-    elif isinstance(node, ast.Compare):
-        for operator, right in zip(node.ops, node.comparators, strict=True):
-            if isinstance(operator, ast.In | ast.NotIn):
-                _constants(right)
-            elif type(operator) not in _COMPARE:
-                raise ValueError(f"{shown(ast.unparse(node))}: a rule has no such comparison")
-            else:
-                _check_value(right)
-        _check_value(node.left)
-    else:
-        raise ValueError(f"{shown(ast.unparse(node))} is no comparison; join comparisons by and, or, not")
-
-
-def _check_value(node: ast.expr) -> None:
-    if _field(node) is None and not isinstance(_constant(node), str | int | float | bool):
-        raise ValueError(
-            f"{shown(ast.unparse(node))} is neither a field (year, document['year'], query.year) nor a text or number"
-        )
-
-
-def _constants(node: ast.expr) -> list[Any]:
-    if not isinstance(node, ast.List | ast.Tuple | ast.Set) or not node.elts:
-        raise ValueError(f"{shown(ast.unparse(node))}: a list of texts or numbers is wanted after `in`")
-    values = [_constant(one) for one in node.elts]
-    if len({type(value) for value in values}) > 1 or not isinstance(values[0], str | int | float):
-        raise ValueError(f"a list of texts or of numbers is wanted after `in`, not {listed(list(map(str, values)))}")
-    return values
-
-
-def _constant(node: ast.expr) -> object:
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        value = _constant(node.operand)
-        return -value if isinstance(value, int | float) and not isinstance(value, bool) else None
-    return node.value if isinstance(node, ast.Constant) else None
-
-
-def _field(node: ast.AST) -> tuple[str, str] | None:
-    """Return the side and the name of a field; None for what is none."""
-    if isinstance(node, ast.Name):
-        return None if node.id in {"query", "document"} else ("document", node.id)
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in {"query", "document"}:
-        return node.value.id, node.attr
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in {"query", "document"}:
-        name = _constant(node.slice)
-        return (node.value.id, name) if isinstance(name, str) else None
-    return None
-
-
 def _value(node: ast.expr, documents: Mapping[str, pa.Array], query: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    field = _field(node)
+    field = field_of(node)
     if field is None:
-        return pa.scalar(_constant(node))
+        return pa.scalar(constant_of(node))
     side, name = field
     value = documents[name] if side == "document" else query.get(name)
     return value if isinstance(value, pa.Array) else pa.scalar(value)
@@ -279,7 +223,3 @@ def _is_unknown(values: pa.Array | pa.Scalar) -> bool:
     if isinstance(values, pa.Scalar):
         return not values.is_valid
     return bool(values.null_count == len(values))
-
-
-def _is_number(values: pa.Array | pa.Scalar) -> bool:
-    return bool(pa.types.is_integer(values.type) or pa.types.is_floating(values.type))

@@ -26,7 +26,8 @@ class CrossDomain(Uniform):
     @cached_property
     def rules(self) -> tuple[Rule | None, Rule | None]:
         """What of its rule concerns documents alone, and what concerns queries, too."""
-        return Rule(" and ".join([self._own_rule, *([] if self.where is None else [f"({self.where})"])])).parts()
+        where = [] if self.where is None else [Rule(self.where)]
+        return Rule.all_of([Rule(self._own_rule), *where]).parts()
 
     @property
     def _own_rule(self) -> str:

@@ -8,13 +8,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from operators.candidates.rule import Rule, fields_of
+from operators.candidates.rule import Rule, RuleText, fields_of
 from operators.errors import InputError
 
 ROWS: list[dict[str, Any]] = [
-    {"year": 2001, "domain": "law", "cited": True, "share": 0.5},
-    {"year": 2010, "domain": "news", "share": 1},
+    {"year": 2001, "domain": "law", "cited": True, "share": 0.5, "big": 2**62 + 1},
+    {"year": 2010, "domain": "news", "share": 1, "big": 2**62},
     {"domain": "law"},
     {"year": 1999, "a b": "x"},
     {},
@@ -55,6 +56,17 @@ def held(text: str, query: dict[str, Any] | None = None) -> list[int]:
         ("nothing == True", []),
         ("year in [1999.0, 0.5]", [3]),
         ("share in [1, 2]", [1]),
+        ("year in [2001, 2010.0]", [0, 1]),
+        ("year in [2001, 0.5]", [0]),
+        ("cited in [True]", [0]),
+        ("big == 4611686018427387904.0", [1]),
+        ("big in [4611686018427387904.0]", [1]),
+        ("big > 0.5", [0, 1]),
+        ("big < 99999999999999999999.0", [0, 1]),
+        ("year == -9223372036854775808 or year == --2001", [0]),
+        ("year < 2005 # old", [0, 3]),
+        (" and ".join(["year<3000"] * 130), [0, 1, 3]),
+        ("not " * 46 + "year == 1999", [3]),
     ],
 )
 def test_a_rule_holds_where_it_says(text: str, rows: list[int]) -> None:
@@ -77,6 +89,7 @@ def test_what_concerns_documents_alone_is_told_apart() -> None:
     assert together is not None
     assert alone.fields == ("cited", "share", "year")
     assert (together.fields, together.query_fields) == (("domain",), ("domain",))
+    assert Rule.all_of([alone, together]).parts()[0].text == alone.text  # type: ignore[union-attr]
     either = Rule("year < 2010 or domain != query.domain").parts()
     assert either[0] is None
     assert either[1] is not None
@@ -144,11 +157,20 @@ def test_any_rule_agrees_with_three_valued_logic(data: st.DataObject) -> None:
         ("year in domain", "a list of texts or numbers"),
         ("year in []", "a list of texts or numbers"),
         ("year in [1, 'a']", "a list of texts or of numbers"),
+        ("year in [1, True]", "a list of texts or of numbers"),
+        ("year in [1] == year", "neither a field"),
         ("year is None", "no such comparison"),
         ("(lambda: 1)() == 1", "neither a field"),
         ("year == 1; x = 2", "is no rule"),
         ("year == 1 if x else 2", "is no comparison"),
-        ("x == " + "1" * 3000, "at most 2,000"),
+        ("year < 99999999999999999999", "64 bits"),
+        ("year in [1, -9223372036854775809]", "64 bits"),
+        ("domain == '\\ud800'", "half a character"),
+        ("domain in ['\\ud800']", "half a character"),
+        ("query['\\ud800'] == 1", "half a character"),
+        ("not " * 450 + "year == 1", "more than 50 levels"),
+        ("year == " + "-" * 1500 + "1", "more than 50 levels"),
+        ("year == " + "1 + " * 450 + "1", "more than 50 levels"),
     ],
 )
 def test_what_is_no_rule_is_refused(text: str, said: str) -> None:
@@ -156,9 +178,23 @@ def test_what_is_no_rule_is_refused(text: str, said: str) -> None:
         Rule(text)
 
 
-def test_values_of_different_kinds_are_refused() -> None:
+def test_what_a_user_writes_has_a_longest_length() -> None:
+    user = TypeAdapter(RuleText)
+    text = "x == 1" + " " * 1_994
+    assert user.validate_python(text) == text
+    with pytest.raises(ValidationError, match="at most 2,000 characters, and this one has 2,001"):
+        user.validate_python(text + " ")
+
+
+@pytest.mark.parametrize(
+    "text", ["year == 'x'", "year in ['2001']", "year not in ['2001']", "cited == 1", "cited in [1]", "domain < True"]
+)
+def test_values_of_different_kinds_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="numbers with numbers"):
-        held("year == 'x'")
+        held(text)
+
+
+def test_metadata_of_several_kinds_are_refused() -> None:
     with pytest.raises(InputError, match="several kinds"):
         fields_of(pa.array(['{"a": 1}', '{"a": "x"}']), ["a"])
     with pytest.raises(InputError, match="several kinds"):

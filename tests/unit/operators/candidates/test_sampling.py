@@ -1,19 +1,24 @@
 """What is drawn from the whole corpus: by its weights, from what a rule allows, whatever the order and the buckets."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
+import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import stats
 
 from operators.candidates.corpus_sampler import CorpusSampler
+from operators.candidates.proposers.cross_domain import CrossDomain
+from operators.candidates.proposers.metadata import Metadata
 from operators.candidates.sampling import ENTRIES, SampleCorpus, entries_of, judgement_entries, weighted
 from operators.errors import InputError
-from operators.schemas import JUDGEMENTS, concat
+from operators.schemas import JUDGEMENTS, PROPOSALS, concat
 from pipelines.text.config import Config
 
 Ints = npt.NDArray[np.int64]
@@ -134,6 +139,80 @@ def test_neither_order_nor_buckets_nor_other_queries_change_what_is_drawn() -> N
     assert len(set(whole["rank"].to_pylist())) == 7
     other = opened(sampler(**{**one.model_dump(), "seed": 1}), corpus(rows, keys))(asked)
     assert not other.equals(whole)
+
+
+@pytest.mark.parametrize("where", ["price != query.price", "price <= query.price"])
+def test_how_documents_are_divided_changes_nothing_where_numbers_are_whole_and_broken(where: str) -> None:
+    """A partition of whole numbers alone has integers, another one floats."""
+    prices = [2, 3, 2.5, 2.0, -0.0, 0, 1e300, 2**62]
+    documents = corpus([{"price": prices[n // 7 % 8], "other": n} for n in range(300)])
+    asked = pa.concat_tables([queries(20, {"price": price}, seed) for seed, price in enumerate([2, 2.5, 0])])
+    one = sampler(proposer="metadata", where=where, limit=5)
+
+    def drawn(rows: int) -> pa.Table:
+        entries = [entries_of(one, documents.slice(at, rows)) for at in range(0, 300, rows)]
+        sample = SampleCorpus(one, *([part] for part in weighted(one, concat(entries, ENTRIES))))
+        return concat([sample(asked.slice(at, rows)) for at in range(0, 60, rows)], PROPOSALS)
+
+    whole = drawn(300)
+    assert whole.num_rows == 300
+    assert all(drawn(rows).equals(whole) for rows in (64, 7, 3, 1))
+
+
+def test_weights_may_be_large_integers() -> None:
+    one = sampler(proposer="custom", by="w", limit=1)
+    drawn = first_drawn(opened(one, corpus([{"w": 2**62 + 1}, {"w": 2**62}, {"w": 1}], np.arange(3))), queries(2_000))
+    assert 800 < (drawn == 0).sum() < 1_200
+
+
+CONSTANTS = st.one_of(
+    st.integers(-(2**65), 2**65).map(str),
+    st.floats(allow_nan=False).map(repr),
+    st.text(max_size=3).map(repr),
+    st.sampled_from(
+        ["2", "2.0", "-3", "1e400", "0xff", "'a'", "True", "None", "'\\ud800'", "'\\0'", "1j", "b'a'", "[1]"]
+    ),
+)
+NAMES = st.sampled_from(
+    ["price", "domain", "flag", "document['a b']", "query.price", "query['domain']", "query", "x.y"]
+)
+LISTS = st.lists(CONSTANTS, max_size=3).map(lambda values: f"[{', '.join(values)}]")
+SIDES = NAMES | CONSTANTS
+COMPARED = st.tuples(SIDES, st.sampled_from(["==", "!=", "<", ">=", "is"]), SIDES) | st.tuples(
+    SIDES, st.sampled_from(["in", "not in"]), LISTS
+)
+TEXTS = st.recursive(
+    COMPARED.map(" ".join),
+    lambda inner: st.one_of(
+        st.tuples(st.integers(1, 500), inner).map(lambda one: "not " * one[0] + f"({one[1]})"),
+        st.tuples(st.integers(1, 200), inner).map(lambda one: " and ".join([one[1]] * one[0])),
+        st.tuples(inner, st.sampled_from(["and", "or", "<", "#", ")"]), inner).map(lambda one: f"({' '.join(one)})"),
+    ),
+    max_leaves=4,
+)
+METADATA: list[dict[str, Any]] = [{"price": 2, "domain": "a", "flag": True}, {"price": 2.5, "a b": 2**63}, {}]
+
+
+@hypothesis.settings(derandomize=True, deadline=None, max_examples=200)
+@hypothesis.given(where=TEXTS, source=st.sampled_from([Metadata, CrossDomain]))
+def test_a_rule_is_refused_at_the_start_or_evaluated(where: str, source: type[CorpusSampler]) -> None:
+    """Whatever a rule says, nothing but a `ValueError` meets the user, and of text that is no rule before any work."""
+    try:
+        one = source.model_validate({"where": where, "limit": 2})
+    except ValidationError:
+        return
+    with suppress(InputError):  # values of different kinds
+        opened(one, corpus(METADATA))(queries(3, METADATA[0]))
+
+
+@pytest.mark.parametrize(
+    "more", [{"domains": [f"domain-{n}" for n in range(200)]}, {"where": "clicks < 3 # few"}, {"field": "it's"}]
+)
+def test_other_domains_may_be_many_and_their_rule_may_end_in_a_comment(more: dict[str, Any]) -> None:
+    field = more.get("field", "domain")
+    one = sampler(proposer="cross_domain", **more)
+    rows = [{field: f"domain-{n}", "clicks": 1} for n in range(3)]
+    assert opened(one, corpus(rows))(queries(4, {field: "domain-0"})).num_rows == 8
 
 
 def test_a_query_draws_from_other_domains_alone() -> None:
