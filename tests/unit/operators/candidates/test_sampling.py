@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import stats
 
@@ -134,6 +136,22 @@ def test_neither_order_nor_buckets_nor_other_queries_change_what_is_drawn() -> N
     assert len(set(whole["rank"].to_pylist())) == 7
     other = opened(sampler(**{**one.model_dump(), "seed": 1}), corpus(rows, keys))(asked)
     assert not other.equals(whole)
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    seed=st.integers(-(2**63), 2**63 - 1),
+    sources=st.lists(st.from_regex("[a-z]{1,9}", fullmatch=True), min_size=2, max_size=2, unique=True),
+)
+def test_two_sources_of_one_seed_share_as_many_documents_as_by_chance(seed: int, sources: list[str]) -> None:
+    documents, limit, rows = 200, 20, 300
+    drawn = []
+    for source in sources:
+        one = sampler(proposer="uniform", source=source, seed=seed, limit=limit)
+        table = opened(one, corpus([{}] * documents))(queries(rows))
+        drawn.append(set(zip(table["query_key"].to_pylist(), table["doc_key"].to_pylist(), strict=True)))
+    shared = stats.hypergeom(documents, limit, limit)  # of one query
+    assert abs(len(drawn[0] & drawn[1]) - rows * shared.mean()) < 6 * np.sqrt(rows * shared.var())
 
 
 def test_a_query_draws_from_other_domains_alone() -> None:
