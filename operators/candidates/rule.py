@@ -56,7 +56,10 @@ class Rule:
         try:
             tree = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ValueError(f"{shown(text)} is no rule: {getattr(error, 'msg', error)}") from None
+            why = getattr(error, "msg", error)
+            raise ValueError(
+                f"{shown(text)} is no rule ({why}): compare by ==, !=, <, <=, >, >=, in, not in; join by and, or, not"
+            ) from None
         self.text, self._tree = text, tree
         _check_condition(tree)
         names = [_field(node) for node in ast.walk(tree)]
