@@ -14,8 +14,10 @@ from pydantic import ValidationError
 
 from operators.errors import shown
 from operators.settings import Settings
+from operators.settings_errors import what_is_wrong
 
 Kind = TypeVar("Kind", bound=Settings)
+_NOTHING = object()
 
 
 @cache
@@ -32,42 +34,52 @@ def imported(place: str) -> object:
     """
     module, _, name = place.partition(":")
     try:
-        found: object = getattr(importlib.import_module(module), name)
+        there = importlib.import_module(module)
+        found: object = getattr(there, name, _NOTHING)
     except Exception as error:  # the code of a user may raise anything when it is imported
-        raise ValueError(
-            f"{shown(place)} cannot be imported ({type(error).__name__}: {error}). Its folder has to be the current "
-            f"one or on PYTHONPATH"
-        ) from None
+        absent = isinstance(error, ModuleNotFoundError) and error.name is not None
+        if absent and f"{module}.".startswith(f"{error.name}."):  # another one is one that the module imports
+            remedy = "Its folder has to be the current one or on PYTHONPATH"
+        else:
+            remedy = "It has to be importable: install or correct what it imports"
+        raise ValueError(f"{shown(place)} cannot be imported ({type(error).__name__}: {error}). {remedy}") from None
+    if found is _NOTHING:
+        near = difflib.get_close_matches(name[:100], vars(there), n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{shown(place)}: the module {module} defines no {shown(name)}.{meant} Name what it defines")
     return found
 
 
-def find(name: object, kind: type[Kind], package: ModuleType) -> type[Kind]:
+def find(name: object, kind: type[Kind], package: ModuleType, joined_by: str = "_") -> type[Kind]:
     """Return a class by its name.
 
     Args:
         name: of a module in `package`, or `module:name` of a class anywhere.
         kind: what the class has to derive from.
         package: our own classes, one in each module.
+        joined_by: what stands between the words of the names of our own.
 
     Raises:
         ValueError: there is none of that name, or it is of another kind.
     """
-    own = names_in(package)
+    own = {module.replace("_", joined_by): module for module in names_in(package)}
     if isinstance(name, str) and name in own:
-        module = importlib.import_module(f"{package.__name__}.{name}")
+        module = importlib.import_module(f"{package.__name__}.{own[name]}")
         found = next(one for one in vars(module).values() if _is(one, kind) and one.__module__ == module.__name__)
         return cast("type[Kind]", found)
-    what = kind.__name__.lower()
     if not isinstance(name, str) or ":" not in name:
         near = difflib.get_close_matches(str(name)[:100], own, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"there is no {what} {shown(name)}.{meant} Choose one of {', '.join(own)}, or a class of your own as "
-            f"`module:name`"
+            f"there is no {_noun(package)} {shown(name)}.{meant} Choose one of {', '.join(own)}, or a class of your "
+            f"own as `module:name`"
         )
     theirs = imported(name)
     if not _is(theirs, kind):
-        raise ValueError(f"{shown(name)} does not derive from {kind.__module__}.{kind.__name__}")
+        what = "another class" if isinstance(theirs, type) else f"a {type(theirs).__name__}"
+        raise ValueError(
+            f"{shown(name)}: a class that derives from {kind.__module__}.{kind.__name__} is wanted, and it is {what}"
+        )
     hints: Mapping[str, Any] = kind.__annotations__
     named = (name for name, hint in hints.items() if get_origin(hint) is ClassVar)
     missing = sorted(getattr(theirs, "__abstractmethods__", ())) + [one for one in named if not hasattr(theirs, one)]
@@ -87,16 +99,18 @@ def made(settings: object, key: str, kind: type[Kind], package: ModuleType) -> K
     if isinstance(settings, str):
         settings = {key: settings}
     if not isinstance(settings, Mapping) or key not in settings:
-        raise ValueError(f"a mapping is wanted whose key {key!r} names a {kind.__name__.lower()}")
+        raise ValueError(f"a mapping is wanted whose key {key!r} names a {_noun(package)}")
     found = find(settings[key], kind, package)
     try:
         return found.model_validate(settings)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        keys = ", ".join(found.model_fields)
-        raise ValueError(
-            f"{settings[key]}: {'.'.join(map(str, first['loc']))}: {first['msg']}. The keys here are {keys}"
-        ) from None
+        said = what_is_wrong(error, found, lambda inner: f"{settings[key]}: {inner}".rstrip(": "))
+        raise ValueError(said.rstrip(".")) from None
+
+
+def _noun(package: ModuleType) -> str:
+    """Return what one of a package of our own classes is called: the package is named after several."""
+    return package.__name__.rpartition(".")[2].removesuffix("s")
 
 
 def code_of(found: Settings) -> str | None:

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from operators.errors import InputError, shown
 from operators.plugins import imported
+from operators.settings_errors import OPTIONS
 from pipelines.runtime.config import RunConfig, check_engine
-from pipelines.runtime.config_errors import OPTIONS, explained
+from pipelines.runtime.config_errors import explained
 from pipelines.runtime.yaml_file import LONGEST_FILE, NotYamlError, parse
 
 # Each pipeline by its name: the class of its configuration, as `module:name`.

@@ -21,8 +21,8 @@ Weights = npt.NDArray[np.float64]
 class CorpusSampler(CandidateSource):
     """Draws documents for each query at random from the whole corpus, without repetition.
 
-    The keys of the query and the seed decide, and what documents there are; neither the order of documents nor how they
-    are divided over files and workers changes anything.
+    The key of the query, the seed and the name of the source decide, and what documents there are; neither the order of
+    documents nor how they are divided over files and workers changes anything. Two sources draw independently.
 
     Attributes:
         seed: of the sample.

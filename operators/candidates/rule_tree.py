@@ -25,7 +25,10 @@ def parsed(text: str) -> ast.expr:
     except (RecursionError, MemoryError):
         raise ValueError(f"{shown(text)} is no rule: {_TOO_DEEP}") from None
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{shown(text)} is no rule: {getattr(error, 'msg', error)}") from None
+        why = getattr(error, "msg", error)
+        raise ValueError(
+            f"{shown(text)} is no rule ({why}): compare by ==, !=, <, <=, >, >=, in, not in; join by and, or, not"
+        ) from None
     if _depth(tree) > DEEPEST:
         raise ValueError(f"{shown(text)} is no rule: {_TOO_DEEP}")
     _check_condition(tree)

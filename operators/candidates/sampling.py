@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from operators.candidates.corpus_sampler import CorpusSampler
 from operators.candidates.rule import cell_names, fields_of
 from operators.errors import InputError, placed
-from operators.keys import Keys, uniform
+from operators.keys import Keys, keys_of, uniform
 from operators.schemas import PROPOSALS, concat, to_numpy
 from operators.segments import first_index, first_of_each, rank_within, starts_of
 
@@ -144,6 +144,8 @@ class SampleCorpus:
             InputError: a rule compares more different values than there may be cells, or no document has any weight.
         """
         self.sampler = sampler
+        # Two sources of one seed draw independently.
+        self.seeds = (sampler.seed, keys_of(pa.array([sampler.source])))
         self.keys = [to_numpy(bucket, "doc_key") for bucket in buckets]
         self.cumulated = [to_numpy(bucket, "cumulated") for bucket in buckets]
         self.cells = self._all(cells)
@@ -211,7 +213,7 @@ class SampleCorpus:
         while len(missing) and tries < MOST_TRIES * limit:
             turn = np.tile(np.arange(tries, tries + limit), len(missing))
             asked = np.repeat(missing, limit)
-            drawn = self._at(uniform(self.sampler.seed, query_key[asked], turn) * ends[-1], cells, ends)
+            drawn = self._at(uniform(*self.seeds, query_key[asked], turn) * ends[-1], cells, ends)
             query, document = np.append(query, asked), np.append(document, drawn)
             tries += limit
             order = np.argsort(query, kind="stable")

@@ -21,7 +21,7 @@ def layout_of(name: str) -> Layout:
     Raises:
         ValueError: there is none of that name.
     """
-    found = find(name.replace("-", "_") if name in FORMATS else name, Layout, own_formats)  # type: ignore[type-abstract]
+    found = find(name, Layout, own_formats, "-")  # type: ignore[type-abstract]
     return found(format=name)
 
 

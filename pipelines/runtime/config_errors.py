@@ -1,39 +1,18 @@
-"""Say in one line what is wrong with a configuration: the key, what was found, and what would be right."""
+"""Say in one line what is wrong with a configuration: the file and the key, or the option that set it."""
 
-import difflib
-import re
-import types
-from collections.abc import Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from operators.errors import LONGEST_MESSAGE, LONGEST_NAME, one_line, shown
-from operators.storage import refuse_credentials
+from operators.errors import one_line
+from operators.settings_errors import what_is_wrong
 
-# What stands under this key may be secret: no message repeats it.
-OPTIONS = "storage_options"
 _LONGEST_KEY = 80
 _LONGEST_PATH = 120
-_LONGEST_OF_ONE = 300
-_WANTED = "Input should be "
-# What pydantic says behind that.
-_OUR_WORDS = {
-    "^greater than or equal to ": "a number of at least ",
-    "^less than or equal to ": "a number of at most ",
-    "^greater than ": "a number above ",
-    "^less than ": "a number below ",
-    "^a valid integer.*": "an integer",
-    "^a valid number.*": "a number",
-    "^a valid string.*": "a text",
-    "^a valid (list|tuple).*": "a list",
-    "^a valid dictionary.*": "a mapping",
-}
 
 
 def explained(error: ValidationError, model: type[BaseModel], path: str, settings: Sequence[str]) -> str:
-    """Return what is wrong: the first key, those after it while they fit into a message, and how many more there are.
+    """Return what is wrong.
 
     Args:
         error: of validating the configuration.
@@ -44,88 +23,9 @@ def explained(error: ValidationError, model: type[BaseModel], path: str, setting
     Raises:
         InputError: a value carries a credential; it is not repeated.
     """
-    by_key: dict[tuple[str, ...], list[ErrorDetails]] = {}
-    for one in error.errors(include_url=False, include_context=False):
-        # A list whose items are all wrong is said to be too short, too.
-        if one["type"] != "too_short" or not one["input"]:
-            by_key.setdefault(_key(one, model), []).append(one)
-    lines = [one_line(_explain(key, found, model, path, settings), _LONGEST_OF_ONE) for key, found in by_key.items()]
-    said = lines[0]
-    for number, line in enumerate(lines[1:], start=1):
-        rest = len(lines) - number
-        if len(said) + len(line) + 30 > LONGEST_MESSAGE:
-            return f"{said} {rest} more {'key is' if rest == 1 else 'keys are'} wrong."
-        said = f"{said} {line}"
-    return said
 
+    def place(key: str) -> str:
+        name = one_line(key, _LONGEST_KEY)
+        return f"--set {name}" if key in settings else f"{one_line(path, _LONGEST_PATH)}: {name}".rstrip(": ")
 
-def _key(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, ...]:
-    """Return the keys that lead to what is wrong, without what pydantic puts between them (members of unions)."""
-    steps: list[str] = []
-    kind: Any = model
-    for step in error["loc"]:
-        inside = _models_in(kind)
-        if inside:
-            steps.append(str(step))
-            fields = inside[0].model_fields
-            kind = fields[str(step)].annotation if step in fields else None
-        elif isinstance(step, int):
-            steps.append(str(step))
-        elif any(get_origin(one) is dict for one in _members(kind)) and step != "[key]":
-            steps.append(str(step))
-            kind = None
-    return tuple(steps)
-
-
-def _explain(
-    key: tuple[str, ...], found: Sequence[ErrorDetails], model: type[BaseModel], path: str, settings: Sequence[str]
-) -> str:
-    name = one_line(".".join(key), _LONGEST_KEY)
-    source = f"--set {name}" if ".".join(key) in settings else f"{one_line(path, _LONGEST_PATH)}: {name}".rstrip(": ")
-    error = found[0]
-    if error["type"] == "extra_forbidden":
-        keys = _keys_beside(key, model)
-        near = difflib.get_close_matches(key[-1][:LONGEST_NAME], keys, n=1, cutoff=0.5)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{source}: there is no such key.{meant} The keys here are {', '.join(keys)}."
-    if error["type"] == "missing":
-        return f"{source}: this key is missing."
-    message = _message(found, key, model)
-    if isinstance(error["input"], str):  # it is repeated below
-        refuse_credentials(name, error["input"])
-    given = "" if isinstance(error["input"], Mapping) or OPTIONS in key else f" It is {shown(error['input'])}."
-    return f"{source}: {message.rstrip('.')}.{given}"
-
-
-def _message(found: Sequence[ErrorDetails], key: tuple[str, ...], model: type[BaseModel]) -> str:
-    error = found[0]
-    if error["type"] in {"model_type", "model_attributes_type"}:
-        return f"a mapping of keys is wanted: {', '.join(_keys_beside((*key, ''), model))}"
-    said = [one["msg"].removeprefix("Value error, ") for one in found]
-    wanted = [one.removeprefix(_WANTED) for one in said if one.startswith(_WANTED)]
-    if len(wanted) < len(said):
-        return " or ".join(dict.fromkeys(said))
-    return f"{' or '.join(dict.fromkeys(map(_in_our_words, wanted)))} is wanted"
-
-
-def _in_our_words(wanted: str) -> str:
-    for theirs, ours in _OUR_WORDS.items():
-        wanted = re.sub(theirs, ours, wanted)
-    return wanted
-
-
-def _keys_beside(key: Sequence[str], model: type[BaseModel]) -> list[str]:
-    for step in key[:-1]:
-        inner = _models_in(model.model_fields[step].annotation) if step in model.model_fields else []
-        if not inner:
-            break
-        model = inner[0]
-    return list(model.model_fields)
-
-
-def _members(annotation: Any) -> Sequence[Any]:  # noqa: ANN401 - a type
-    return get_args(annotation) if get_origin(annotation) in {Union, types.UnionType} else (annotation,)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401 - a type
-    return [one for one in _members(annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
+    return what_is_wrong(error, model, place)

@@ -99,7 +99,7 @@ class Config(RunConfig):
         unknown = sorted(set(drawn) - set(sources))
         if unknown:
             raise ValueError(
-                f"select.draws: there is no source {shown(unknown[0])}; the sources are {', '.join(sources)}"
+                f"select.draws: no proposer has the source {shown(unknown[0])}; the sources are {', '.join(sources)}"
             )
         there = {*ALWAYS_THERE, VECTOR, *map(rank_column, sources)}
         given = [signal.gives for signal in self.signals]
@@ -110,6 +110,11 @@ class Config(RunConfig):
         if taken:
             raise ValueError(f"signals: there are two signals {shown(taken[0])}")
         missing = sorted(self.select.signals - {*there, *given})
+        if missing and missing[0].endswith(rank_column("")):
+            raise ValueError(
+                f"select reads the rank {shown(missing[0])}: no proposer has the source "
+                f"{shown(missing[0].removesuffix(rank_column('')))}; the sources are {', '.join(sources)}"
+            )
         if missing:
             raise ValueError(f"select reads the signal {shown(missing[0])}, which none of `signals` computes")
         return self

@@ -114,7 +114,7 @@ def test_without_proposers_nothing_is_scored_again(collection: Collection, stati
         ({"proposers": ["explict"]}, "Did you mean 'explicit'"),
         ({"proposers": ["explicit", "explicit"]}, "there are two sources 'explicit'"),
         ({"proposers": [{"proposer": "explicit", "source": "a/b"}]}, "source"),
-        ({"select": {"draws": [{"strategy": "top", "source": "explicit"}]}}, "there is no source 'explicit'"),
+        ({"select": {"draws": [{"strategy": "top", "source": "explicit"}]}}, "no proposer has the source 'explicit'"),
     ],
 )
 def test_wrong_sources_are_refused_at_start(sections: dict[str, object], said: str, tmp_path: Path) -> None:

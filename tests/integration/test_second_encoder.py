@@ -363,7 +363,7 @@ def test_settings_that_do_not_fit_the_second_model_are_refused(
 def test_a_configuration_without_a_second_model_or_its_texts_is_refused(
     collection: Collection, with_vectors: dict[str, Any], static_model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValidationError, match=r"proposers\.0\n.*encoder: model: Field required"):
+    with pytest.raises(ValidationError, match=r"proposers\.0\n.*encoder: model: this key is missing"):
         configuration(tmp_path, collection, static_model, proposers=["encoder"])
     sections: dict[str, Any] = {"data": with_vectors, "proposers": [second(static_model)]}
     configuration(tmp_path, None, None, **sections)

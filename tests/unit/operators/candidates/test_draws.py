@@ -245,7 +245,10 @@ def test_two_filters_of_one_reason_are_counted_together() -> None:
     [
         ({"sampling_strategy": "tpo"}, "Did you mean 'top'"),
         ({"draws": [{"strategy": "no.such:Draw"}]}, "cannot be imported"),
-        ({"draws": [{"strategy": f"{HERE}:TooLong"}]}, "does not derive from"),
+        (
+            {"draws": [{"strategy": f"{HERE}:TooLong"}]},
+            "a class that derives from operators.candidates.draw.Draw is wanted, and it is",
+        ),
         ({"draws": [{"strategy": "top", "temperature": 1}]}, "temperature"),
         ({"draws": [{"num_negatives": 1}]}, "names a draw"),
         ({"draws": [{"strategy": "top"}], "num_negatives": 2}, "short form"),

@@ -215,6 +215,22 @@ def test_other_domains_may_be_many_and_their_rule_may_end_in_a_comment(more: dic
     assert opened(one, corpus(rows))(queries(4, {field: "domain-0"})).num_rows == 8
 
 
+@hypothesis.settings(deadline=None, max_examples=10)
+@hypothesis.given(
+    seed=st.integers(-(2**63), 2**63 - 1),
+    sources=st.lists(st.from_regex("[a-z]{1,9}", fullmatch=True), min_size=2, max_size=2, unique=True),
+)
+def test_two_sources_of_one_seed_share_as_many_documents_as_by_chance(seed: int, sources: list[str]) -> None:
+    documents, limit, rows = 200, 20, 300
+    drawn = []
+    for source in sources:
+        one = sampler(proposer="uniform", source=source, seed=seed, limit=limit)
+        table = opened(one, corpus([{}] * documents))(queries(rows))
+        drawn.append(set(zip(table["query_key"].to_pylist(), table["doc_key"].to_pylist(), strict=True)))
+    shared = stats.hypergeom(documents, limit, limit)  # of one query
+    assert abs(len(drawn[0] & drawn[1]) - rows * shared.mean()) < 6 * np.sqrt(rows * shared.var())
+
+
 def test_a_query_draws_from_other_domains_alone() -> None:
     rows = [{"domain": "abc"[n % 3]} for n in range(30)] + [{}]
     documents = corpus(rows)
@@ -255,11 +271,11 @@ def test_wrong_weights_are_refused(settings: dict[str, Any], rows: list[dict[str
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"proposer": "custom"}, "by: Field required"),
-        ({"proposer": "metadata"}, "where: Field required"),
+        ({"proposer": "custom"}, "by: this key is missing"),
+        ({"proposer": "metadata"}, "where: this key is missing"),
         ({"proposer": "metadata", "where": "year <"}, "is no rule"),
         ({"proposer": "uniform", "where": "open('x') == 1"}, "neither a field"),
-        ({"proposer": "frequency", "alpha": -1}, "greater than or equal to 0"),
+        ({"proposer": "frequency", "alpha": -1}, "alpha: a number of at least 0 is wanted"),
     ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, Any], said: str) -> None:

@@ -238,11 +238,11 @@ def test_a_row_without_a_candidate_of_any_weight_gets_none() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"strategy": "softmax"}, "temperature: Field required"),
-        ({"strategy": "softmax", "temperature": 0}, "greater than 0"),
-        ({"strategy": "simans"}, "a: Field required"),
-        ({"strategy": "semi_hard", "margin": -1}, "greater than 0"),
-        ({"strategy": "stratified", "bins": 0}, "greater than or equal to 1"),
+        ({"strategy": "softmax"}, "temperature: this key is missing"),
+        ({"strategy": "softmax", "temperature": 0}, "a number above 0 is wanted"),
+        ({"strategy": "simans"}, "a: this key is missing"),
+        ({"strategy": "semi_hard", "margin": -1}, "a number above 0 is wanted"),
+        ({"strategy": "stratified", "bins": 0}, "a number of at least 1 is wanted"),
         ({"strategy": "distance_weighted", "cutoff": 1.5}, "above farthest"),
         ({"strategy": "disagreement", "sources": ["search"]}, "two different ones"),
         ({"strategy": "disagreement", "sources": ["search", "search"]}, "two different ones"),
