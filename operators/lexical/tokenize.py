@@ -6,6 +6,7 @@ n-grams for Chinese information retrieval", IRAL 2000).
 """
 
 import importlib.util
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,8 +25,9 @@ from operators.settings import Settings
 Ints = npt.NDArray[np.int64]
 Segmenter = Callable[[str], Sequence[str]]
 
-# Letters, numbers and the underscore, of any script: what Python's \w is.
-_BETWEEN_WORDS = r"[^\pL\pN_]+"
+# Words are letters, numbers and the underscore, of any script, with the marks that follow them: the vowel signs of Hindi,
+# accents that no letter includes. A mark that follows something else, such as the selector of an emoji, is of no word.
+_BETWEEN_WORDS = r"[^\pL\pN\pM_][^\pL\pN_]*"
 # What is written without blanks: Han, Hiragana, Katakana, Hangul.
 _CJK = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}ー々]"
 _CJK_RANGES = (
@@ -143,12 +145,12 @@ class Tokenize:
     def __init__(self, config: TokenizerConfig) -> None:
         self.config = config
         words = ENGLISH_STOPWORDS if config.stopwords == "english" else config.stopwords
-        self.stopwords = keys_of(pc.utf8_lower(pa.array(words, pa.string()))) if words else np.zeros(0, np.int64)
+        self.stopwords = keys_of(_lowered(pa.array(words, pa.string()))) if words else np.zeros(0, np.int64)
 
     def __call__(self, texts: pa.Array | pa.ChunkedArray) -> Terms:
         """Return the terms of texts; those of one text are in no certain order."""
         column = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
-        lowered = pc.utf8_lower(pc.fill_null(column, ""))
+        lowered = _lowered(pc.fill_null(column, ""))
         if self.config.segmenter is not None:
             segment = _segmenter(self.config.segmenter)
             lowered = pa.array([" ".join(segment(text)) for text in lowered.to_pylist()], pa.string())
@@ -170,6 +172,17 @@ class Tokenize:
         code = coded.indices.to_numpy()
         at = np.flatnonzero(kept[code]) if len(code) else np.zeros(0, np.int64)
         return Terms(text[at], keys[code[at]] if len(at) else np.zeros(0, np.int64))
+
+
+def _lowered(texts: pa.Array) -> pa.Array:
+    """Return texts in lower case and in Unicode NFC: equal for what reads the same."""
+    # Before and after: İ is one letter to lower, and j with a caron is a letter where J with a caron is none.
+    return _composed(pc.utf8_lower(_composed(texts)))
+
+
+def _composed(texts: pa.Array) -> pa.Array:
+    # Not by Arrow: up to Arrow 25 its NFC is decomposed (apache/arrow#51225).
+    return pa.array([unicodedata.normalize("NFC", text) for text in texts.to_pylist()], pa.string())
 
 
 def _stemmed(words: pa.Array, language: str | None) -> pa.Array:

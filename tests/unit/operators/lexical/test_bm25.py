@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import re
+import unicodedata
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def scores_of(
 
 
 def by_bm25s(documents: list[str], asked: list[str]) -> Floats:
-    """The scores of the peer, which sees the same words."""
+    """The scores of the peer, which sees the same words as long as texts have no marks: its words end at them."""
     words = re.compile(r"(?u)\b\w\w+\b")
     tokens = [words.findall(text.lower()) for text in documents]
     retriever = bm25s.BM25(k1=K1, b=B, method="lucene", dtype="float64")
@@ -154,6 +155,37 @@ def test_words_are_runs_of_letters_and_numbers_of_any_script() -> None:
     assert shared("cats", "cat") == 0
     assert count("the cat of it", stopwords="english") == 1
     assert count("the cat of it", stopwords=["CAT"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("दिल्ली की सरकार", "दिल्ली"),  # vowel signs are marks
+        ("চট্টগ্রাম বন্দর", "চট্টগ্রাম"),
+        ("เรื่อง นี้", "เรื่อง"),
+        ("مُحَمَّد هنا", "مُحَمَّد"),
+        ("q̂uick x̄y", "x̄y"),  # no letter has these accents
+    ],
+)
+def test_marks_are_of_the_word_that_they_stand_in(text: str, word: str) -> None:
+    assert count(word) == 1
+    assert count(text) == len(text.split())
+    assert shared(text, word) == 1
+
+
+def test_a_mark_that_follows_no_letter_is_of_no_word() -> None:
+    assert shared("❤\ufe0flove", "love") == 1
+    assert shared("葛\U000e0100abc", "abc") == 1
+    assert count("❤\ufe0f \u0301") == 0
+
+
+@pytest.mark.parametrize("text", ["café", "한국어 문서", "がぎぐ", "Ångström", "İSTANBUL", "J\u030cxyz ǰxyz"])
+@pytest.mark.parametrize("config", [{}, {"segmenter": "tests.unit.operators.lexical.test_bm25:by_bars"}])
+def test_composed_and_decomposed_texts_have_the_same_terms(text: str, config: dict[str, Any]) -> None:
+    composed, decomposed = (terms_in(unicodedata.normalize(form, text), **config) for form in ("NFC", "NFD"))
+    assert sorted(composed.key) == sorted(decomposed.key)
+    assert count("café", stopwords=[unicodedata.normalize("NFD", "CAFÉ")]) == 0
+    assert shared("J\u030cxyz", "ǰxyz") == 1
 
 
 def test_a_stemmer_makes_one_term_of_the_forms_of_a_word() -> None:
