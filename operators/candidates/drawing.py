@@ -10,6 +10,7 @@ from operators.candidates.draw import Draw
 from operators.candidates.pairs import Floats, Ints, Pairs
 from operators.candidates.rule import rule_column
 from operators.candidates.sources import NOT_NAMED, rank_column
+from operators.errors import InputError
 from operators.segments import count_before, rank_within
 
 Mask = npt.NDArray[np.bool_]
@@ -92,19 +93,24 @@ def draw_all(
 
 
 def checked_priority(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:
-    """Return the priorities of a draw; those that are not a number are not drawn.
+    """Return the priorities of a draw.
 
     Raises:
-        ValueError: the draw gives something else than a number for each pair.
+        InputError: the draw gives something else than a number for each pair.
     """
     priority = np.asarray(draw.priority(pairs))
     if priority.shape != (len(pairs),) or priority.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{type(draw).__name__}.priority: numbers of shape {(len(pairs),)} are wanted, not {priority.dtype} of "
-            f"{priority.shape}"
+        raise InputError(
+            f"select.draws: {draw.strategy}: {type(draw).__name__}.priority: numbers of shape {(len(pairs),)} are "
+            f"wanted, not {priority.dtype} of {priority.shape}"
         )
     priority = priority.astype(np.float64)
-    priority[np.isnan(priority)] = -np.inf
+    unknown = int(np.isnan(priority).sum())
+    if unknown:
+        raise InputError(
+            f"select.draws: {draw.strategy}: {type(draw).__name__}.priority: {unknown:,} of {len(pairs):,} priorities "
+            f"are not a number. Give -inf for a candidate that is not to be drawn."
+        )
     return priority
 
 
