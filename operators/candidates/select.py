@@ -17,6 +17,7 @@ from operators.candidates.matching import PROPOSED_ROWS, raised_documents, turne
 from operators.candidates.pairs import ALWAYS_THERE, Floats, Pairs, pairs_of
 from operators.candidates.short_draws import ROWS, WANTING, short_draws
 from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
+from operators.errors import InputError
 from operators.keys import pair_keys
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
 from operators.segments import in_sorted
@@ -98,6 +99,7 @@ class Select:
         """
         pairs = self._pairs(candidates, positives)
         reason, negatives = self._selected(pairs, cutoffs)
+        assert negatives.draw is not None
         chosen = negatives.pairs.row, negatives.draw
         left_short = short_draws(pairs, reason, len(self.reasons), chosen, self.draws)
         counted, given_back = [*self.reasons, ROWS, WANTING], 0
@@ -226,10 +228,13 @@ class Select:
         reason, kept = np.zeros(len(pairs), dtype=np.int16), np.ones(len(pairs), dtype=np.bool_)
         known = [pairs[rank_column(source)] != NOT_NAMED for source in self.judged]
         for one in filters:
-            mask = one.drops(pairs)
+            mask = np.asarray(one.drops(pairs))
             if mask.shape != kept.shape or mask.dtype != np.bool_:
                 found = f"{mask.dtype} of {mask.shape}"
-                raise ValueError(f"{type(one).__name__}.drops: bool of shape {kept.shape} is wanted, not {found}")
+                raise InputError(
+                    f"select.filters: {one.filter}: {type(one).__name__}.drops: bool of shape {kept.shape} is wanted, "
+                    f"not {found}"
+                )
             if known and one.suspected and one.reason not in POSITIVES:
                 mask = mask & ~np.any(known, axis=0)
             dropped = kept & mask

@@ -104,10 +104,14 @@ class Short(Draw):
 @pytest.mark.parametrize(
     ("select", "error", "message"),
     [
-        ({"filters": [f"{HERE}:OneForAll"]}, ValueError, r"OneForAll.drops: bool of shape \(\d+,\) is wanted"),
-        ({"filters": [f"{HERE}:Numbers"]}, ValueError, "Numbers.drops: bool .* not int64"),
+        (
+            {"filters": [f"{HERE}:OneForAll"]},
+            InputError,
+            r"select.filters: .*:OneForAll: OneForAll.drops: bool of shape \(\d+,\) is wanted",
+        ),
+        ({"filters": [f"{HERE}:Numbers"]}, InputError, "Numbers.drops: bool .* not int64"),
         ({"filters": [f"{HERE}:Undeclared"]}, LookupError, "Name it in `needs`"),
-        ({"draws": [f"{HERE}:Short"]}, ValueError, "Short.priority: numbers of shape"),
+        ({"draws": [f"{HERE}:Short"]}, InputError, "Short.priority: numbers of shape"),
         ({"draws": [f"{HERE}:Unknown"]}, InputError, r"select.draws: .*:Unknown: .* are not a number. Give -inf"),
     ],
 )
