@@ -37,8 +37,8 @@ def imported(place: str) -> object:
         there = importlib.import_module(module)
         found: object = getattr(there, name, _NOTHING)
     except Exception as error:  # the code of a user may raise anything when it is imported
-        absent = isinstance(error, ModuleNotFoundError) and error.name is not None
-        if absent and f"{module}.".startswith(f"{error.name}."):  # another one is one that the module imports
+        # Another module that is absent is one that it imports.
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             remedy = "Its folder has to be the current one or on PYTHONPATH"
         else:
             remedy = "It has to be importable: install or correct what it imports"

@@ -1,6 +1,7 @@
 """A draw: in which order eligible candidates are taken as negatives."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -77,3 +78,10 @@ class Draw(Settings):
         """
         del pairs, free
         return None
+
+
+def labels_of(draws: Sequence[Draw]) -> list[str]:
+    """Return the name of each draw: its strategy; with its place from 1 where several have the same."""
+    strategies = [one.strategy for one in draws]
+    places = enumerate(strategies, start=1)
+    return [name if strategies.count(name) == 1 else f"{name} ({place})" for place, name in places]

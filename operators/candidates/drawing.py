@@ -10,6 +10,7 @@ from operators.candidates.draw import Draw, Mask
 from operators.candidates.pairs import Floats, Ints, Pairs
 from operators.candidates.rule import rule_column
 from operators.candidates.sources import NOT_NAMED, rank_column
+from operators.errors import InputError
 from operators.segments import count_before, rank_within
 
 Places = npt.NDArray[np.int8]
@@ -84,24 +85,33 @@ def draw_all(
         missing = missing - found if draw.fill else missing + quota - found
         of_draw = draw.log_probability(some, free)
         if of_draw is not None:
-            log_probability[at[first]] = _checked(of_draw, len(some), f"{type(draw).__name__}.log_probability")[first]
+            log_probability[at[first]] = _checked(draw, "log_probability", of_draw, len(some))[first]
     return taken_by, log_probability
 
 
 def checked_priority(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:
-    """Return the priorities of a draw; those that are not a number are not drawn.
+    """Return the priorities of a draw.
 
     Raises:
-        ValueError: the draw gives something else than a number for each pair.
+        InputError: the draw gives something else than a number for each pair.
     """
-    priority = _checked(draw.priority(pairs), len(pairs), f"{type(draw).__name__}.priority")
-    return np.where(np.isnan(priority), -np.inf, priority)
+    priority = _checked(draw, "priority", draw.priority(pairs), len(pairs))
+    unknown = int(np.isnan(priority).sum())
+    if unknown:
+        raise InputError(
+            f"select.draws: {draw.strategy}: {type(draw).__name__}.priority: {unknown:,} of {len(pairs):,} priorities "
+            f"are not a number. Give -inf for a candidate that is not to be drawn."
+        )
+    return priority
 
 
-def _checked(given: object, length: int, name: str) -> npt.NDArray[np.float64]:
+def _checked(draw: Draw, method: str, given: object, length: int) -> npt.NDArray[np.float64]:
     numbers = np.asarray(given)
     if numbers.shape != (length,) or numbers.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: numbers of shape {(length,)} are wanted, not {numbers.dtype} of {numbers.shape}")
+        raise InputError(
+            f"select.draws: {draw.strategy}: {type(draw).__name__}.{method}: numbers of shape {(length,)} are wanted, "
+            f"not {numbers.dtype} of {numbers.shape}"
+        )
     return numbers.astype(np.float64)
 
 

@@ -10,12 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.candidates.config import SelectConfig
+from operators.candidates.draw import labels_of
 from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_MET, NOT_OF_SOURCE, PLACES, Places, draw_all
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
 from operators.candidates.matching import PROPOSED_ROWS, raised_documents, turned_away
 from operators.candidates.pairs import ALWAYS_THERE, Floats, Pairs, pairs_of
 from operators.candidates.shares import Share, shares_of
+from operators.candidates.short_draws import ROWS, WANTING, short_draws
 from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
+from operators.errors import InputError
 from operators.keys import pair_keys
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
 from operators.segments import in_sorted
@@ -40,6 +43,8 @@ class Selection:
         empty_rows: how many rows got none.
         given_back: how many of these got some, but fewer than they should, and may keep none (`short_rows: drop`).
         draws: what each draw should take and took, before such rows gave back what they had.
+        short_draws: the label of a draw -> what became of the candidates of its source in the rows that it left short:
+            reason -> how many, and how many such rows there are (ROWS), and negatives that they lack (WANTING).
     """
 
     negatives: pa.Table
@@ -50,6 +55,7 @@ class Selection:
     empty_rows: int
     given_back: int
     draws: tuple[Share, ...]
+    short_draws: dict[str, dict[str, int]]
 
 
 class Select:
@@ -79,9 +85,7 @@ class Select:
     @cached_property
     def labels(self) -> list[str]:
         """The name of each draw: its strategy; with its place from 1 where several have the same."""
-        strategies = [one.strategy for one in self.draws]
-        places = enumerate(strategies, start=1)
-        return [name if strategies.count(name) == 1 else f"{name} ({place})" for place, name in places]
+        return labels_of(self.draws)
 
     def __call__(self, candidates: pa.Table, positives: pa.Table, cutoffs: pa.Table | None = None) -> Selection:
         """Select for every positive of a batch.
@@ -98,8 +102,11 @@ class Select:
         """
         pairs = self._pairs(candidates, positives)
         reason, negatives = self._selected(pairs, cutoffs)
-        given_back, row = 0, negatives.pairs.row
-        draws = shares_of(self.draws, pairs.rows.num_rows, [row[negatives.draw == at] for at in range(len(self.draws))])
+        assert negatives.draw is not None
+        row, draw_of = negatives.pairs.row, negatives.draw
+        draws = shares_of(self.draws, pairs.rows.num_rows, [row[draw_of == at] for at in range(len(self.draws))])
+        left_short = short_draws(pairs, reason, len(self.reasons), (row, draw_of), self.draws)
+        counted, given_back = [*self.reasons, ROWS, WANTING], 0
         if self.config.short_rows == "drop":
             reason, negatives, given_back = self._without_short_rows(reason, negatives)
         suspected = {one.reason for one in self.filters if one.suspected} | {"range_min"}
@@ -111,6 +118,10 @@ class Select:
             suspected=self._rows(Rows(pairs.take(suspects), reason[suspects])),
             rows=pairs.rows.num_rows,
             counts={name: int(total) for name, total in zip(self.reasons, totals, strict=True)},
+            short_draws={
+                self.labels[number]: {name: count for name, count in zip(counted, counts, strict=True) if count}
+                for number, counts in left_short.items()
+            },
             short_rows=int(((found > 0) & (found < self.config.negatives_per_row)).sum()),
             empty_rows=int((found == 0).sum()),
             given_back=given_back,
@@ -222,10 +233,13 @@ class Select:
         reason, kept = np.zeros(len(pairs), dtype=np.int16), np.ones(len(pairs), dtype=np.bool_)
         known = [pairs[rank_column(source)] != NOT_NAMED for source in self.judged]
         for one in filters:
-            mask = one.drops(pairs)
+            mask = np.asarray(one.drops(pairs))
             if mask.shape != kept.shape or mask.dtype != np.bool_:
                 found = f"{mask.dtype} of {mask.shape}"
-                raise ValueError(f"{type(one).__name__}.drops: bool of shape {kept.shape} is wanted, not {found}")
+                raise InputError(
+                    f"select.filters: {one.filter}: {type(one).__name__}.drops: bool of shape {kept.shape} is wanted, "
+                    f"not {found}"
+                )
             if known and one.suspected and one.reason not in POSITIVES:
                 mask = mask & ~np.any(known, axis=0)
             dropped = kept & mask

@@ -79,6 +79,15 @@ class Deepest(Draw):
 
 
 class Nowhere(Draw):
+    """Takes every second candidate alone."""
+
+    needs = ("rank",)
+
+    def priority(self, pairs: Pairs) -> Priority:
+        return np.where(pairs["rank"] % 2, pairs["rank"], -np.inf)
+
+
+class Unknown(Draw):
     """Knows a number for every second candidate alone."""
 
     needs = ("rank",)
@@ -95,10 +104,15 @@ class Short(Draw):
 @pytest.mark.parametrize(
     ("select", "error", "message"),
     [
-        ({"filters": [f"{HERE}:OneForAll"]}, ValueError, r"OneForAll.drops: bool of shape \(\d+,\) is wanted"),
-        ({"filters": [f"{HERE}:Numbers"]}, ValueError, "Numbers.drops: bool .* not int64"),
+        (
+            {"filters": [f"{HERE}:OneForAll"]},
+            InputError,
+            r"select.filters: .*:OneForAll: OneForAll.drops: bool of shape \(\d+,\) is wanted",
+        ),
+        ({"filters": [f"{HERE}:Numbers"]}, InputError, "Numbers.drops: bool .* not int64"),
         ({"filters": [f"{HERE}:Undeclared"]}, LookupError, "Name it in `needs`"),
-        ({"draws": [f"{HERE}:Short"]}, ValueError, "Short.priority: numbers of shape"),
+        ({"draws": [f"{HERE}:Short"]}, InputError, "Short.priority: numbers of shape"),
+        ({"draws": [f"{HERE}:Unknown"]}, InputError, r"select.draws: .*:Unknown: .* are not a number. Give -inf"),
     ],
 )
 def test_a_wrong_result_names_the_class(

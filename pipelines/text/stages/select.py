@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from operators.candidates.config import SelectConfig
-from operators.candidates.filter import NOT_DRAWN, SHORT_ROW
+from operators.candidates.draw import labels_of
 from operators.candidates.select import Select
+from operators.candidates.short_draws import WANTING
 from operators.datasets.card import filled
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, sum_counts
@@ -17,11 +18,11 @@ from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.scores import scores_of
 from pipelines.text.stages.capped import CAPPED, matched, read_cutoffs
 from pipelines.text.stages.search.candidates import ALL, ReadFound, inputs_of, units_of
+from pipelines.text.stages.why_short import why_short
 
-# Reasons that a warning does not name: these are no loss.
-EXPECTED = {"positive", NOT_DRAWN, SHORT_ROW, "range_max"}
 PAIRS = ("pairs", "short_rows", "empty_rows")
 ROUNDS, LEFT_OUT, GIVEN_BACK = "matching_rounds", "rows_left_out", "rows_given_back"
+SHORT_DRAWS = "short_draws"
 DRAWN = ("positives", "negatives")
 DRAWS, SHARE = "draws", ("wanted", "taken", "short_rows")
 
@@ -54,12 +55,11 @@ class SelectNegatives(Stage):
         short = manifest["short_rows"] + manifest["empty_rows"]
         if short <= MOST_DROPPED * manifest["pairs"]:
             return []
-        dropped = {reason: count for reason, count in manifest["dropped"].items() if reason not in EXPECTED}
-        worst = max(dropped, key=lambda reason: dropped[reason], default=None)
-        by_rank = {one.reason for one in self.config.active_filters() if one.depth() is not None}
-        deeper = "" if worst in by_rank else ", or raise search.k"
-        remedy = f"Most were dropped by {worst}: loosen it{deeper}." if worst else "There are too few candidates."
-        return [f"{_filled(manifest)}. {remedy}"]
+        counts: Mapping[str, Mapping[str, int]] = manifest[SHORT_DRAWS]
+        label = max(counts, key=lambda name: counts[name][WANTING])
+        draws = dict(zip(labels_of(self.config.active_draws()), self.config.active_draws(), strict=True))
+        by = f" Most of what is missing is of the draw {label}." if len(draws) > 1 else ""
+        return [f"{_filled(manifest)}.{by} {why_short(self.config, draws[label], counts[label])}"]
 
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         """Say how many pairs have negatives, and how hard these are."""
@@ -131,6 +131,10 @@ class SelectNegatives(Stage):
             facts={
                 **{name: sum(one[name] for one in stats) for name in PAIRS},
                 **{name: sum(one[name] for one in stats) for name in (LEFT_OUT, GIVEN_BACK)},
+                SHORT_DRAWS: {
+                    label: sum_counts([one[SHORT_DRAWS] for one in stats if label in one[SHORT_DRAWS]], label)
+                    for label in sorted({label for one in stats for label in one[SHORT_DRAWS]})
+                },
                 ROUNDS: 0 if matching is None else matching.rounds,
                 DRAWS: {
                     name: {key: sum(one[DRAWS][at][key] for one in stats) for key in SHARE}
@@ -173,5 +177,6 @@ class SelectPart:
             DRAWS: [asdict(share) for share in selection.draws],
             "short_rows": selection.short_rows,
             "empty_rows": selection.empty_rows,
+            SHORT_DRAWS: selection.short_draws,
             **parts,
         }

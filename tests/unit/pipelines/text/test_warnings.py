@@ -1,5 +1,9 @@
 """Stages that lose most of what they got say so: a wrong column, a wrong marker, too strict a margin."""
 
+from typing import Any
+
+import pytest
+
 from operators.candidates.config import SelectConfig
 from operators.documents.clean import CleanConfig
 from operators.vectors.search import SearchConfig
@@ -31,10 +35,35 @@ def test_queries_of_other_splits_and_candidates_not_drawn_are_no_loss() -> None:
 
 
 def test_mostly_short_rows_name_the_filter_that_took_most() -> None:
-    dropped = {"not_drawn": 9000, "relative_margin": 900, "max_score": 3}
-    (line,) = SELECT.warnings({"pairs": 10, "short_rows": 4, "empty_rows": 2, "dropped": dropped})
+    dropped = {"relative_margin": 900, "max_score": 3, "rows": 6, "wanting": 12}
+    short = {"pairs": 10, "short_rows": 4, "empty_rows": 2, "short_draws": {"top": dropped}}
+    (line,) = SELECT.warnings(short)
     assert "10 (query, positive) pairs: 4 with all negatives, 4 with fewer, 2 with none" in line
-    assert "relative_margin" in line
+    assert line.endswith("Most were dropped by relative_margin: loosen it, or raise search.k.")
+
+
+@pytest.mark.parametrize(
+    ("select", "became", "said"),
+    [
+        ({"max_rows_per_document": 1, "range_max": 4}, {"max_rows_per_document": 40}, "raise range_max."),
+        ({"max_rows_per_document": 1, "range_max": 9}, {"max_rows_per_document": 40}, "raise it, or raise search.k."),
+        ({"range_max": 4}, {"negative": 10}, "There are too few candidates: raise search.k."),
+        ({"range_max": 4}, {"negative": 10, "not_drawn": 30, "range_max": 5}, "too small: raise range_max."),
+        ({"filters": [{"filter": "max_rank", "limit": 4}]}, {"max_rank": 90}, "dropped by max_rank: loosen it."),
+        ({"draws": [{"strategy": "top", "source": "explicit"}]}, {"negative": 10, "max_score": 2},
+         "The source 'explicit' named too few: lower num_negatives, or add a draw with `fill: true`."),
+        ({"draws": [{"strategy": "top", "source": "explicit"}]}, {"max_score": 90}, "dropped by max_score: loosen it."),
+        ({"draws": [{"strategy": "top", "where": "a == 1"}]}, {"where": 90}, "loosen the rule, or raise search.k."),
+        ({"draws": [{"strategy": "top", "where": "a == 1"}]}, {"not_drawn": 90}, "Too few candidates meet 'a == 1'"),
+    ],
+)  # fmt: skip
+def test_short_rows_are_said_with_a_remedy_that_helps(
+    select: dict[str, Any], became: dict[str, int], said: str
+) -> None:
+    stage = SelectNegatives(SelectConfig.model_validate(select))
+    counts = {**became, "rows": 10, "wanting": 30}
+    (line,) = stage.warnings({"pairs": 10, "short_rows": 10, "empty_rows": 0, "short_draws": {"top": counts}})
+    assert said in line
 
 
 def test_every_round_of_search_that_missed_its_recall_is_named() -> None:
