@@ -65,7 +65,7 @@ def refusal(folder: Path, sources: dict[str, Any], sections: dict[str, Any]) -> 
         (proposing(proposer="frequency", by="clikcs"), f"frequency.by: no document has the metadata 'clikcs'. {MEANT}"),
         (proposing(proposer="custom", by="x"), "proposers.custom.by: no document has the metadata 'x'. The names"),
         (proposing(proposer="metadata", where="yaer < 3", source="old"), "proposers.old.where: no document has"),
-        (proposing(proposer="uniform", where="year < query.sicne"), "no query has the metadata 'sicne'. Did you mean 's"),
+        (proposing(proposer="uniform", where="year < query.sicne"), "no query has the metadata 'sicne'. Did you mean"),
         (proposing(proposer="cross_domain", field="topic"), "cross_domain.field: no document has the metadata 'topic'"),
         (proposing(proposer="cross_domain", field="year"), "cross_domain.field: no query has the metadata 'year'"),
         (proposing(proposer="same_document", field="book"), "proposers.same_document.field: no document has"),
