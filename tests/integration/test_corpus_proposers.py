@@ -102,7 +102,7 @@ def test_what_proposes_nothing_says_which_metadata_labels_or_domains_nothing_has
     collection: Collection, static_model: Path, tmp_path: Path
 ) -> None:
     """In JSONL a later row may have a column that the first rows have not: it is no reason to refuse the run."""
-    expected = {
+    expected: dict[str, tuple[dict[str, Any], str]] = {
         "where-domain": ({"proposer": "metadata", "where": "domain == 'law'"}, "no document has the metadata 'domain'"),
         "in-domain": ({"proposer": "metadata", "where": "domain in ['law']"}, "no document has the metadata 'domain'"),
         "of-query": ({"proposer": "uniform", "where": "number < query.date"}, "no query has the metadata 'date'"),
