@@ -174,7 +174,7 @@ CONSTANTS = {
 }
 NAMES = ["price", "domain", "flag", "nothing", "document['a b']", "query.price", "query['domain']", "query.nothing"]
 SIDES = st.sampled_from(NAMES) | st.sampled_from(["number", "number", "number", "text", "text", "odd"]).flatmap(
-    CONSTANTS.get
+    lambda kind: CONSTANTS[kind]
 )
 LISTS = st.one_of(*(st.lists(CONSTANTS[kind], min_size=1, max_size=3) for kind in ("number", "text")))
 COMPARED = st.one_of(
