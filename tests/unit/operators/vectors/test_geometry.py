@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.candidates.proposers.encoder import EncoderOfSource
 from operators.errors import InputError
 from operators.schemas import VectorDType, Vectors
-from operators.candidates.proposers.encoder import EncoderOfSource
 from operators.vectors import top_k as top_k_module
 from operators.vectors.encoder import EncoderConfig, Side
 from operators.vectors.geometry import AS_THEY_ARE, Euclidean, InnerProduct, Poincare
