@@ -208,9 +208,7 @@ def test_given_vectors_too_long_for_finite_scores_are_refused(similarity: str, t
     queries[5] *= 2e19 / np.linalg.norm(queries[5])
     sections = settings("euclidean", sources(tmp_path, documents, queries))
     sections["encoder"]["similarity"] = similarity
-    with pytest.raises(
-        InputError, match=r"vectors of a query have .* a length, too large for float32\. Scale them down"
-    ):
+    with pytest.raises(InputError, match=r"vectors of a query .* a length, too large for float32\. Scale them down"):
         mine(configuration(tmp_path / "run", None, None, **sections), progress=False)
 
 

@@ -261,7 +261,7 @@ def test_points_outside_of_the_ball_are_refused_with_the_side_and_the_remedy(
     geometry = Poincare(curvature)
     with pytest.raises(InputError, match=rf"^a {side} has a vector of length {length:g}.*ball of radius"):
         (geometry.queries if side == "query" else geometry.documents)(held, "float32")
-    wanted = {"model": "m", "similarity": "poincare", "curvature": curvature}
+    wanted: dict[str, Any] = {"model": "m", "similarity": "poincare", "curvature": curvature}
     for config, section in (
         (EncoderConfig(**wanted), "encoder"),
         (EncoderOfSource(**wanted, source="far"), "proposers.far"),

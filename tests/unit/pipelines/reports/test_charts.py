@@ -7,9 +7,7 @@ from pipelines.reports.charts import histogram
 from pipelines.runtime.stage import Histogram
 
 
-@pytest.mark.parametrize(
-    "positives", [[0.5], [3e9], [-7e4, -7e4], [3e9, 3.0001e9], [-1.0, 1.0], [-np.inf, 0.5, np.nan]]
-)
+@pytest.mark.parametrize("positives", [[0.5], [3e9], [-7e4, -7e4], [3e9, 3.0001e9], [-1.0, 1.0], [-np.inf, 0.5]])
 @pytest.mark.parametrize("negatives", [[], [0.25], [3e9], [-np.inf]])
 def test_any_values_are_drawn_without_a_warning(positives: list[float], negatives: list[float]) -> None:
     samples = {"positives": positives, "negatives": negatives}
