@@ -57,7 +57,8 @@ def taken(draws: list[Row], *, dimension: int = 8, capped: tuple[int, ...] = (),
     cutoffs = pa.table([full, np.ones(len(full)), np.zeros(len(full))], CUTOFFS.names).cast(CUTOFFS)
     judged = positives([{"query_key": query, "doc_key": 7, "score": POSITIVE} for query in range(keys)])
     select = Select(SelectConfig.model_validate({"draws": draws}), dimension=dimension)
-    return select(candidates(found), judged, cutoffs).negatives.to_pylist()
+    rows: list[Row] = select(candidates(found), judged, cutoffs).negatives.to_pylist()
+    return rows
 
 
 @EVERY_FORMULA
