@@ -1,6 +1,11 @@
 """Propose other passages of the documents that the positives are from."""
 
+import json
+
+import pyarrow as pa
+
 from operators.candidates.proposer import CandidateSource
+from operators.errors import InputError, shown
 
 
 class SameDocument(CandidateSource):
@@ -17,3 +22,22 @@ class SameDocument(CandidateSource):
 
     field: str
     seed: int = 0
+
+    def documents_of(self, metadata: pa.ChunkedArray) -> pa.Array:
+        """Return the document that each passage is from, as text, null where it has none: 7, 7.0 and "7" are one.
+
+        Raises:
+            InputError: the field is a list or an object.
+        """
+        values = [None if one is None else json.loads(one).get(self.field) for one in metadata.to_pylist()]
+        return pa.array(list(map(self._text_of, values)), pa.string())
+
+    def _text_of(self, value: object) -> str | None:
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, list | dict):
+            raise InputError(
+                f"proposers: {self.source}: the metadata {shown(self.field)} is {shown(json.dumps(value))}. Name a "
+                f"`field` that has one text or number in each passage."
+            )
+        return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
