@@ -110,3 +110,15 @@ def join_sorted(left: Ints, right: Ints) -> tuple[Ints, Ints]:
     left_rows = np.repeat(np.arange(len(left)), counts)
     offset = np.arange(len(left_rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     return left_rows, np.repeat(first, counts) + offset
+
+
+def join_sorted_in_blocks(left: Ints, right: Ints, most: int) -> Iterator[tuple[Ints, Ints]]:
+    """Yield the pairs of `join_sorted` in the same order, at most `most` of them at a time."""
+    first = np.searchsorted(right, left, side="left")
+    counts = np.searchsorted(right, left, side="right") - first
+    ends = np.cumsum(counts)
+    begin = ends - counts
+    for at in range(0, int(counts.sum()), most):
+        pair = np.arange(at, min(at + most, ends[-1]))
+        row = np.searchsorted(ends, pair, side="right")
+        yield row, first[row] + pair - begin[row]

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from operators.candidates.corpus_sampler import CorpusSampler
 from operators.candidates.rule import cell_names, fields_of
-from operators.errors import InputError, placed
+from operators.errors import InputError, placed, shown
 from operators.keys import Keys, keys_of, uniform
 from operators.schemas import PROPOSALS, concat, to_numpy
 from operators.segments import first_index, first_of_each, rank_within, starts_of
@@ -99,15 +99,20 @@ def weighted(sampler: CorpusSampler, entries: pa.Table) -> tuple[pa.Table, pa.Ta
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
         raise InputError(
-            f"{sampler.place}: {sampler.column} is {number[at]}, which gives the weight {weight[at]}. "
+            f"{sampler.place}: {_made_of(sampler)} is {number[at]}, which gives the weight {weight[at]}. "
             f"Weights are numbers of 0 or more."
         )
     codes = documents.column("cell").combine_chunks().dictionary_encode()
     starts = starts_of(codes.indices.to_numpy())
-    table = pa.table([keys, np.cumsum(weight)], schema=WEIGHTED)
+    with np.errstate(over="ignore"):  # refused with the sum over all buckets
+        table = pa.table([keys, np.cumsum(weight)], schema=WEIGHTED)
     ends = np.append(starts[1:], len(keys)) if len(keys) else starts
     counts = np.add.reduceat((weight > 0).astype(np.int64), starts) if len(keys) else starts
     return table, pa.table([codes.dictionary, starts, ends, counts], schema=CELLS)
+
+
+def _made_of(sampler: CorpusSampler) -> str:
+    return "judgements" if sampler.column is None else f"the metadata {shown(sampler.column)}"
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,15 @@ class SampleCorpus:
             cells: of each bucket (CELLS).
 
         Raises:
-            InputError: a rule compares more different values than there may be cells, or no document has any weight.
+            InputError: a rule compares more different values than there may be cells, or the weights add up to more
+                than a number can be.
         """
         self.sampler = sampler
         # Two sources of one seed draw independently.
         self.seeds = (sampler.seed, keys_of(pa.array([sampler.source])))
         self.keys = [to_numpy(bucket, "doc_key") for bucket in buckets]
         self.cumulated = [to_numpy(bucket, "cumulated") for bucket in buckets]
+        self._check_sum()
         self.cells = self._all(cells)
 
     def __call__(self, queries: pa.Table) -> pa.Table:
@@ -174,6 +181,15 @@ class SampleCorpus:
         table = concat(parts, PROPOSALS)
         place = first_index(keys, to_numpy(table, "query_key"))
         return table.take(pa.array(np.argsort(place, kind="stable")))
+
+    def _check_sum(self) -> None:
+        with np.errstate(over="ignore"):
+            total = np.sum([cumulated[-1] for cumulated in self.cumulated if len(cumulated)])
+        if not np.isfinite(total):
+            raise InputError(
+                f"{self.sampler.place}: the weights made of {_made_of(self.sampler)} add up to more than "
+                f"a number can be. Make all of them smaller by one factor."
+            )
 
     def _all(self, cells: Sequence[pa.Table]) -> _Cells:
         table = concat(cells, CELLS)

@@ -25,7 +25,7 @@ from operators.settings import Settings
 Ints = npt.NDArray[np.int64]
 Segmenter = Callable[[str], Sequence[str]]
 
-# Words are letters, numbers and the underscore, of any script, with the marks that follow them: the vowel signs of Hindi,
+# Words are letters, numbers and the underscore, of any script, with the marks that follow them: vowel signs of Hindi,
 # accents that no letter includes. A mark that follows something else, such as the selector of an emoji, is of no word.
 _BETWEEN_WORDS = r"[^\pL\pN\pM_][^\pL\pN_]*"
 # What is written without blanks: Han, Hiragana, Katakana, Hangul.

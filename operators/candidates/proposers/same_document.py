@@ -1,10 +1,13 @@
 """Propose other passages of the documents that the positives are from."""
 
+import json
 from collections.abc import Sequence
+
+import pyarrow as pa
 
 from operators.candidates.proposer import CandidateSource
 from operators.candidates.reading import Reading
-from operators.errors import shown
+from operators.errors import InputError, shown
 
 
 class SameDocument(CandidateSource):
@@ -29,3 +32,22 @@ class SameDocument(CandidateSource):
     def reason_of_nothing(self) -> str:
         """Return that no positive has such a document with other passages."""
         return f"no positive shares its {shown(self.field)} with another document"
+
+    def documents_of(self, metadata: pa.ChunkedArray) -> pa.Array:
+        """Return the document that each passage is from, as text, null where it has none: 7, 7.0 and "7" are one.
+
+        Raises:
+            InputError: the field is a list or an object.
+        """
+        values = [None if one is None else json.loads(one).get(self.field) for one in metadata.to_pylist()]
+        return pa.array(list(map(self._text_of, values)), pa.string())
+
+    def _text_of(self, value: object) -> str | None:
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, list | dict):
+            raise InputError(
+                f"{self.place}.field: the metadata {shown(self.field)} is {shown(json.dumps(value))}. Name a "
+                f"field that has one text or number in each passage."
+            )
+        return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)

@@ -15,6 +15,7 @@ from operators.segments import (
     group_indices,
     in_sorted,
     join_sorted,
+    join_sorted_in_blocks,
     log_shares,
     pair_in,
     rank_within,
@@ -84,6 +85,16 @@ def test_product_within_pairs_equal_segments_in_order(left: list[int], right: li
     expected = [(i, j) for i, j in product(range(len(left)), range(len(right))) if left[i] == right[j]]
     rows = join_sorted(_ints(left), _ints(right))
     assert list(zip(*(side.tolist() for side in rows), strict=True)) == expected
+
+
+@given(SEGMENTS.map(sorted), SEGMENTS.map(sorted), st.integers(1, 40))
+def test_blocks_of_a_product_are_its_pairs_in_order(left: list[int], right: list[int], most: int) -> None:
+    blocks = list(join_sorted_in_blocks(_ints(left[::-1]), _ints(right), most))
+    assert all(len(rows) <= most for rows, _ in blocks)
+    whole = join_sorted(_ints(left[::-1]), _ints(right))
+    for side, expected in zip(zip(*blocks, strict=True), whole, strict=False):
+        assert np.concatenate(side).tolist() == expected.tolist()
+    assert sum(len(rows) for rows, _ in blocks) == len(whole[0])
 
 
 @given(st.lists(st.integers(-5, 5)), st.lists(st.integers(-5, 5)))

@@ -5,17 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.candidates.proposers.same_document import SameDocument
-from operators.candidates.rule import fields_of
 from operators.candidates.sources import keys_of_pairs
-from operators.errors import placed
 from operators.keys import Keys, keys_of, pair_keys, uniform
 from operators.schemas import PROPOSALS, to_numpy
-from operators.segments import first_of_each, join_sorted, rank_within
+from operators.segments import first_of_each, in_sorted, join_sorted, join_sorted_in_blocks, rank_within
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Shuffle
@@ -31,6 +28,8 @@ from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
 PASSAGES = pa.schema({"doc_key": pa.int64(), "source_key": pa.int64()})
 # Temporary: the documents of the positives of each query, and which partitions want which documents.
 SOURCES, WANTED_SOURCES = "sources", "wanted_sources"
+# Pairs of a query and a passage joined at a time: some 100 bytes for each.
+PAIRS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,9 @@ class RoutePassages:
     def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
         """Route one partition."""
         documents = self.corpus.read_table(unit.args, ["doc_key", "metadata"])
-        field = self.proposer.field
-        with placed(f"{self.proposer.place}.field: "):
-            value = fields_of(documents.column("metadata"), [field])[field]
-        known = documents.filter(pc.is_valid(value))
-        source = keys_of(pc.drop_null(value).cast(pa.string()))
+        name = self.proposer.documents_of(documents.column("metadata"))
+        known = documents.filter(pc.is_valid(name))
+        source = keys_of(pc.drop_null(name))
         passages = pa.table([known.column("doc_key"), source], schema=PASSAGES)
         for part, row in self.wanted.among(to_numpy(passages, "doc_key" if self.by == WANTED else "source_key")):
             yield part, passages.take(pa.array(row))
@@ -155,17 +152,36 @@ class ProposePassages:
         sources = self.folder.read_table(bucket.args["sources"])
         positive = _positive(self.prepared, bucket.args["judgements"])
         arrived = arrived.sort_by("source_key")
-        row, found = join_sorted(to_numpy(sources, "source_key"), to_numpy(arrived, "source_key"))
-        query_key, doc_key = to_numpy(sources, "query_key")[row], to_numpy(arrived, "doc_key")[found]
-        other = ~np.isin(pair_keys(query_key, doc_key), keys_of_pairs(positive))
-        query_key, doc_key = query_key[other], doc_key[other]
-        order = np.lexsort((uniform(self.proposer.seed, query_key, doc_key), query_key))
-        query_key, doc_key = query_key[order], doc_key[order]
-        once = first_of_each(query_key, doc_key)
-        query_key, doc_key = query_key[once], doc_key[once]
-        rank: npt.NDArray[np.int64] = rank_within(query_key)
-        inside = rank < self.proposer.limit
-        columns = [query_key[inside], doc_key[inside], rank[inside].astype(np.int32)]
-        table = pa.table(columns, schema=PROPOSALS)
+        table = sample_of(self.proposer, sources, arrived, keys_of_pairs(positive))
         file = self.folder.write_table(f"proposals/part-{bucket.name}.parquet", table)
         return {"file": {**file, "rows": table.num_rows}, "rows_out": table.num_rows}
+
+
+def sample_of(proposer: SameDocument, sources: pa.Table, passages: pa.Table, positive: Keys) -> pa.Table:
+    """Return the passages of the documents of each query with the smallest random numbers: schema PROPOSALS.
+
+    Args:
+        proposer: its settings.
+        sources: the queries with the documents that they ask for (`query_key`, `source_key`).
+        passages: schema PASSAGES, ascending by `source_key`.
+        positive: the keys of the pairs of query and passage that are left out.
+    """
+    asked, doc_key = to_numpy(sources, "query_key"), to_numpy(passages, "doc_key")
+    positive, best = np.sort(positive), [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    pairs = join_sorted_in_blocks(to_numpy(sources, "source_key"), to_numpy(passages, "source_key"), PAIRS_AT_ONCE)
+    for row, found in pairs:
+        query, document = asked[row], doc_key[found]
+        other = ~in_sorted(pair_keys(query, document), positive)
+        best.append(_first(proposer, query[other], document[other]))
+    query, document = _first(proposer, *map(np.concatenate, zip(*best, strict=True)))
+    return pa.table([query, document, rank_within(query).astype(np.int32)], schema=PROPOSALS)
+
+
+def _first(proposer: SameDocument, query: Keys, document: Keys) -> tuple[Keys, Keys]:
+    """Keep the `limit` smallest random numbers of each query, ascending, each document once."""
+    order = np.lexsort((uniform(proposer.seed, query, document), query))
+    query, document = query[order], document[order]
+    once = first_of_each(query, document)
+    query, document = query[once], document[once]
+    inside = rank_within(query) < proposer.limit
+    return query[inside], document[inside]

@@ -263,14 +263,29 @@ def test_a_corpus_smaller_than_the_limit_is_drawn_whole() -> None:
 @pytest.mark.parametrize(
     ("settings", "rows", "said"),
     [
+        (
+            {"proposer": "custom", "by": "w"},
+            [{"w": 1e308}] * 3,
+            r"^proposers: custom: the weights made of the metadata 'w' add up",
+        ),
         ({"proposer": "custom", "by": "w"}, [{"w": -1}], "gives the weight -1"),
         ({"proposer": "custom", "by": "w"}, [{"w": "x"}], r"proposers\.custom: the metadata 'w' is text"),
         ({"proposer": "frequency", "by": "w"}, [{"w": -4}], "0 or more"),
     ],
 )
-def test_wrong_weights_are_refused(settings: dict[str, Any], rows: list[dict[str, Any]], said: str) -> None:
+@pytest.mark.parametrize("buckets", [1, 3])
+def test_wrong_weights_are_refused(
+    settings: dict[str, Any], rows: list[dict[str, Any]], said: str, buckets: int
+) -> None:
     with pytest.raises(InputError, match=said):
-        opened(sampler(**settings), corpus(rows))
+        opened(sampler(**settings), corpus(rows), buckets)
+
+
+def test_weights_that_add_up_to_less_than_the_largest_number_are_drawn() -> None:
+    sample = opened(sampler(proposer="custom", by="w", limit=1), corpus([{"w": 5e307}] * 3), 3)
+    times = np.unique(first_drawn(sample, queries(3_000)), return_counts=True)[1]
+    assert len(times) == 3
+    assert stats.chisquare(times).pvalue > 1 - SURE
 
 
 @pytest.mark.parametrize(

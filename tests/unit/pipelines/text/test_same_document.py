@@ -1,0 +1,50 @@
+"""What a query is proposed of its documents: the smallest random numbers, joined with it some pairs at a time."""
+
+import tracemalloc
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from operators.candidates.proposers.same_document import SameDocument
+from operators.keys import pair_keys, uniform
+from operators.schemas import PROPOSALS
+from pipelines.text.stages.search import same_document
+from pipelines.text.stages.search.same_document import PASSAGES, sample_of
+
+SAMPLER = SameDocument(proposer="same_document", source="same_document", field="book", limit=4, seed=3)
+
+
+def test_the_rows_are_the_same_however_many_pairs_are_joined_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    source = np.sort(rng.integers(0, 9, 90))
+    passages = pa.table([np.arange(90) * 7, source], schema=PASSAGES)
+    asked = sorted({(int(query), int(one)) for query, one in rng.integers(0, 11, (30, 2))})
+    sources = pa.table({"query_key": [query for query, _ in asked], "source_key": [one for _, one in asked]})
+    own = [(query, int(document)) for query, _ in asked for document in rng.choice(90, 20) * 7]
+    positive = pair_keys(*(np.array(side) for side in zip(*own, strict=True)))
+    expected = []
+    for query in sorted({query for query, _ in asked}):
+        books = {one for other, one in asked if other == query}
+        documents = [n * 7 for n in range(90) if source[n] in books and (query, n * 7) not in own]
+        documents.sort(key=lambda document: float(uniform(3, np.array([query]), np.array([document]))[0]))
+        expected += [(query, document, rank) for rank, document in enumerate(documents[:4])]
+    for most in (1, 7, 100, 1 << 18):
+        monkeypatch.setattr(same_document, "PAIRS_AT_ONCE", most)
+        table = sample_of(SAMPLER, sources, passages, positive)
+        assert table.schema == PROPOSALS
+        assert list(zip(*table.to_pydict().values(), strict=True)) == expected
+    assert sample_of(SAMPLER, sources, PASSAGES.empty_table(), positive).num_rows == 0
+
+
+def test_a_large_document_of_many_queries_is_joined_in_little_memory() -> None:
+    passages = pa.table([np.arange(20_000), np.zeros(20_000, np.int64)], schema=PASSAGES)
+    sources = pa.table({"query_key": np.arange(150), "source_key": np.zeros(150, np.int64)})
+    tracemalloc.start()
+    try:
+        table = sample_of(SAMPLER, sources, passages, np.zeros(0, np.int64))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert table.num_rows == 150 * 4
+    assert peak < 64 << 20, "3,000,000 pairs at once take some 260 MiB"
