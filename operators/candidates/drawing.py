@@ -85,7 +85,7 @@ def draw_all(
         taken_by[at[first]] = number
         found = np.bincount(some.row[first], minlength=len(missing))
         missing = missing - found if draw.fill else missing + quota - found
-        shares = draw.probability(some)
+        shares = checked_probability(draw, some)
         if shares is not None:
             probability[at[first]] = shares[first]
     return taken_by, probability
@@ -97,15 +97,27 @@ def checked_priority(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:
     Raises:
         ValueError: the draw gives something else than a number for each pair.
     """
-    priority = np.asarray(draw.priority(pairs))
-    if priority.shape != (len(pairs),) or priority.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{type(draw).__name__}.priority: numbers of shape {(len(pairs),)} are wanted, not {priority.dtype} of "
-            f"{priority.shape}"
-        )
-    priority = priority.astype(np.float64)
+    given = _numbers_of(f"{type(draw).__name__}.priority", draw.priority(pairs), pairs)
+    priority: npt.NDArray[np.float64] = given.astype(np.float64)
     priority[np.isnan(priority)] = -np.inf
     return priority
+
+
+def checked_probability(draw: Draw, pairs: Pairs) -> npt.NDArray[np.generic] | None:
+    """Return the probabilities of a draw, or None where it gives none.
+
+    Raises:
+        ValueError: the draw gives something else than a number for each pair.
+    """
+    given = draw.probability(pairs)
+    return None if given is None else _numbers_of(f"{type(draw).__name__}.probability", given, pairs)
+
+
+def _numbers_of(name: str, given: npt.ArrayLike, pairs: Pairs) -> npt.NDArray[np.generic]:
+    numbers = np.asarray(given)
+    if numbers.shape != (len(pairs),) or numbers.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: numbers of shape {(len(pairs),)} are wanted, not {numbers.dtype} of {numbers.shape}")
+    return numbers
 
 
 def highest(row: Ints, priority: npt.NDArray[np.float64], count: Ints | int) -> Mask:

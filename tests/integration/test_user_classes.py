@@ -92,6 +92,16 @@ class Short(Draw):
         return np.zeros(1)
 
 
+class ShortProbability(Nowhere):
+    def probability(self, pairs: Pairs) -> Priority:
+        return np.zeros(1)
+
+
+class WordsAsProbability(Nowhere):
+    def probability(self, pairs: Pairs) -> Priority:
+        return np.full(len(pairs), "half")
+
+
 @pytest.mark.parametrize(
     ("select", "error", "message"),
     [
@@ -99,6 +109,8 @@ class Short(Draw):
         ({"filters": [f"{HERE}:Numbers"]}, ValueError, "Numbers.drops: bool .* not int64"),
         ({"filters": [f"{HERE}:Undeclared"]}, LookupError, "Name it in `needs`"),
         ({"draws": [f"{HERE}:Short"]}, ValueError, "Short.priority: numbers of shape"),
+        ({"draws": [f"{HERE}:ShortProbability"]}, ValueError, r"ShortProbability.probability: numbers .* of \(1,\)"),
+        ({"draws": [f"{HERE}:WordsAsProbability"]}, ValueError, "WordsAsProbability.probability: numbers .* not <U4"),
     ],
 )
 def test_a_wrong_result_names_the_class(

@@ -6,16 +6,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.candidates.proposers.same_document import SameDocument
 from operators.candidates.rule import fields_of
-from operators.candidates.sources import keys_of_pairs
+from operators.candidates.sources import keys_of_pairs, ranked_proposals
 from operators.keys import Keys, keys_of, pair_keys, uniform
-from operators.schemas import PROPOSALS, to_numpy
-from operators.segments import first_of_each, join_sorted, rank_within
+from operators.schemas import to_numpy
+from operators.segments import first_of_each, join_sorted
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Shuffle
@@ -158,15 +157,11 @@ class ProposePassages:
         arrived = arrived.sort_by("source_key")
         row, found = join_sorted(to_numpy(sources, "source_key"), to_numpy(arrived, "source_key"))
         query_key, doc_key = to_numpy(sources, "query_key")[row], to_numpy(arrived, "doc_key")[found]
-        other = ~np.isin(pair_keys(query_key, doc_key), keys_of_pairs(positive))
-        query_key, doc_key = query_key[other], doc_key[other]
         order = np.lexsort((uniform(self.proposer.seed, query_key, doc_key), query_key))
         query_key, doc_key = query_key[order], doc_key[order]
         once = first_of_each(query_key, doc_key)
         query_key, doc_key = query_key[once], doc_key[once]
-        rank: npt.NDArray[np.int64] = rank_within(query_key)
-        inside = rank < self.proposer.limit
-        columns = [query_key[inside], doc_key[inside], rank[inside].astype(np.int32)]
-        table = pa.table(columns, schema=PROPOSALS)
+        own = np.isin(pair_keys(query_key, doc_key), keys_of_pairs(positive))
+        table = ranked_proposals(query_key, doc_key, own, self.proposer.limit)
         file = self.folder.write_table(f"proposals/part-{bucket.name}.parquet", table)
         return {"file": {**file, "rows": table.num_rows}, "rows_out": table.num_rows}
