@@ -88,7 +88,9 @@ class Rules:
             LookupError: a document or a query is not there.
         """
         cells = documents.column("cell").combine_chunks().dictionary_encode()
-        of_query = cell_names(fields_of(queries.column("metadata"), self.query_fields), queries.num_rows)
+        of_query = cell_names(
+            fields_of(queries.column("metadata"), self.query_fields, of_queries=True), queries.num_rows
+        )
         kinds = of_query.dictionary_encode()
         cell = cells.indices.to_numpy()[_rows(candidates, documents, "doc_key")].astype(np.int64)
         kind = kinds.indices.to_numpy()[_rows(candidates, queries, "query_key")].astype(np.int64)
