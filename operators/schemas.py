@@ -75,7 +75,7 @@ PROPOSALS = pa.schema(
     {
         "query_key": pa.int64(),
         "doc_key": pa.int64(),
-        "rank": pa.int32(),  # from 0, among all that the proposer named for the query
+        "rank": pa.int32(),  # from 0, in its whole ranking for the query, positives counted
     }
 )
 SELECTED = pa.schema(

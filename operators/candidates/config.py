@@ -127,6 +127,17 @@ class SelectConfig(FilterConfig):
         return self
 
     @model_validator(mode="after")
+    def _no_window_is_empty(self) -> Self:
+        for draw in self.active_draws():
+            window = self.window_of(draw)
+            if window.end <= window.first:
+                raise ValueError(
+                    f"range_max must be above range_min: the draw {draw.strategy} has {window.end} and {window.first}. "
+                    f"Raise range_max, or lower range_min."
+                )
+        return self
+
+    @model_validator(mode="after")
     def _window_holds_the_negatives(self) -> Self:
         short_form, fields = ("num_negatives", "sampling_strategy", "seed"), type(self).model_fields
         given = [name for name in short_form if getattr(self, name) != fields[name].default]
@@ -143,7 +154,7 @@ class SelectConfig(FilterConfig):
             if wanted > window.end - window.first:
                 raise ValueError(
                     f"num_negatives ({wanted}) is larger than the candidate window: range_max - range_min is "
-                    f"{max(window.end - window.first, 0)}. Lower num_negatives or range_min, or raise range_max."
+                    f"{window.end - window.first}. Lower num_negatives or range_min, or raise range_max."
                 )
         return self
 

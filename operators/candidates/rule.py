@@ -155,12 +155,15 @@ def rule_column(text: str) -> str:
     return f"where {text}"
 
 
-def fields_of(metadata: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> dict[str, pa.Array]:
+def fields_of(
+    metadata: pa.Array | pa.ChunkedArray, names: Sequence[str], of_queries: bool = False
+) -> dict[str, pa.Array]:
     """Return fields of metadata as columns, null where a row has none.
 
     Args:
         metadata: JSON objects as strings, or null.
         names: of the fields.
+        of_queries: the metadata are those of queries: different values in the rows of one query are a list there.
 
     Raises:
         InputError: a field has values of several kinds, or lists or objects.
@@ -169,7 +172,7 @@ def fields_of(metadata: pa.Array | pa.ChunkedArray, names: Sequence[str]) -> dic
     if not len(column):
         return {name: pa.nulls(0) for name in names}
     lines = "\n".join(one or "{}" for one in column.to_pylist()).encode()
-    return {name: _one_field(lines, len(column), name) for name in names}
+    return {name: _one_field(lines, len(column), name, of_queries) for name in names}
 
 
 def cell_names(fields: Mapping[str, pa.Array], rows: int) -> pa.Array:
@@ -191,7 +194,7 @@ def cell_names(fields: Mapping[str, pa.Array], rows: int) -> pa.Array:
     return pa.array(names, pa.string()).take(pa.array(of_row))
 
 
-def _one_field(lines: bytes, rows: int, name: str) -> pa.Array:
+def _one_field(lines: bytes, rows: int, name: str, of_queries: bool) -> pa.Array:
     for kind in _KINDS:
         options = pyarrow.json.ParseOptions(
             explicit_schema=pa.schema({name: kind}), unexpected_field_behavior="ignore", newlines_in_values=False
@@ -203,6 +206,11 @@ def _one_field(lines: bytes, rows: int, name: str) -> pa.Array:
             continue
         if table.num_rows == rows:
             return table.column(name).combine_chunks()
+    if of_queries and any(isinstance(json.loads(line).get(name), list) for line in lines.splitlines()):
+        raise InputError(
+            f"where: query.{name}: rows of one query have different values of the metadata {shown(name)}, or lists. "
+            f"Give all rows of a query the same value."
+        )
     raise InputError(
         f"the metadata {shown(name)} has values of several kinds, lists or objects. Give it numbers alone or texts "
         f"alone."

@@ -170,7 +170,7 @@ class SampleCorpus:
         if together is None:
             return self._drawn(keys, np.ones(len(self.cells.bucket), dtype=np.bool_))
         with placed(f"{self.sampler.place}: "):
-            fields = fields_of(queries.column("metadata"), self.sampler.query_fields)
+            fields = fields_of(queries.column("metadata"), self.sampler.query_fields, of_queries=True)
         kinds = cell_names(fields, len(keys)).dictionary_encode()
         of_kind = kinds.indices.to_numpy()
         parts, cells = [], len(self.cells.bucket)

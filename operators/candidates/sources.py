@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from operators.keys import Keys, pair_keys
-from operators.schemas import CANDIDATES, PAIR, concat, to_numpy
-from operators.segments import first_index
+from operators.schemas import CANDIDATES, PAIR, PROPOSALS, concat, to_numpy
+from operators.segments import count_before, first_index, rank_within
 from operators.vectors.order import argsort_ranked
 
 Ints = npt.NDArray[np.int64]
@@ -24,13 +24,31 @@ NOT_NAMED = -1
 
 
 def rank_column(source: str) -> str:
-    """Return the column, and the signal, with the ranks of a source: from 0, or NOT_NAMED."""
+    """Return the column, and the signal, with the ranks of a source, or NOT_NAMED.
+
+    A rank is the place in the whole ranking of the source, from 0. Every source counts documents that are judged
+    positive, whether it gives them or not: only so can the ranks of two sources be compared.
+    """
     return "rank" if source == SEARCH else f"{source}_rank"
 
 
 def keys_of_pairs(table: pa.Table) -> Keys:
     """Return a key for each pair of query and document: int64 of shape (rows,)."""
     return pair_keys(*(to_numpy(table, key) for key in PAIR))
+
+
+def ranked_proposals(query_key: Keys, doc_key: Keys, positive: npt.NDArray[np.bool_], limit: int) -> pa.Table:
+    """Leave positives out of a ranking: return the best others of each query, with their ranks (schema PROPOSALS).
+
+    Args:
+        query_key: those of one query together, its ranking in order, shape (n,).
+        doc_key: each once for a query, shape (n,).
+        positive: whether it is judged positive for the query, shape (n,).
+        limit: how many others each query gets.
+    """
+    kept = ~positive & (count_before(~positive, query_key) < limit)
+    columns = [query_key[kept], doc_key[kept], rank_within(query_key)[kept].astype(np.int32)]
+    return pa.table(columns, schema=PROPOSALS)
 
 
 def union(proposals: Mapping[str, pa.Table]) -> pa.Table:

@@ -192,11 +192,19 @@ def test_passages_of_the_documents_of_the_positives_are_proposed(
     names = {int(key): f"d{n}" for n, key in enumerate(keys_of(pa.array([row["_id"] for row in rows])))}
     book = {str(row["_id"]): row.get("book") for row in rows}
     found: dict[int, set[str]] = {}
+    ranks: dict[int, set[int]] = {}
     for row in proposed.to_pylist():
         found.setdefault(row["query_key"], set()).add(names[row["doc_key"]])
+        ranks.setdefault(row["query_key"], set()).add(row["rank"])
+    shifted = 0
     for key, query in zip(keys_of(pa.array(list(queries))).tolist(), queries, strict=True):
         own = {doc for one, doc in judged if one == query}
         books = {book[doc] for doc in own} - {None}
         expected = {doc for doc, of in book.items() if of in books} - own
         assert found.get(key, set()) <= expected
         assert len(found.get(key, set())) == min(8, len(expected))
+        of_query = ranks.get(key, set())
+        assert len(of_query) == len(found.get(key, set()))
+        assert of_query <= set(range(len(expected) + len(own)))
+        shifted += of_query != set(range(len(of_query)))
+    assert shifted, "positives, which are not proposed, count in the ranks"

@@ -81,7 +81,6 @@ def proposed(mined: Mined, collection: Collection, source: str = "second") -> di
     found: dict[str, list[int]] = {}
     for row in table.to_pylist():
         of_query = found.setdefault(queries[row["query_key"]], [])
-        assert row["rank"] == len(of_query)
         of_query.append(place[row["doc_key"]])
     return found
 
@@ -173,7 +172,7 @@ def test_disagreement_of_two_encoders_takes_what_one_ranks_first_and_the_other_d
     """Without a source the best 60 by the run's own scores are in the window: those that its search found."""
     draw = {"strategy": "disagreement", "num_negatives": 3, "sources": ["search", "second"], "source": source}
     config = configuration(
-        tmp_path,
+        tmp_path / "run",
         collection,
         static_model,
         proposers=[second(third_model, limit=30)],
@@ -183,10 +182,17 @@ def test_disagreement_of_two_encoders_takes_what_one_ranks_first_and_the_other_d
     )
     mined = mine(config, until="select", progress=False)
     positive = set(pairs_of(mined.output("search/all", "positives", ["query_key", "doc_key"])))
-    ours, theirs = (
-        ranks_of(mined.output(*place))
-        for place in (("search/all", "candidates"), ("search/propose_second", "proposals"))
+    alone = configuration(
+        tmp_path / "alone",
+        collection,
+        third_model,
+        search={"k": 30},
+        select={"range_max": 30},
+        index="exact",
+        encoder={"vector_dtype": "float32"},
     )
+    of_third = mine(alone, until="search", progress=False)
+    ours, theirs = (ranks_of(one.output("search/all", "candidates")) for one in (mined, of_third))
     negatives = mined.output("select", "negatives")
     taken: dict[int, set[int]] = {}
     for query, document in pairs_of(negatives):
@@ -214,21 +220,37 @@ def pairs_of(table: pa.Table) -> list[tuple[int, int]]:
     return list(zip(to_numpy(table, "query_key").tolist(), to_numpy(table, "doc_key").tolist(), strict=True))
 
 
-def test_the_model_of_the_run_proposes_what_its_search_finds(
+def test_the_model_of_the_run_proposes_what_its_search_finds_and_disagrees_about_nothing(
     collection: Collection, static_model: Path, tmp_path: Path
 ) -> None:
+    """The same model twice ranks every document the same, wherever positives are in the ranking."""
+    draw = {"strategy": "disagreement", "sources": ["search", "second"], "num_negatives": 2, "source": "second"}
     config = configuration(
-        tmp_path, collection, static_model, index="exact", proposers=[second(static_model, vector_dtype="float16")]
+        tmp_path,
+        collection,
+        static_model,
+        index="exact",
+        proposers=[second(static_model, vector_dtype="float16", limit=30)],
+        select={"draws": [draw], "range_max": 30},
+        search={"k": 30},
     )
     mined = mine(config, until="select", progress=False)
     searched = mined.output("search/all", "candidates").filter(pc.field("positive_kind") != POSITIVE_DOCUMENT)
-    searched = searched.sort_by([("query_key", "ascending"), ("rank", "ascending")])
-    found: dict[int, list[int]] = {}
-    for query, document in pairs_of(searched):
-        found.setdefault(query, []).append(document)
-    named = mined.output("search/propose_second", "proposals")
-    named = named.sort_by([("query_key", "ascending"), ("rank", "ascending")])
-    assert pairs_of(named) == [(query, document) for query, of_query in found.items() for document in of_query[:LIMIT]]
+    ours, theirs = ranks_of(searched), ranks_of(mined.output("search/propose_second", "proposals"))
+    assert ours == theirs
+    assert max(ours.values()) >= 30, "positives are among and above them"
+    # It disputes nothing, so the best that pass the filters are taken.
+    top = configuration(
+        tmp_path,
+        collection,
+        static_model,
+        index="exact",
+        proposers=config.proposers,
+        select={"num_negatives": 2, "range_max": 30},
+        search={"k": 30},
+    )
+    taken = pairs_of(mined.output("select", "negatives"))
+    assert taken == pairs_of(mine(top, until="select", progress=False).output("select", "negatives"))
 
 
 def done(config: Any) -> set[str]:  # noqa: ANN401 - a configuration

@@ -101,6 +101,16 @@ class Short(Draw):
         return np.zeros(1)
 
 
+class ShortProbability(Nowhere):
+    def log_probability(self, pairs: Pairs, free: Mask) -> Priority:
+        return np.zeros(1)
+
+
+class WordsAsProbability(Nowhere):
+    def log_probability(self, pairs: Pairs, free: Mask) -> Priority:
+        return np.full(len(pairs), "half")
+
+
 @pytest.mark.parametrize(
     ("select", "error", "message"),
     [
@@ -113,6 +123,12 @@ class Short(Draw):
         ({"filters": [f"{HERE}:Undeclared"]}, LookupError, "Name it in `needs`"),
         ({"draws": [f"{HERE}:Short"]}, InputError, "Short.priority: numbers of shape"),
         ({"draws": [f"{HERE}:Unknown"]}, InputError, r"select.draws: .*:Unknown: .* are not a number. Give -inf"),
+        (
+            {"draws": [f"{HERE}:ShortProbability"]},
+            InputError,
+            r"ShortProbability.log_probability: numbers .* of \(1,\)",
+        ),
+        ({"draws": [f"{HERE}:WordsAsProbability"]}, InputError, "WordsAsProbability.log_probability: .* not <U4"),
     ],
 )
 def test_a_wrong_result_names_the_class(

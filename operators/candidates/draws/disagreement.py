@@ -14,9 +14,9 @@ class Disagreement(Draw):
     """The candidates whose ranks differ most between sources: those about which one ranking or the other is wrong.
 
     Query by committee (Seung, Opper and Sompolinsky, COLT 1992) with the variance of reciprocal ranks as the measure of
-    disagreement. A rank counts from 1; a source that did not name a candidate gives it the reciprocal 0. Reciprocals
-    make a difference at the top of a ranking count most. Filters come before it: a candidate that is probably relevant
-    is no better for being disputed.
+    disagreement. A rank is the place in the whole ranking of a source, positives counted, here from 1; filters change
+    none. A source that did not name a candidate gives it the reciprocal 0. Reciprocals make a difference at the top of
+    a ranking count most. Filters come before it: a candidate that is probably relevant is no better for being disputed.
 
     Attributes:
         sources: which rankings: `search` and the sources of proposers, two at least.

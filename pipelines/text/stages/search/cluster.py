@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from operators.candidates.proposers.cluster import Cluster
-from operators.candidates.sources import keys_of_pairs
+from operators.candidates.sources import keys_of_pairs, ranked_proposals
 from operators.keys import pair_keys
-from operators.schemas import PROPOSALS, matrix_of, positive_vectors_schema, to_numpy, vectors_column, vectors_schema
-from operators.segments import first_of_each, join_sorted, rank_within
+from operators.schemas import matrix_of, positive_vectors_schema, to_numpy, vectors_column, vectors_schema
+from operators.segments import first_of_each, join_sorted
 from operators.vectors.geometry import InnerProduct
 from operators.vectors.nearest import OperatingPoint
 from operators.vectors.order import argsort_ranked
@@ -119,11 +119,7 @@ class ProposeNear:
         order = argsort_ranked(query, score, doc_key)
         query, document = query[order], doc_key[order]
         own = np.isin(pair_keys(queries[query], document), keys_of_pairs(positives))
-        kept = first_of_each(query, document) & ~own
-        query, document = query[kept], document[kept]
-        rank = rank_within(query)
-        inside = rank < self.limit
-        columns = [queries[query[inside]], document[inside], rank[inside].astype(np.int32)]
-        table = pa.table(columns, schema=PROPOSALS)
+        once = first_of_each(query, document)
+        table = ranked_proposals(queries[query[once]], document[once], own[once], self.limit)
         file = self.folder.write_table(f"proposals/part-{unit.name}.parquet", table)
         return {"file": {**file, "rows": table.num_rows}, "rows_in": positives.num_rows, "rows_out": table.num_rows}

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.plugins import code_of
-from operators.schemas import PAIR, POSITIVE_DOCUMENT, PROPOSALS, to_numpy
-from operators.segments import rank_within
+from operators.schemas import POSITIVE_DOCUMENT, PROPOSALS, to_numpy
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput
 from pipelines.runtime.stage import Section, Summary
@@ -77,15 +75,17 @@ class ProposeByEncoder(ProposerStage):
 
 @dataclass(frozen=True)
 class ProposeFound:
-    """The candidates of a partition of queries by their second encoder -> those that are not judged positive."""
+    """The candidates of a partition of queries by their second encoder -> those that are not judged positive.
+
+    They keep their ranks in the search, which counts positives.
+    """
 
     folder: StageFolder
 
     def __call__(self, unit: Unit) -> Stats:
         """Propose for one partition."""
-        found = self.folder.read_table(unit.args["found"], [*PAIR, "positive_kind"])
-        found = found.filter(pa.array(to_numpy(found, "positive_kind") != POSITIVE_DOCUMENT)).select(list(PAIR))
-        rank = rank_within(to_numpy(found, "query_key")).astype(np.int32)
-        proposed = found.append_column("rank", pa.array(rank)).cast(PROPOSALS)
+        found = self.folder.read_table(unit.args["found"], [*PROPOSALS.names, "positive_kind"])
+        other = to_numpy(found, "positive_kind") != POSITIVE_DOCUMENT
+        proposed = found.filter(pa.array(other)).select(PROPOSALS.names).cast(PROPOSALS)
         file = self.folder.write_table(f"proposals/part-{unit.name}.parquet", proposed)
         return {"file": {**file, "rows": proposed.num_rows}, "rows_out": proposed.num_rows}

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.candidates.proposers.same_document import SameDocument
-from operators.candidates.sources import keys_of_pairs
+from operators.candidates.sources import keys_of_pairs, ranked_proposals
 from operators.keys import Keys, keys_of, pair_keys, uniform
-from operators.schemas import PROPOSALS, to_numpy
-from operators.segments import first_of_each, in_sorted, join_sorted, join_sorted_in_blocks, rank_within
+from operators.schemas import to_numpy
+from operators.segments import count_before, first_of_each, in_sorted, join_sorted_in_blocks
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Shuffle
@@ -167,21 +168,22 @@ def sample_of(proposer: SameDocument, sources: pa.Table, passages: pa.Table, pos
         positive: the keys of the pairs of query and passage that are left out.
     """
     asked, doc_key = to_numpy(sources, "query_key"), to_numpy(passages, "doc_key")
-    positive, best = np.sort(positive), [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    positive, best = np.sort(positive), [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))]
     pairs = join_sorted_in_blocks(to_numpy(sources, "source_key"), to_numpy(passages, "source_key"), PAIRS_AT_ONCE)
     for row, found in pairs:
-        query, document = asked[row], doc_key[found]
-        other = ~in_sorted(pair_keys(query, document), positive)
-        best.append(_first(proposer, query[other], document[other]))
-    query, document = _first(proposer, *map(np.concatenate, zip(*best, strict=True)))
-    return pa.table([query, document, rank_within(query).astype(np.int32)], schema=PROPOSALS)
+        best.append(_first(proposer, asked[row], doc_key[found], positive))
+    query, document, _ = map(np.concatenate, zip(*best, strict=True))
+    return ranked_proposals(*_first(proposer, query, document, positive), proposer.limit)
 
 
-def _first(proposer: SameDocument, query: Keys, document: Keys) -> tuple[Keys, Keys]:
-    """Keep the `limit` smallest random numbers of each query, ascending, each document once."""
+def _first(
+    proposer: SameDocument, query: Keys, document: Keys, positive: Keys
+) -> tuple[Keys, Keys, npt.NDArray[np.bool_]]:
+    """Keep the `limit` smallest random numbers of each query, ascending, each document once, and its positives."""
     order = np.lexsort((uniform(proposer.seed, query, document), query))
     query, document = query[order], document[order]
     once = first_of_each(query, document)
     query, document = query[once], document[once]
-    inside = rank_within(query) < proposer.limit
-    return query[inside], document[inside]
+    own = in_sorted(pair_keys(query, document), positive)
+    kept = own | (count_before(~own, query) < proposer.limit)
+    return query[kept], document[kept], own[kept]

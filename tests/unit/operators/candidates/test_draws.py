@@ -255,6 +255,11 @@ def test_two_filters_of_one_reason_are_counted_together() -> None:
         ({"draws": [{"strategy": "top", "num_negatives": 60}] * 2}, "larger than the candidate window"),
         ({"draws": [{"strategy": "top", "fill": True}]}, "the first draw fills"),
         ({"draws": [{"strategy": "top", "range_min": 8, "range_max": 9}]}, "range_min is 1"),
+        (
+            {"draws": [{"strategy": "top"}, {"strategy": "random", "fill": True, "range_min": 5, "range_max": 5}]},
+            r"range_max must be above range_min: the draw random has 5 and 5\.",
+        ),
+        ({"draws": [{"strategy": "top", "range_min": 200}]}, "above range_min: the draw top has 100 and 200"),
         ({"filters": [{"filter": "max_score"}]}, "limit"),
         ({"filters": ["draws"]}, "there is no filter"),
     ],

@@ -100,5 +100,9 @@ def test_wrong_kinds_and_missing_documents_are_named() -> None:
     same, place = "year == query.year", "select.draws.1.where"
     with pytest.raises(InputError, match=rf"{place}: '{same}': year is a number, and query.year is text\. Compare"):
         met(Rules(["year < 3", same], {same: place}), [(0, 0)], [{"year": "x"}], [{"year": 1}])
+    with pytest.raises(InputError, match=r"query\.year: rows of one query have different values .*the same value"):
+        met(Rules(["year == query.year"]), [(0, 0)], [{"year": [1, 2]}], [{"year": 1}])
+    with pytest.raises(InputError, match="several kinds"):
+        met(Rules(["year == query.year"]), [(0, 0), (1, 0)], [{"year": 1}, {"year": "x"}], [{"year": 1}])
     with pytest.raises(LookupError, match="doc_key"):
         met(Rules(["year < 3"]), [(0, 5)], [{}], [{"year": 1}])

@@ -277,8 +277,8 @@ def test_margins_are_taken_against_the_positive_of_the_row_or_the_lowest_of_the_
     ("wrong", "said"),
     [
         ({"num_negatives": 5, "range_min": 2, "range_max": 6}, r"num_negatives \(5\).*range_min is 4\. Lower"),
-        ({"num_negatives": 1, "range_min": 6, "range_max": 6}, r"range_min is 0\. Lower .* or raise range_max"),
-        ({"num_negatives": 1, "range_min": 9, "range_max": 6}, r"range_min is 0\."),
+        ({"num_negatives": 1, "range_min": 6, "range_max": 6}, r"above range_min: .* top has 6 and 6\. Raise"),
+        ({"num_negatives": 1, "range_min": 9, "range_max": 6}, r"above range_min: .* top has 6 and 9\. Raise"),
     ],
 )
 def test_a_window_too_small_for_the_negatives_is_refused_with_a_remedy(wrong: dict[str, Any], said: str) -> None:

@@ -14,7 +14,7 @@ from operators.candidates.config import SelectConfig
 from operators.candidates.proposer import Proposer, check_sources, proposals
 from operators.candidates.proposers.explicit import Explicit
 from operators.candidates.select import Select
-from operators.candidates.sources import merged, names_of, union
+from operators.candidates.sources import merged, names_of, ranked_proposals, union
 from operators.schemas import CANDIDATES, JUDGEMENTS, PROPOSALS, QUERIES, to_numpy
 from tests.unit.operators.tables import candidates, positives
 
@@ -179,6 +179,16 @@ def test_judged_negatives_are_proposed_by_their_score() -> None:
     ]
     hard = proposals(Explicit(proposer="explicit", labels=("hard",)), queries_of(1, 2), judged)
     assert hard["doc_key"].to_pylist() == [3, 4]
+
+
+def test_positives_that_a_source_leaves_out_count_in_its_ranks() -> None:
+    query, doc = np.array([1, 1, 1, 1, 2, 2, 3]), np.array([10, 11, 12, 13, 11, 10, 10])
+    positive = np.array([True, False, True, False, False, False, True])
+    ranked = [(1, 11, 1), (1, 13, 3), (2, 11, 0), (2, 10, 1)]
+    for limit, wanted in ((5, ranked), (1, [ranked[0], ranked[2]])):
+        table = ranked_proposals(query, doc, positive, limit)
+        assert table.schema.equals(PROPOSALS)
+        assert [tuple(row.values()) for row in table.to_pylist()] == wanted
 
 
 class Wrong(Given):
