@@ -118,9 +118,8 @@ class Rules:
         for rule in self.rules:
             names = rule.fields if side == "document" else rule.query_fields
             with placed(f"{self.places.get(rule.text, 'where')}: "):
-                fields |= fields_of(
-                    metadata, [name for name in names if name not in fields], of_queries=side == "query"
-                )
+                missing = [name for name in names if name not in fields]
+                fields |= fields_of(metadata, missing, of_queries=side == "query")
         return {name: fields[name] for name in sorted(fields)}
 
 

@@ -13,7 +13,7 @@ from operators.candidates.proposers.same_document import SameDocument
 from operators.candidates.sources import keys_of_pairs, ranked_proposals
 from operators.keys import Keys, keys_of, pair_keys, uniform
 from operators.schemas import to_numpy
-from operators.segments import count_before, first_of_each, in_sorted, join_sorted_in_blocks
+from operators.segments import count_before, first_of_each, in_sorted, join_sorted, join_sorted_in_blocks
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.shuffle import Shuffle
