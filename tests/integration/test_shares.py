@@ -123,8 +123,8 @@ def test_draws_take_what_meets_their_rule_on_every_engine(
     assert len(enough) > 70
     assert {asked: taken[asked] for asked in enough} == {asked: best[asked][:2] for asked in enough}
     assert mined.report["rules"].keys() == {SAME, OTHER}
-    taken = Counter(row["draw"] for row in mined.output("select", "negatives").to_pylist())
-    assert {name: one["taken"] for name, one in mined.report["draws"].items()} == taken
+    by_draw = Counter(row["draw"] for row in mined.output("select", "negatives").to_pylist())
+    assert {name: one["taken"] for name, one in mined.report["draws"].items()} == by_draw
 
 
 def test_a_changed_rule_repeats_only_the_rules_and_the_selection(

@@ -27,5 +27,5 @@ def test_a_value_has_one_name_whatever_stands_beside_it() -> None:
 
 @pytest.mark.parametrize("value", [[7], {"id": 7}])
 def test_a_field_with_lists_or_objects_is_refused(value: object) -> None:
-    with pytest.raises(InputError, match=r"^proposers: pages: the metadata 'book' is .*7.*Name a `field`"):
+    with pytest.raises(InputError, match=r"^proposers.pages.field: the metadata 'book' is .*7.*Name a field"):
         names({"book": 1}, {"book": value})

@@ -266,7 +266,7 @@ def test_a_corpus_smaller_than_the_limit_is_drawn_whole() -> None:
         (
             {"proposer": "custom", "by": "w"},
             [{"w": 1e308}] * 3,
-            r"^proposers: custom: the weights made of the metadata 'w' add up",
+            r"^proposers.custom: the weights made of the metadata 'w' add up",
         ),
         ({"proposer": "custom", "by": "w"}, [{"w": -1}], "gives the weight -1"),
         ({"proposer": "custom", "by": "w"}, [{"w": "x"}], r"proposers\.custom: the metadata 'w' is text"),
