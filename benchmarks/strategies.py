@@ -31,12 +31,14 @@ from operators.plugins import find
 from operators.schemas import to_numpy
 from operators.segments import first_index
 from operators.settings import Settings
+from pipelines.reports.report import lines_of
 from pipelines.results import Mined
 from pipelines.run import mine
 from pipelines.text.config import Config
 
 DOCS = Path(__file__).parents[1] / "docs"
 NEGATIVES = 4
+STAGES_OF_SOURCE = ("prepare model", "search encode", "search index", "search propose")
 BINS = np.linspace(-0.8, 0.4, 49)
 PROPOSERS: list[dict[str, Any]] = [
     {"proposer": "lexical", "limit": 100},
@@ -259,17 +261,16 @@ def _taken(run: Path, data: Mapping[str, str], strategy: Strategy, margin: float
         score,
         sum(count == NEGATIVES for count in rows.values()) / pairs,
         uses[: max(documents // 100, 1)].sum() / uses.sum(),
-        sum(mined.stages[name]["seconds"] for name in _stages_of(strategy, mined)),
+        _seconds(strategy, mined),
     )
 
 
-def _stages_of(strategy: Strategy, mined: Mined) -> Sequence[str]:
-    """Return the stages that a strategy has for itself: those of its source, or those that its draw waits for."""
+def _seconds(strategy: Strategy, mined: Mined) -> float:
+    """Return the seconds of the stages of a strategy alone: those of its source, or those that its draw waits for."""
+    of_stages = {name: one["seconds"] for name, one in lines_of(mined.stages)}
     source = strategy.draw.get("source")
-    if source is not None:
-        kinds = ("prepare/model", "search/encode", "search/index", "search/propose")
-        return [name for name in (f"{kind}_{source}" for kind in kinds) if name in mined.stages]
-    return ["select", *(["search/vectors"] if "search/vectors" in mined.stages else [])]
+    own = ["select", "search vectors"] if source is None else [f"{kind}_{source}" for kind in STAGES_OF_SOURCE]
+    return float(sum(of_stages.get(name, 0) for name in own))
 
 
 def _found(run: Path, data: Mapping[str, str]) -> npt.NDArray[np.float32]:
