@@ -55,9 +55,24 @@ class Window:
         return code
 
 
+@dataclass(frozen=True)
+class Share:
+    """What a draw should take, and took.
+
+    Attributes:
+        wanted: how many negatives; of a draw with `fill`, how many those before it left short, up to its own number.
+        taken: how many it took.
+        short_rows: how many rows it left short.
+    """
+
+    wanted: int
+    taken: int
+    short_rows: int
+
+
 def draw_all(
     pairs: Pairs, draws: Sequence[tuple[Draw, Window]], inside: Mapping[Window, Ints], away: Mask
-) -> tuple[npt.NDArray[np.int16], Floats]:
+) -> tuple[npt.NDArray[np.int16], Floats, tuple[Share, ...]]:
     """Draw for every row.
 
     Args:
@@ -67,12 +82,14 @@ def draw_all(
         away: the pairs that no draw may take, though they are inside.
 
     Returns:
-        The number of the draw that took each pair, int16 of shape (n,), or -1; and the log-probability with which that
-        draw takes it first for its row, float32 of shape (n,), not a number where that is not defined.
+        The number of the draw that took each pair, int16 of shape (n,), or -1; the log-probability with which that draw
+        takes it first for its row, float32 of shape (n,), not a number where that is not defined; and the share of
+        each draw.
     """
     taken_by = np.full(len(pairs), -1, dtype=np.int16)
     log_probability = np.full(len(pairs), np.nan, dtype=np.float32)
     eligible = {window: pairs.take(at) for window, at in inside.items()}
+    shares = []
     missing = np.zeros(pairs.rows.num_rows, dtype=np.int64)  # what draws before this one left short
     for number, (draw, window) in enumerate(draws):
         at, some = inside[window], eligible[window]
@@ -83,10 +100,11 @@ def draw_all(
         taken_by[at[first]] = number
         found = np.bincount(some.row[first], minlength=len(missing))
         missing = missing - found if draw.fill else missing + quota - found
+        shares.append(Share(int(quota.sum()), int(found.sum()), int((found < quota).sum())))
         of_draw = draw.log_probability(some, free)
         if of_draw is not None:
             log_probability[at[first]] = _checked(draw, "log_probability", of_draw, len(some))[first]
-    return taken_by, log_probability
+    return taken_by, log_probability, tuple(shares)
 
 
 def checked_priority(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:

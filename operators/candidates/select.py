@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 
 from operators.candidates.config import SelectConfig
 from operators.candidates.draw import labels_of
-from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_MET, NOT_OF_SOURCE, PLACES, Places, draw_all
+from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_MET, NOT_OF_SOURCE, PLACES, Places, Share, draw_all
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
 from operators.candidates.matching import PROPOSED_ROWS, raised_documents, turned_away
 from operators.candidates.pairs import ALWAYS_THERE, Floats, Pairs, pairs_of
-from operators.candidates.shares import Share, shares_of
 from operators.candidates.short_draws import ROWS, WANTING, short_draws
 from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
 from operators.errors import InputError
@@ -101,11 +100,10 @@ class Select:
         the lowest of them, or their mean.
         """
         pairs = self._pairs(candidates, positives)
-        reason, negatives = self._selected(pairs, cutoffs)
+        reason, negatives, draws = self._selected(pairs, cutoffs)
         assert negatives.draw is not None
-        row, draw_of = negatives.pairs.row, negatives.draw
-        draws = shares_of(self.draws, pairs.rows.num_rows, [row[draw_of == at] for at in range(len(self.draws))])
-        left_short = short_draws(pairs, reason, len(self.reasons), (row, draw_of), self.draws)
+        chosen = negatives.pairs.row, negatives.draw
+        left_short = short_draws(pairs, reason, len(self.reasons), chosen, self.draws)
         counted, given_back = [*self.reasons, ROWS, WANTING], 0
         if self.config.short_rows == "drop":
             reason, negatives, given_back = self._without_short_rows(reason, negatives)
@@ -152,8 +150,8 @@ class Select:
     def _chosen(self, candidates: pa.Table, positives: pa.Table, cutoffs: pa.Table) -> pa.Table:
         return proposed_rows(self._selected(self._pairs(candidates, positives), cutoffs)[1].pairs)
 
-    def _selected(self, pairs: Pairs, cutoffs: pa.Table | None) -> tuple[Codes, "Rows"]:
-        """Return the reason code of each pair, int16 of shape (n,), and the negatives, whose code is 0."""
+    def _selected(self, pairs: Pairs, cutoffs: pa.Table | None) -> tuple[Codes, "Rows", tuple[Share, ...]]:
+        """Return the reason code of each pair, int16 of shape (n,), the negatives, whose code is 0, and the shares."""
         reason = self._filtered(pairs, self.filters)
         passed = np.flatnonzero(reason == 0)
         passing = pairs.take(passed)
@@ -163,12 +161,12 @@ class Select:
         away = np.zeros(len(passing), dtype=np.bool_)
         if cutoffs is not None:
             away = turned_away(proposed_rows(passing), cutoffs)
-        taken_by, log_probability = draw_all(passing, list(zip(draws, windows, strict=True)), inside, away)
+        taken_by, log_probability, shares = draw_all(passing, list(zip(draws, windows, strict=True)), inside, away)
         why = self._not_drawn(list(places.values()), away)
         chosen = np.flatnonzero(taken_by >= 0)
         why[chosen] = 0
         reason[passed] = why
-        return reason, Rows(passing.take(chosen), why[chosen], taken_by[chosen], log_probability[chosen])
+        return reason, Rows(passing.take(chosen), why[chosen], taken_by[chosen], log_probability[chosen]), shares
 
     def _not_drawn(self, places: Sequence[Places], away: npt.NDArray[np.bool_]) -> Codes:
         """Return why each pair that passed is not drawn: int16 of shape (n,).
