@@ -1,7 +1,8 @@
 """The errors that end a run with one clear line: refused input, and failures that may pass when tried again."""
 
+import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 NAMED_AT_MOST = 5
@@ -12,6 +13,8 @@ LONGEST_NAME = 40
 _KEPT_AT_END = 150
 _CUT = " ... "
 _PART_OF_A_WORD = 20
+# Similarity takes long of long names.
+_COMPARED = 100
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e\xa1-\ud7ff\uf900-\ufffc\U00010000-\U0010ffff]")
 
 
@@ -69,6 +72,18 @@ def listed(names: Sequence[str]) -> str:
     """Name the first few of what is wrong, for a message that has to stay short."""
     more = ", ..." if len(names) > NAMED_AT_MOST else ""
     return ", ".join(shown(name, LONGEST_NAME) for name in names[:NAMED_AT_MOST]) + more
+
+
+def did_you_mean(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return ` Did you mean 'this'?` with the most similar of some names, or nothing where none is similar.
+
+    Args:
+        name: what was given.
+        names: what there is.
+        cutoff: how similar it must be, from 0 to 1, as `difflib` counts.
+    """
+    near = difflib.get_close_matches(name[:_COMPARED], names, n=1, cutoff=cutoff)
+    return f" Did you mean {shown(near[0], LONGEST_NAME)}?" if near else ""
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -1,6 +1,5 @@
 """Find what a configuration names: one of our own classes by its short name, or anybody's as `module:name`."""
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -12,7 +11,7 @@ from typing import Any, ClassVar, TypeVar, cast, get_origin
 import xxhash
 from pydantic import ValidationError
 
-from operators.errors import shown
+from operators.errors import did_you_mean, shown
 from operators.settings import Settings
 from operators.settings_errors import what_is_wrong
 
@@ -44,8 +43,7 @@ def imported(place: str) -> object:
             remedy = "It has to be importable: install or correct what it imports"
         raise ValueError(f"{shown(place)} cannot be imported ({type(error).__name__}: {error}). {remedy}") from None
     if found is _NOTHING:
-        near = difflib.get_close_matches(name[:100], vars(there), n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
+        meant = did_you_mean(name, vars(there))
         raise ValueError(f"{shown(place)}: the module {module} defines no {shown(name)}.{meant} Name what it defines")
     return found
 
@@ -68,8 +66,7 @@ def find(name: object, kind: type[Kind], package: ModuleType, joined_by: str = "
         found = next(one for one in vars(module).values() if _is(one, kind) and one.__module__ == module.__name__)
         return cast("type[Kind]", found)
     if not isinstance(name, str) or ":" not in name:
-        near = difflib.get_close_matches(str(name)[:100], own, n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
+        meant = did_you_mean(str(name), own)
         raise ValueError(
             f"there is no {_noun(package)} {shown(name)}.{meant} Choose one of {', '.join(own)}, or a class of your "
             f"own as `module:name`"

@@ -1,6 +1,5 @@
 """Say what is wrong with a section of the configuration: the key, what was found, and what would be right."""
 
-import difflib
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from operators.errors import LONGEST_MESSAGE, LONGEST_NAME, one_line, shown
+from operators.errors import LONGEST_MESSAGE, did_you_mean, one_line, shown
 from operators.storage import refuse_credentials
 
 # What stands under this key may be secret: no message repeats it.
@@ -81,9 +80,7 @@ def _explain(
     source, error = place(".".join(key)), found[0]
     if error["type"] == "extra_forbidden":
         keys = _keys_beside(key, model)
-        near = difflib.get_close_matches(key[-1][:LONGEST_NAME], keys, n=1, cutoff=0.5)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{source}: there is no such key.{meant} The keys here are {', '.join(keys)}."
+        return f"{source}: there is no such key.{did_you_mean(key[-1], keys, 0.5)} The keys here are {', '.join(keys)}."
     if error["type"] == "missing":
         return f"{source}: this key is missing."
     message, value = _message(found, key, model), error["input"]

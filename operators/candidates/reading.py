@@ -1,6 +1,5 @@
 """What of metadata the configuration reads, and the check that it can be there: before the long work starts."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import pyarrow as pa
 
 from operators.candidates.rule import Rule
 from operators.documents.known import KnownMetadata
-from operators.errors import LONGEST_NAME, InputError, listed, placed, shown
+from operators.errors import InputError, did_you_mean, listed, placed, shown
 
 Columns = Mapping[str, pa.Array]
 
@@ -67,9 +66,7 @@ def _remedy(missing: str, known: KnownMetadata) -> str:
         return "The key `metadata` of the source leaves this column out. Name it there."
     if not known.kinds:
         return "They have no metadata: the source has no columns that are kept beside those with a role."
-    near = difflib.get_close_matches(missing[:LONGEST_NAME], known.kinds, n=1, cutoff=0.5)
-    meant = f"Did you mean {shown(near[0], LONGEST_NAME)}? " if near else ""
-    return f"{meant}The names there are {listed(list(known.kinds))}."
+    return f"{did_you_mean(missing, known.kinds, 0.5)} The names there are {listed(list(known.kinds))}.".lstrip()
 
 
 def _examples(names: Sequence[str], known: KnownMetadata) -> Columns:

@@ -1,10 +1,9 @@
 """The part of a pipeline that one command runs: from one group of stages to another."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from operators.errors import InputError
+from operators.errors import InputError, did_you_mean
 
 # After all stages comes the report.
 REPORT = "report"
@@ -33,8 +32,7 @@ class StageRange:
         names = (*self.groups, REPORT)
         for option, name in (("--from", self.first), ("--until", self.last)):
             if name is not None and name not in names:
-                near = difflib.get_close_matches(name, names, n=1)
-                meant = f" Did you mean {near[0]!r}?" if near else ""
+                meant = did_you_mean(name, names)
                 raise InputError(f"{option} {name}: no such stage.{meant} The stages are {', '.join(names)}.")
         first, last = self.first or names[0], self.last or REPORT
         if names.index(last) < names.index(first):
