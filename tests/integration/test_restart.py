@@ -44,6 +44,7 @@ def kill_within(process: subprocess.Popen[bytes], run_directory: Path, stage: st
         assert process.poll() is None, f"the run ended before {stage}"
         assert time.monotonic() < deadline, f"{stage} did not begin"
         time.sleep(0.001)
+    os.kill(process.pid, signal.SIGSTOP)  # to list its children takes longer than a short stage
     below = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()

@@ -320,7 +320,7 @@ def test_a_run_killed_in_the_stages_of_the_second_encoder_goes_on(
 ) -> None:
     options: dict[str, Any] = {
         "proposers": [second(second_model, index={"factory": CODES, "shard_rows": 256})],
-        "data": {"partition_rows": 16},
+        "data": {"partition_rows": 4},
     }
     run(configuration(tmp_path / "reference", collection, static_model, **options))
     config = write_configuration(tmp_path, configuration(tmp_path / "killed", collection, static_model, **options))
