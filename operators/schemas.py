@@ -88,6 +88,7 @@ SELECTED = pa.schema(
         "rank": pa.int32(),
         "max_positive_similarity": pa.float32(),
         "mean_positive_similarity": pa.float32(),
+        "false_negative_probability": pa.float32(),  # null where it is not computed
         "sources": pa.list_(pa.string()),  # the proposers that named it, `search` among them
         "draw": pa.string(),  # the strategy that chose it, or null
         # Natural logarithm of the probability with which that draw takes it first among what it may still take for the

@@ -178,6 +178,28 @@ def evaluate(
         typer.echo(f"{name:12} {value:.4f}")
 
 
+@app.command(
+    "calibrate",
+    help="Hide known positives, fit the false-negative model on them, and compare it with the classic rules.",
+)
+def calibrate(config: ConfigPath, settings: Setting = None, engine: EngineName = None, as_json: AsJson = False) -> None:
+    """Calibrate on the judgements of a run; its vectors, index and candidates are reused."""
+    from pipelines.text.calibration import run_calibration
+    from pipelines.text.calibration_table import lines_of
+    from pipelines.text.config import Config
+
+    loaded = _load(config, settings, engine)
+    if not isinstance(loaded, Config):
+        raise InputError(f"{config}: only the text pipeline can be calibrated.")
+    with redirect_stdout(sys.stderr):
+        result = run_calibration(loaded)
+    if as_json:
+        _print_json(result)
+        return
+    for line in lines_of(result):
+        typer.echo(line)
+
+
 def main() -> None:
     """Run the command line. Exit status: 0 complete, 2 refused, 3 another run is at work, 130 interrupted, 1 else."""
     # Read by the libraries when they are imported, here and in the workers.

@@ -9,6 +9,7 @@ from operators.candidates import draws as own_draws
 from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.drawing import Window
+from operators.candidates.false_negatives.model import Share
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
 from operators.candidates.pairs import VECTOR, Reference
 from operators.candidates.sources import SEARCH
@@ -21,11 +22,14 @@ RESERVED = {NEGATIVE, NOT_DRAWN, NO_RULE, CAPPED, SHORT_ROW, *WINDOW, *POSITIVES
 # Filters that have a key of their own in `select`, and what that key is in their section.
 SHORT_FORMS = {
     "max_positive_similarity": "limit",
+    "max_false_negative_probability": "limit",
     "absolute_margin": "margin",
     "relative_margin": "margin",
     "max_score": "limit",
     "min_score": "limit",
 }
+# Keys of filters whose signal is computed after the search: they cannot decide how deep it goes.
+AFTER_SEARCH = {"max_false_negative_probability", "target_false_negative_rate"}
 
 
 def _filter(settings: object) -> Filter:
@@ -50,6 +54,9 @@ class FilterConfig(Settings):
 
     Attributes:
         max_positive_similarity: drop candidates whose similarity to a positive document of the query is higher.
+        max_false_negative_probability: drop candidates that are likelier relevant, by the model of `false_negatives`.
+        target_false_negative_rate: the same, with the highest limit under which the mean probability of the negatives
+            is not above this: measured on the candidates of the run before it selects.
         absolute_margin: drop candidates whose score is above the positive's score less this.
         relative_margin: drop candidates whose score is above the positive's score less this fraction of its magnitude:
             `score > positive - abs(positive) * relative_margin`, so right for negative scores too (0.05 is TopK-PercPos
@@ -64,6 +71,8 @@ class FilterConfig(Settings):
     """
 
     max_positive_similarity: float | None = None
+    max_false_negative_probability: Share | None = None
+    target_false_negative_rate: Share | None = None
     absolute_margin: float | None = Field(default=None, ge=0)
     relative_margin: float | None = Field(default=None, ge=0)
     margin_positive: Reference = "row"
@@ -74,6 +83,8 @@ class FilterConfig(Settings):
     def active_filters(self) -> list[Filter]:
         """Return the filters in the order in which they are asked: the first that drops a candidate is its reason."""
         given = {name: value for name in SHORT_FORMS if (value := getattr(self, name)) is not None}
+        if self.target_false_negative_rate is not None:  # until a higher limit is measured, none is above the target
+            given["max_false_negative_probability"] = self.target_false_negative_rate
         short = [{"filter": name, SHORT_FORMS[name]: value} for name, value in given.items()]
         always = [{"filter": name} for name in POSITIVES]
         return [*map(_filter, (*always, *short)), *self.filters]
@@ -124,6 +135,14 @@ class SelectConfig(FilterConfig):
         reading = [one.filter for one in self.filters if VECTOR in one.needs]
         if reading:
             raise ValueError(f"filters: {reading[0]} reads {VECTOR!r}, which is for draws alone")
+        return self
+
+    @model_validator(mode="after")
+    def _one_limit_of_probability(self) -> Self:
+        if self.max_false_negative_probability is not None and self.target_false_negative_rate is not None:
+            raise ValueError(
+                "max_false_negative_probability and target_false_negative_rate: the target sets the limit: give one"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from operators.candidates.config import SelectConfig
 from operators.candidates.draw import labels_of
 from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_MET, NOT_OF_SOURCE, PLACES, Places, Share, draw_all
+from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
 from operators.candidates.matching import PROPOSED_ROWS, raised_documents, turned_away
 from operators.candidates.pairs import ALWAYS_THERE, Floats, Pairs, pairs_of
@@ -74,6 +75,11 @@ class Select:
         self.judged = judged
         self.config, self.sources, self.dimension = config, (SEARCH, *sources), dimension
         self.filters, self.draws = config.active_filters(), config.active_draws()
+
+    def limited(self, limit: float) -> "Select":
+        """Return the same selection with a limit on the false-negative probability in the place of a target."""
+        update = {"max_false_negative_probability": limit, "target_false_negative_rate": None}
+        return Select(self.config.model_copy(update=update), self.sources[1:], self.dimension, self.judged)
 
     @cached_property
     def reasons(self) -> list[str]:
@@ -256,7 +262,10 @@ class Select:
         if rows.draw is not None:
             draws = _named(rows.draw, self.labels)
             log_probabilities = pa.array(rows.log_probability, from_pandas=True)  # null for not a number
-        names = [sources, draws, log_probabilities, _named(rows.reason, self.reasons)]
+        probabilities = pa.nulls(len(pairs), pa.float32())
+        if PROBABILITY in pairs.candidates.column_names:
+            probabilities = pa.array(pairs[PROBABILITY], from_pandas=True)
+        names = [probabilities, sources, draws, log_probabilities, _named(rows.reason, self.reasons)]
         return pa.table([*of_row.columns, *of_candidate.columns, *names], names=SELECTED.names).cast(SELECTED)
 
 

@@ -14,6 +14,9 @@ from operators.settings import Settings
 
 Ints = npt.NDArray[np.int64]
 
+# What is known of a negative from how it was selected: columns of SELECTED.
+DRAWN = ["draw", "log_probability", "false_negative_probability"]
+
 
 @dataclass(frozen=True)
 class NegativeRows:
@@ -53,12 +56,14 @@ class NegativeRows:
         return np.asarray(to_numpy(self.negatives, column)[at])
 
     def drawn(self, at: Ints) -> dict[str, pa.ChunkedArray]:
-        """Return by which draw the negatives were taken, and their log-probabilities; null where these are undefined.
+        """Return by which draw the negatives were taken, its log-probabilities, and the false-negative probabilities.
+
+        They are null where they are undefined or were not computed.
 
         Args:
             at: which negatives; -1 for a row that is none, such as a positive.
         """
-        taken = self.negatives.select(["draw", "log_probability"]).take(pa.array(at, mask=at < 0))
+        taken = self.negatives.select(DRAWN).take(pa.array(at, mask=at < 0))
         return {name: taken.column(name) for name in taken.column_names}
 
 

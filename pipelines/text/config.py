@@ -9,6 +9,9 @@ from pydantic import BeforeValidator, SerializeAsAny, model_validator
 from operators.candidates import proposers as own_proposers
 from operators.candidates import signals as own_signals
 from operators.candidates.config import SelectConfig
+from operators.candidates.false_negatives.config import FalseNegativeConfig
+from operators.candidates.false_negatives.model import PROBABILITY
+from operators.candidates.false_negatives.signal import FalseNegativeProbability
 from operators.candidates.pairs import ALWAYS_THERE, VECTOR
 from operators.candidates.proposer import CandidateSource, check_sources
 from operators.candidates.proposers.encoder import SecondEncoder
@@ -48,6 +51,8 @@ class Config(RunConfig):
         proposers: what names candidates beside the search: `{proposer: name, ...}`, or `module:name` of your own.
         signals: numbers to compute for every candidate, which filters and draws read: `{signal: name, ...}`, or
             `module:name` of your own.
+        false_negatives: how the probability is computed that a candidate is relevant; where it is given, every negative
+            has it, and where `select` reads it, it is computed all the same.
     """
 
     pipeline: Literal["text"] = "text"
@@ -58,6 +63,7 @@ class Config(RunConfig):
     search: SearchConfig = SearchConfig()
     proposers: tuple[AnyProposer, ...] = ()
     signals: tuple[AnySignal, ...] = ()
+    false_negatives: FalseNegativeConfig | None = None
     select: SelectConfig = SelectConfig()
     export: ExportConfig = ExportConfig()
     engine: EngineConfig = EngineConfig()
@@ -91,6 +97,13 @@ class Config(RunConfig):
         sources = {kind: source.storage_options for kind in kinds if (source := getattr(self.data, kind)) is not None}
         return {"data": self.data.storage_options, **sources}
 
+    def used_signals(self) -> tuple[Signal, ...]:
+        """Return the signals that are computed: those that filters and draws read, and the probability."""
+        used = [signal for signal in self.signals if signal.gives in self.select.signals]
+        if self.false_negatives is None and PROBABILITY not in self.select.signals:
+            return tuple(used)
+        return (*used, FalseNegativeProbability(config=self.false_negatives or FalseNegativeConfig()))
+
     @model_validator(mode="after")
     def _sources_and_signals_are_there(self) -> Self:
         check_sources(self.proposers)
@@ -101,7 +114,7 @@ class Config(RunConfig):
             raise ValueError(
                 f"select.draws: no proposer has the source {shown(unknown[0])}; the sources are {', '.join(sources)}"
             )
-        there = {*ALWAYS_THERE, VECTOR, *map(rank_column, sources)}
+        there = {*ALWAYS_THERE, VECTOR, PROBABILITY, *map(rank_column, sources)}
         given = [signal.gives for signal in self.signals]
         wrong = next((name for name in given if not re.fullmatch(NAME, name)), None)
         if wrong is not None:

@@ -18,6 +18,7 @@ from pipelines.runtime.resources import Machines, encoder_pool, inspect_machines
 from pipelines.runtime.stage import Stage
 from pipelines.runtime.storage.cache import Cache
 from pipelines.text.config import Config
+from pipelines.text.stages.calibrate.views import HidePositives
 from pipelines.text.stages.encode import SIDES, EncodeTexts
 from pipelines.text.stages.encoder_stages import OF_RUN, EncoderStages
 from pipelines.text.stages.export import ExportDataset
@@ -37,6 +38,8 @@ from pipelines.text.stages.select import SelectNegatives
 # A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it. A million
 # documents of 384 values have two shards with it, so two workers map as much of them as of more documents.
 SHARDS_OF_BUDGET = 10
+# Known positives that a calibration hides, about: each makes a list of candidates, which the driver fits on.
+HIDDEN = 5_000
 
 
 def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
@@ -53,7 +56,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     machines = inspect_machines(cluster)
     sources = tuple(proposer.source for proposer in config.proposers)
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
-    used = [signal for signal in config.signals if signal.gives in config.select.signals]
+    used = config.used_signals()
     rules = config.select.rules
     signals = (*(signal.gives for signal in used), *([WHERE] if rules else []))
     encoders = _encoders(config, machines)
@@ -77,6 +80,19 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         SelectNegatives(config.select, sources, signals, judged),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
+
+
+def calibration_stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
+    """Return the stages up to the search, and the one that hides known positives.
+
+    Raises:
+        InputError: as for `stages_of`.
+    """
+    stages = stages_of(config, cluster)
+    last = next(number for number, stage in enumerate(stages) if isinstance(stage, SearchDeeper))
+    search = stages[last]
+    assert isinstance(search, SearchDeeper)
+    return [*stages[: last + 1], HidePositives(search.searchers, HIDDEN)]
 
 
 def _check_all(files: Sequence[SourceFile], config: Config) -> None:

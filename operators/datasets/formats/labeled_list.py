@@ -32,6 +32,7 @@ may differ in length. These losses take no other rows of a batch for negatives: 
                 "document_scores": lists["score"],
                 "document_draws": lists["draw"],
                 "document_log_probabilities": lists["log_probability"],
+                "document_false_negative_probabilities": lists["false_negative_probability"],
                 "query_metadata": queries["metadata"],
                 "document_metadata": lists["metadata"],
             }

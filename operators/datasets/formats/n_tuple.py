@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from operators.datasets.in_batch import IN_BATCH
-from operators.datasets.layout import Layout, NegativeRows
+from operators.datasets.layout import DRAWN, Layout, NegativeRows
 
 
 class NTuple(Layout):
@@ -32,8 +32,7 @@ class NTuple(Layout):
                 **{_beside(name, "id"): side["id"] for name, side in sides.items()},
                 "positive_score": rows.score("positive_score", starts),
                 **{f"negative_score_{i + 1}": rows.score("score", starts + i) for i in offsets},
-                **{f"negative_draw_{i + 1}": one["draw"] for i, one in enumerate(drawn)},
-                **{f"negative_log_probability_{i + 1}": one["log_probability"] for i, one in enumerate(drawn)},
+                **{f"negative_{name}_{i + 1}": one[name] for name in DRAWN for i, one in enumerate(drawn)},
                 **{_beside(name, "metadata"): side["metadata"] for name, side in sides.items()},
             }
         )

@@ -5,8 +5,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from operators.candidates.config import SelectConfig
 from operators.candidates.draw import labels_of
+from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.select import Select
 from operators.candidates.short_draws import WANTING
 from operators.datasets.card import filled
@@ -17,12 +21,14 @@ from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.scores import scores_of
 from pipelines.text.stages.capped import CAPPED, matched, read_cutoffs
+from pipelines.text.stages.limit import limit_of
 from pipelines.text.stages.search.candidates import ALL, ReadFound, inputs_of, units_of
 from pipelines.text.stages.why_short import why_short
 
 PAIRS = ("pairs", "short_rows", "empty_rows")
 ROUNDS, LEFT_OUT, GIVEN_BACK = "matching_rounds", "rows_left_out", "rows_given_back"
 SHORT_DRAWS = "short_draws"
+LIMIT, EXPECTED = "max_false_negative_probability", "expected_false_negatives"
 DRAWN = ("positives", "negatives")
 DRAWS, SHARE = "draws", ("wanted", "taken", "short_rows")
 
@@ -71,13 +77,20 @@ class SelectNegatives(Stage):
         matching = [f"Rows were matched with documents in {rounds} rounds."] if rounds else []
         short = more.get(GIVEN_BACK, 0)
         dropped = [f"{short:,} of the pairs with none had fewer than wanted, and gave them back."] if short else []
+        expected = self._expected(selected.manifest)
         facts = {"pairs": {key: selected.manifest[key] for key in PAIRS}, DRAWS: selected.manifest[DRAWS]}
         return Section(
-            facts={**facts, "scores": distributions, **more},
+            facts={
+                **facts,
+                "scores": distributions,
+                **more,
+                **{name: value for name in (LIMIT, EXPECTED) if (value := selected.manifest[name]) is not None},
+            },
             sentences=[
                 f"{_filled(selected.manifest)}. Dropped candidates count once for each pair of their query.",
                 *dropped,
                 *matching,
+                *expected,
             ],
             figures=[
                 Figure(
@@ -91,6 +104,15 @@ class SelectNegatives(Stage):
                 self._draws(selected.manifest[DRAWS]),
             ],
         )
+
+    def _expected(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Say how many false negatives are expected, and from which probability on candidates were dropped."""
+        expected, limit = manifest[EXPECTED], manifest[LIMIT]
+        if expected is None:
+            return []
+        share = expected / max(manifest["rows_out"], 1)
+        dropped = "" if limit is None else f" Candidates above {limit:.3g} were dropped."
+        return [f"By the model, {expected:,.0f} of the negatives ({share:.2%}) are expected to be relevant.{dropped}"]
 
     def _draws(self, shares: Mapping[str, Mapping[str, int]]) -> Figure:
         """List what each draw should take, and took."""
@@ -117,6 +139,10 @@ class SelectNegatives(Stage):
         read = ReadFound({name: output.folder for name, output in execution.inputs.items()}, self.sources)
         searched, units = execution.inputs[ALL], units_of(execution.inputs)
         select = Select(self.config, self.sources, searched.manifest["dimension"], self.judged)
+        limit = self.config.max_false_negative_probability
+        if self.config.target_false_negative_rate is not None:
+            limit = limit_of(execution, read, select, units, sum(part["rows"] for part in searched.parts("positives")))
+            select = select.limited(limit)
         matching = None
         if self.config.max_rows_per_document is not None:
             rows = sum(part["rows"] for part in searched.parts("positives"))
@@ -135,6 +161,8 @@ class SelectNegatives(Stage):
                     label: sum_counts([one[SHORT_DRAWS] for one in stats if label in one[SHORT_DRAWS]], label)
                     for label in sorted({label for one in stats for label in one[SHORT_DRAWS]})
                 },
+                LIMIT: limit,
+                EXPECTED: _expected(stats),
                 ROUNDS: 0 if matching is None else matching.rounds,
                 DRAWS: {
                     name: {key: sum(one[DRAWS][at][key] for one in stats) for key in SHARE}
@@ -144,6 +172,12 @@ class SelectNegatives(Stage):
             parts={kind: [one[kind] for one in stats] for kind in ("negatives", "suspected")},
             temporary=[CAPPED],
         )
+
+
+def _expected(stats: Sequence[Stats]) -> float | None:
+    """Return the sum of the false-negative probabilities of all negatives; None where these are not computed."""
+    known = [one[EXPECTED] for one in stats if one[EXPECTED] is not None]
+    return sum(known) if known else None
 
 
 def _filled(manifest: Mapping[str, Any]) -> str:
@@ -173,6 +207,7 @@ class SelectPart:
             "pairs": selection.rows,
             LEFT_OUT: positives.num_rows - selection.rows,
             GIVEN_BACK: selection.given_back,
+            EXPECTED: pc.sum(selection.negatives.column(PROBABILITY).cast(pa.float64())).as_py(),
             "dropped": {reason: count for reason, count in counts.items() if count},
             DRAWS: [asdict(share) for share in selection.draws],
             "short_rows": selection.short_rows,

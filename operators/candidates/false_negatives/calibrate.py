@@ -1,0 +1,124 @@
+"""Calibrate: fit the model on the positives of a collection, and measure it against classic rules on other queries."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from operators.candidates.false_negatives.config import FalseNegativeConfig
+from operators.candidates.false_negatives.features import FEATURES, features_of
+from operators.candidates.false_negatives.fit import fitted
+from operators.candidates.false_negatives.frontier import Point, frontier
+from operators.candidates.false_negatives.model import PROBABILITY, FalseNegativeModel
+from operators.keys import Keys, uniform
+from operators.schemas import to_numpy
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+FOLDS = 5
+FOLD_SEED = 3
+# Hidden positives that search found: from so many on a model is fitted, and with fewer the default's intercept is.
+FEWEST_TO_FIT = 100
+FEWEST_TO_SHIFT = 10
+# The intercept is looked for so far from that of the default.
+FURTHEST_SHIFT = 30.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What came of a calibration.
+
+    Attributes:
+        model: to be used.
+        how: `fitted`, `intercept` (the default with an intercept of these views) or `default`.
+        hidden: how many hidden positives the search found.
+        views: how many positives were hidden.
+        queries: how many queries these are of.
+        skill: 1 less the log-loss of the model, on queries that it was not fitted on, over that of the base rate.
+        points: rules with their rates, the model applied to queries that it was not fitted on.
+    """
+
+    model: FalseNegativeModel
+    how: str
+    hidden: int
+    views: int
+    queries: int
+    skill: float
+    points: list[Point]
+
+
+def calibrate(
+    candidates: pa.Table,
+    positives: pa.Table,
+    origin: Keys,
+    config: FalseNegativeConfig,
+    window: tuple[int, int],
+    about: Mapping[str, Any] | None = None,
+) -> Calibration:
+    """Fit on views, and measure on views of other queries.
+
+    Args:
+        candidates: schema VIEWED.
+        positives: schema POSITIVES, those that the views show.
+        origin: the query of each view, shape (views,).
+        config: the model to fall back to, and the share of relevant documents that nobody judged.
+        window: of the frontier: how many negatives a row gets, and among how many of its best candidates.
+        about: kept with the model.
+    """
+    features, hidden = features_of(candidates, positives), np.asarray(candidates.column("hidden"))
+    weight, of_query = to_numpy(candidates, "weight"), origin[to_numpy(candidates, "query_key")]
+    facts = {**(about or {}), "hidden": int(hidden.sum()), "views": len(origin), "queries": len(np.unique(origin))}
+    fold = np.floor(uniform(FOLD_SEED, of_query) * FOLDS).astype(np.int64)
+    log_odds = np.empty(len(hidden))
+    for number in range(FOLDS):
+        here = fold == number
+        model, _ = _best(features, hidden, weight, ~here, config.model, {})
+        log_odds[here] = model.log_odds({name: values[here] for name, values in features.items()})
+    final, how = _best(features, hidden, weight, np.ones(len(hidden), dtype=np.bool_), config.model, facts)
+    prior = np.log(config.unjudged_share) - np.log1p(-config.unjudged_share)
+    probability = np.exp(np.minimum(log_odds + prior, 0)).astype(np.float32)
+    points = frontier(
+        candidates.append_column(PROBABILITY, pa.array(probability)), positives, origin, window, config.unjudged_share
+    )
+    skill = _skill(log_odds, hidden, weight)
+    return Calibration(final, how, facts["hidden"], facts["views"], facts["queries"], skill, points)
+
+
+def _best(
+    features: Mapping[str, Floats],
+    hidden: Mask,
+    weight: Floats,
+    some: Mask,
+    default: FalseNegativeModel,
+    facts: Mapping[str, Any],
+) -> tuple[FalseNegativeModel, str]:
+    """Return the model that so many hidden positives allow, and what became of it."""
+    taken = {name: values[some] for name, values in features.items()}
+    known, weights = hidden[some], weight[some]
+    count = int(known.sum())
+    if count >= FEWEST_TO_FIT:
+        return fitted(taken, known, weights, FEATURES, facts), "fitted"
+    if count < FEWEST_TO_SHIFT:
+        return default, "default"
+    log_odds = default.log_odds(taken)
+
+    def excess(shift: float) -> float:
+        return float(weights @ expit(log_odds + shift) - weights @ known)
+
+    shift = brentq(excess, -FURTHEST_SHIFT, FURTHEST_SHIFT)
+    about = {**default.fitted_on, "intercept": dict(facts)}
+    return default.model_copy(update={"intercept": default.intercept + shift, "fitted_on": about}), "intercept"
+
+
+def _skill(log_odds: npt.NDArray[np.float64], hidden: Mask, weight: Floats) -> float:
+    if not len(hidden) or hidden.all() or not hidden.any():
+        return float("nan")
+    base = np.average(hidden, weights=weight)
+    loss = np.average(np.logaddexp(0, np.where(hidden, -log_odds, log_odds)), weights=weight)
+    return float(1 - loss / -(base * np.log(base) + (1 - base) * np.log1p(-base)))

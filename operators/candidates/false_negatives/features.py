@@ -1,0 +1,120 @@
+"""What the model of false negatives knows of a candidate: numbers that the search has already."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from operators.schemas import to_numpy
+from operators.segments import first_index, starts_of
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# A list of equal scores has no spread.
+SMALLEST_SPREAD = 1e-6
+FEATURES = (
+    "score",
+    "below_first",
+    "below_first^2",
+    "gap_highest",
+    "gap_mean",
+    "gap_lowest",
+    "log_rank",
+    "log_rank^2",
+    "max_positive_similarity",
+    "mean_positive_similarity",
+    "log_positives",
+    "mean_positive_score",
+    "spread",
+)
+
+
+def features_of(candidates: pa.Table, positives: pa.Table) -> dict[str, Floats]:
+    """Return FEATURES of each candidate: name -> float32 of shape (n,).
+
+    Scores are in units of the spread of the query's list, so that encoders whose similarities are crowded together
+    look like those whose are not. What depends on judged positives are the gaps to their scores, the similarities to
+    their documents, and how many they are. Not a number for a query without positives.
+
+    Args:
+        candidates: schema CANDIDATES, those of one query together, positives among them.
+        positives: schema POSITIVES, those of one query together.
+    """
+    lists, judged = _lists(candidates), _judged(positives, candidates)
+    score, rank = _of(candidates, "score"), to_numpy(candidates, "rank")
+    deepest = np.maximum.reduceat(rank, lists.starts) if len(rank) else rank
+    log_rank = np.log1p(np.where(rank < 0, lists.each(deepest) + 1, rank).astype(np.float64))
+    below_first = (lists.each(lists.first) - score) / lists.each(lists.spread)
+    columns = {
+        "score": score,
+        "below_first": below_first,
+        "below_first^2": below_first**2,
+        "gap_highest": (judged.highest - score) / lists.each(lists.spread),
+        "gap_mean": (judged.mean - score) / lists.each(lists.spread),
+        "gap_lowest": (judged.lowest - score) / lists.each(lists.spread),
+        "log_rank": log_rank,
+        "log_rank^2": log_rank**2,
+        "max_positive_similarity": _of(candidates, "max_positive_similarity"),
+        "mean_positive_similarity": _of(candidates, "mean_positive_similarity"),
+        "log_positives": np.log(judged.count),
+        "mean_positive_score": judged.mean,
+        "spread": lists.each(lists.spread),
+    }
+    return {name: values.astype(np.float32) for name, values in columns.items()}
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """The lists of candidates: where each begins, its length, its first score, and the spread of its scores."""
+
+    starts: Ints
+    length: Ints
+    first: Doubles
+    spread: Doubles
+
+    def each(self, of_list: npt.NDArray[np.float64]) -> Doubles:
+        """Return a number of every list for each of its candidates."""
+        return np.repeat(of_list, self.length)
+
+
+def _lists(candidates: pa.Table) -> _Lists:
+    score, starts = _of(candidates, "score"), starts_of(to_numpy(candidates, "query_key"))
+    length = np.diff(np.append(starts, len(score)))
+    if not len(starts):
+        nothing = np.zeros(0)
+        return _Lists(starts, length, nothing, nothing)
+    mean = np.add.reduceat(score, starts) / length
+    variance = np.add.reduceat((score - np.repeat(mean, length)) ** 2, starts) / length
+    first = np.maximum.reduceat(score, starts)
+    return _Lists(starts, length, first, np.maximum(np.sqrt(variance), SMALLEST_SPREAD))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Of the known positives of each candidate's query: their number, and their highest, mean and lowest score."""
+
+    count: Doubles
+    highest: Doubles
+    mean: Doubles
+    lowest: Doubles
+
+
+def _judged(positives: pa.Table, candidates: pa.Table) -> _Judged:
+    query, score = to_numpy(positives, "query_key"), _of(positives, "score")
+    starts = starts_of(query)
+    count = np.diff(np.append(starts, len(query))).astype(np.float64)
+    at = first_index(query[starts], to_numpy(candidates, "query_key"))
+    columns = [count]
+    if len(starts):
+        columns += [np.maximum.reduceat(score, starts), np.add.reduceat(score, starts) / count]
+        columns += [np.minimum.reduceat(score, starts)]
+    else:
+        columns += [count] * 3
+    return _Judged(*(np.append(one, np.nan)[at] for one in columns))
+
+
+def _of(table: pa.Table, column: str) -> Doubles:
+    return to_numpy(table, column).astype(np.float64)

@@ -1,0 +1,170 @@
+"""What rules against false negatives cost and give: rate, hardness and yield, measured on views."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from operators.candidates.config import SelectConfig
+from operators.candidates.false_negatives.model import PROBABILITY
+from operators.candidates.select import Select
+from operators.candidates.sources import keys_of_pairs
+from operators.keys import Keys
+from operators.schemas import to_numpy
+from operators.segments import first_index
+
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# Rows of one view: its negatives are those of its query, and a query with many positives has as many rows.
+ROWS_PER_VIEW = 4
+RESAMPLES = 200
+INTERVAL = (2.5, 97.5)
+SEED = 7
+
+# Settings of `select`, by the name of the rule that they are of; from strict to lenient.
+RULES: Mapping[str, Sequence[Mapping[str, float | str]]] = {
+    "none": [{}],
+    "relative margin, row": [{"relative_margin": margin} for margin in (0.3, 0.2, 0.1, 0.05, 0.02, 0.0)],
+    "relative margin, lowest": [
+        {"relative_margin": margin, "margin_positive": "lowest"} for margin in (0.3, 0.2, 0.1, 0.05, 0.02, 0.0)
+    ],
+    "skip ranks": [{"range_min": skipped} for skipped in (60, 30, 20, 10, 5)],
+    "positive similarity": [
+        {"max_positive_similarity": limit} for limit in (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
+    ],
+    "model": [
+        {"max_false_negative_probability": limit}
+        for limit in (0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of a rule.
+
+    Attributes:
+        rule: its name.
+        settings: of `select`.
+        rate: estimated share of unjudged positives among the negatives.
+        low: lower end of the 95 % interval of the rate, over resampled queries.
+        high: upper end.
+        hardness: mean score of the negatives.
+        full_rows: share of the rows that have all their negatives.
+        predicted: mean probability of the negatives, where they have one.
+    """
+
+    rule: str
+    settings: Mapping[str, float | str]
+    rate: float
+    low: float
+    high: float
+    hardness: float
+    full_rows: float
+    predicted: float
+
+
+def frontier(
+    candidates: pa.Table, positives: pa.Table, origin: Keys, window: tuple[int, int], unjudged_share: float
+) -> list[Point]:
+    """Select from views by each rule, and look how many hidden positives become negatives.
+
+    A view hides one of the n known positives of its query. Of the unjudged ones a judge would mark n u / (1 - u), which
+    are drawn as the hidden ones are: with h of the hidden positives among c negatives of views, each weighted by 1 / n,
+    the rate is h u / (1 - u) / c.
+
+    Args:
+        candidates: schema VIEWED, with PROBABILITY.
+        positives: schema POSITIVES, those that the views show.
+        origin: the query of each view, shape (views,).
+        window: how many negatives a row gets, and among how many of its best candidates they are looked for. Settings
+            that leave fewer are left out.
+        unjudged_share: u.
+    """
+    views = Views.of(candidates, positives, origin)
+    prior = unjudged_share / (1 - unjudged_share)
+    negatives, deepest = window
+    base = {"num_negatives": negatives, "range_max": deepest, "max_rows_per_query": ROWS_PER_VIEW}
+    return [
+        views.point(rule, settings, SelectConfig.model_validate({**base, **settings}), prior)
+        for rule, several in RULES.items()
+        for settings in several
+        if int(settings.get("range_min", 0)) + negatives <= deepest
+    ]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views, and which of their candidates are hidden positives.
+
+    Attributes:
+        candidates: schema VIEWED, with PROBABILITY.
+        positives: schema POSITIVES.
+        origin: the number of the query of each view, shape (views,).
+        known: how many positives the query of each view has, shape (views,).
+        queries: how many there are.
+    """
+
+    candidates: pa.Table
+    positives: pa.Table
+    origin: Ints
+    known: Ints
+    queries: int
+
+    @classmethod
+    def of(cls, candidates: pa.Table, positives: pa.Table, origin: Keys) -> "Views":
+        """Return views.
+
+        Args:
+            candidates: schema VIEWED, with PROBABILITY.
+            positives: schema POSITIVES.
+            origin: the query of each view, shape (views,).
+        """
+        names, number = np.unique(origin, return_inverse=True)
+        shown = np.bincount(to_numpy(positives, "query_key"), minlength=len(origin))
+        return cls(candidates, positives, number, shown + 1, len(names))
+
+    def point(self, rule: str, settings: Mapping[str, float | str], select: SelectConfig, prior: float) -> Point:
+        """Select by one setting of a rule, and measure.
+
+        Args:
+            rule: its name.
+            settings: of the rule.
+            select: all settings.
+            prior: unjudged positives for each known one.
+        """
+        selection = Select(select)(self.candidates, self.positives)
+        chosen = distinct(selection.negatives)
+        view = to_numpy(chosen, "query_key")
+        at = first_index(keys_of_pairs(self.candidates), keys_of_pairs(chosen))
+        hidden = np.asarray(self.candidates.column("hidden"))[at]
+        found, negatives = (
+            np.bincount(self.origin[view], weights=weights, minlength=self.queries).astype(np.float64)
+            for weights in (hidden, 1 / self.known[view])
+        )
+        rate, (low, high) = _ratio(found * prior, negatives)
+        predicted = np.average(to_numpy(chosen, PROBABILITY), weights=1 / self.known[view]) if len(view) else np.nan
+        hardness = np.average(to_numpy(chosen, "score"), weights=1 / self.known[view]) if len(view) else np.nan
+        full = 1 - (selection.short_rows + selection.empty_rows) / max(selection.rows, 1)
+        return Point(rule, settings, rate, low, high, float(hardness), full, float(predicted))
+
+
+def distinct(negatives: pa.Table) -> pa.Table:
+    """Return each pair of a query and a negative once."""
+    _, first = np.unique(keys_of_pairs(negatives), return_index=True)
+    return negatives.take(pa.array(first))
+
+
+def _ratio(numerator: Doubles, denominator: Doubles) -> tuple[float, tuple[float, float]]:
+    """Return the ratio of two sums over queries, and its interval over resampled queries."""
+    if not denominator.sum():
+        return float("nan"), (float("nan"), float("nan"))
+    rng = np.random.default_rng(SEED)
+    weights = rng.multinomial(len(numerator), np.full(len(numerator), 1 / len(numerator)), size=RESAMPLES)
+    below = weights @ denominator
+    ratios = (weights @ numerator)[below > 0] / below[below > 0]
+    low, high = np.percentile(ratios, INTERVAL)
+    return float(numerator.sum() / denominator.sum()), (float(low), float(high))

@@ -1,0 +1,80 @@
+"""The model of false negatives: a logistic regression of what known positives and unjudged candidates look like.
+
+Let a judge of the collection mark documents as relevant, and let a share u of what it would mark be unjudged, at
+random. Hide a known positive, and look at it as the search would have found it: at the features x, known positives have
+the density k(x), over all queries, and unjudged candidates the density c(x). The unjudged relevant ones among these
+have the density k(x) u / (1 - u), so the probability that an unjudged candidate is one is
+
+    P(x) = k(x) / c(x) * u / (1 - u).
+
+The regression of known positives against unjudged candidates gives k / c as its odds (Elkan and Noto, "Learning
+classifiers from only positive and unlabeled data", KDD 2008, estimate the same factor by a held-out set). How many
+positives were hidden to fit it drops out; that both densities are seen with equally many known positives does not.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from operators.settings import Settings
+
+Floats = npt.NDArray[np.float32]
+
+# The name of the signal.
+PROBABILITY = "false_negative_probability"
+# Features are kept within so many standard deviations of what the model was fitted on.
+FURTHEST = 5.0
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class FalseNegativeModel(Settings):
+    """How much denser known positives are than unjudged candidates, by their features.
+
+    Attributes:
+        features: the names of those that it reads.
+        centre: what is taken from each.
+        scale: by what each is divided then.
+        coefficients: of each.
+        intercept: of the regression.
+        fitted_on: on what: collections, encoder, counts.
+    """
+
+    features: tuple[str, ...]
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    coefficients: tuple[float, ...]
+    intercept: float
+    fitted_on: Mapping[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        numbers = {len(self.features), len(self.centre), len(self.scale), len(self.coefficients)}
+        if len(numbers) > 1:
+            raise ValueError("features, centre, scale and coefficients have to be equally many")
+        return self
+
+    def log_odds(self, features: Mapping[str, Floats]) -> npt.NDArray[np.float64]:
+        """Return log(k / c) of each candidate: float64 of shape (n,).
+
+        Args:
+            features: name -> float32 of shape (n,).
+        """
+        total = np.full(len(next(iter(features.values()))), self.intercept)
+        for name, centre, scale, weight in zip(self.features, self.centre, self.scale, self.coefficients, strict=True):
+            total += weight * np.clip((features[name] - centre) / scale, -FURTHEST, FURTHEST)
+        return total
+
+    def probability(self, features: Mapping[str, Floats], unjudged_share: float) -> Floats:
+        """Return the probability that each candidate is an unjudged positive: float32 of shape (n,).
+
+        Args:
+            features: name -> float32 of shape (n,).
+            unjudged_share: which share of what a judge would mark is unjudged.
+        """
+        prior = np.log(unjudged_share) - np.log1p(-unjudged_share)
+        probability = np.exp(np.minimum(self.log_odds(features) + prior, 0))  # not a number stays so
+        return np.asarray(probability, dtype=np.float32)

@@ -1,0 +1,124 @@
+"""Hide known positives: a view of a query in which some of its positives are candidates that nobody judged."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from operators.schemas import CANDIDATES, NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, POSITIVES, to_numpy
+from operators.segments import join_sorted, pair_in, starts_of
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+# Candidates of views: `query_key` is the number of the view.
+VIEWED = CANDIDATES.append(pa.field("hidden", pa.bool_())).append(pa.field("weight", pa.float32()))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which positives are shown in which view, flat; all others of the view's query are hidden.
+
+    Attributes:
+        view: the number of the view, from 0, ascending, int64 of shape (n,).
+        positive: the row of the positive, int64 of shape (n,).
+    """
+
+    view: Ints
+    positive: Ints
+
+
+def leave_one_out(query: Ints, sampled: Mask) -> Shown:
+    """Hide one positive in each view.
+
+    Args:
+        query: of each positive, those of one query together, shape (positives,).
+        sampled: which positives are hidden, each in a view of its own; those of queries with one positive cannot be.
+    """
+    return _shown(query, sampled, hide=True)
+
+
+def keep_one(query: Ints, sampled: Mask) -> Shown:
+    """Hide all positives but one in each view.
+
+    Args:
+        query: of each positive, those of one query together, shape (positives,).
+        sampled: which positives are shown, each in a view of its own; those of queries with one positive cannot be.
+    """
+    return _shown(query, sampled, hide=False)
+
+
+def _shown(query: Ints, sampled: Mask, hide: bool) -> Shown:
+    segment = np.repeat(*_segments(query))
+    several = np.bincount(segment)[segment] > 1 if len(query) else np.zeros(0, dtype=np.bool_)
+    chosen = np.flatnonzero(sampled & several)
+    if not hide:
+        return Shown(np.arange(len(chosen)), chosen)
+    view, positive = join_sorted(segment[chosen], segment)
+    other = positive != chosen[view]
+    return Shown(view[other], positive[other])
+
+
+def _segments(query: Ints) -> tuple[Ints, Ints]:
+    starts = starts_of(query)
+    return np.arange(len(starts)), np.diff(np.append(starts, len(query)))
+
+
+def hide(candidates: pa.Table, positives: pa.Table, similarity: Floats, shown: Shown) -> tuple[pa.Table, pa.Table]:
+    """Return what the search would have found, had nobody judged the hidden positives.
+
+    Args:
+        candidates: schema CANDIDATES, in ascending order of `query_key`; those of queries that are in `positives`.
+        positives: schema POSITIVES, in ascending order of `query_key`.
+        similarity: of each candidate and each positive of its query, in the order of the candidates and then of the
+            positives, shape (pairs,).
+        shown: the views, each of at least one positive.
+
+    Returns:
+        The candidates of each view (schema VIEWED), without those that are positives still, and its positives (schema
+        POSITIVES); `query_key` is the number of the view in both. Documents with the text of a hidden positive are
+        hidden with it. The weights of a view's hidden positives are 1 / their number, and those of its other candidates
+        1 / the number of all positives of the query: over all views of a query every positive counts once, and so does
+        every other candidate.
+    """
+    if not len(shown.view):
+        return VIEWED.empty_table(), POSITIVES.empty_table()
+    names, first_positive, of_positive, number = np.unique(
+        to_numpy(positives, "query_key"), return_index=True, return_inverse=True, return_counts=True
+    )
+    of_candidate = np.searchsorted(names, to_numpy(candidates, "query_key"))
+    starts = starts_of(shown.view)
+    view_query = of_positive[shown.positive[starts]]
+    view_count = np.diff(np.append(starts, len(shown.view)))
+    view, candidate = join_sorted(view_query, of_candidate)
+    # Pairs of a candidate of a view with a positive that the view shows.
+    row, at = join_sorted(view, shown.view)
+    first_pair = np.cumsum(number[of_candidate]) - number[of_candidate] - first_positive[of_candidate]
+    seen = similarity[first_pair[candidate[row]] + shown.positive[at]]
+    begin = starts_of(row)
+    highest = np.maximum.reduceat(seen, begin) if len(begin) else seen
+    mean = np.add.reduceat(seen, begin, dtype=np.float64) / view_count[view] if len(begin) else seen
+
+    document, text = to_numpy(candidates, "doc_key")[candidate], to_numpy(candidates, "text_key")[candidate]
+    shown_document, shown_text = (to_numpy(positives, name)[shown.positive] for name in ("doc_key", "text_key"))
+    known = pair_in((view, document), (shown.view, shown_document)) | pair_in((view, text), (shown.view, shown_text))
+    was = to_numpy(candidates, "positive_kind")[candidate]
+    hidden = np.isin(was, (POSITIVE_DOCUMENT, POSITIVE_TEXT)) & ~known
+    of_view = number[view_query]
+    weight = np.where(hidden, 1 / (of_view - view_count)[view], 1 / of_view[view])
+    kept = np.flatnonzero(~known)
+    table = candidates.select(CANDIDATES.names).take(pa.array(candidate[kept]))
+    columns = {
+        **dict(zip(table.column_names, table.columns, strict=True)),
+        "query_key": view[kept],
+        "positive_kind": np.full(len(kept), NOT_POSITIVE, np.uint8),
+        "max_positive_similarity": highest[kept],
+        "mean_positive_similarity": mean[kept].astype(np.float32),
+        "hidden": hidden[kept],
+        "weight": weight[kept].astype(np.float32),
+    }
+    judged = positives.select(POSITIVES.names).take(pa.array(shown.positive))
+    judged = judged.set_column(0, POSITIVES.field("query_key"), pa.array(shown.view))
+    return pa.table(columns, schema=VIEWED), judged

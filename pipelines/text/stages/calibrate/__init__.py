@@ -1,0 +1,1 @@
+"""The stages of a calibration: known positives are hidden, and a model learns what they look like."""

@@ -1,0 +1,159 @@
+"""Hide known positives: for a sample of them what search would have found, had nobody judged them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.candidates.false_negatives.views import hide, leave_one_out
+from operators.keys import Keys, uniform
+from operators.schemas import POSITIVES, matrix_of, to_numpy
+from operators.segments import first_index, join_sorted, starts_of
+from operators.vectors.geometry import InnerProduct
+from operators.vectors.precision import in_float32
+from operators.vectors.similarity import score_pairs
+from pipelines.runtime.engines import Stats, Unit
+from pipelines.runtime.execution import Execution
+from pipelines.runtime.stage import Stage, Summary
+from pipelines.runtime.storage.run_directory import StageFolder
+from pipelines.text.stages.search.candidates import ReadFound, inputs_of, units_of
+from pipelines.text.stages.search.carry import carry_vectors
+from pipelines.text.stages.search.shards import Indexed, SearchPool
+from pipelines.text.stages.wanted import WANTED, wanted_by
+
+VIEWS = "calibrate/views"
+SAMPLE_SEED = 13
+# The positives that each view shows, and the query of the view.
+SHOWN = POSITIVES.append(pa.field("origin", pa.int64()))
+
+
+@dataclass(frozen=True)
+class HidePositives(Stage):
+    """Partitions of candidates -> partitions of views: candidates (VIEWED) and shown positives (SHOWN).
+
+    Attributes:
+        searchers: who opens the shards.
+        views: how many positives are hidden, each in a view of its own: about, or all.
+    """
+
+    searchers: SearchPool
+    views: int
+
+    name = VIEWS
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The vectors, and the stages that leave candidates."""
+        return ("encode", "index", *inputs_of(False))
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return how many views there are."""
+        return {"views": self.views}
+
+    def run(self, execution: Execution) -> Summary:
+        """Hide positives in every partition."""
+        found = {name: execution.inputs[name] for name in inputs_of(False)}
+        folders = {name: output.folder for name, output in found.items()}
+        units = units_of(found)
+        judged = sum(unit.args["positives"]["rows"] for unit in units)
+        sample = Sample(ReadFound(folders), self.views / max(judged, 1))
+        rows = sum(part["rows"] for output in found.values() for part in output.parts("candidates"))
+        wanted = wanted_by(execution, "hide", [unit.args for unit in units], partial(documents_in, sample), rows)
+        indexed = Indexed(execution.inputs["encode"], execution.inputs["index"], self.searchers)
+        write = partial(WriteViews, execution.folder, sample, indexed.geometry)
+        stats = carry_vectors(execution, "hide", wanted, write, units, indexed)
+        return Summary(
+            rows_in=judged,
+            rows_out=sum(one["rows_out"] for one in stats),
+            parts={kind: [one[kind] for one in stats] for kind in ("views", "shown")},
+            temporary=[WANTED],
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Reads the queries of a partition of which some positive is in the sample.
+
+    Attributes:
+        read: what search left.
+        share: of the positives that are in the sample.
+    """
+
+    read: ReadFound
+    share: float
+
+    def __call__(self, args: Mapping[str, Any]) -> tuple[pa.Table, pa.Table, npt.NDArray[np.bool_]]:
+        """Return candidates and positives of these queries, by ascending query, and which positives are in the sample.
+
+        Args:
+            args: of a unit of `units_of`.
+        """
+        candidates, positives = map(_by_query, self.read(Unit("", dict(args))))
+        query = to_numpy(positives, "query_key")
+        sampled = uniform(SAMPLE_SEED, query, to_numpy(positives, "doc_key")) < self.share
+        several = np.repeat(*_counts(query)) > 1
+        found = np.isin(query, np.unique(to_numpy(candidates, "query_key")))
+        sampled &= several & found
+        queries = pa.array(np.unique(query[sampled]))
+        some = pc.is_in(positives.column("query_key"), queries)
+        return (
+            candidates.filter(pc.is_in(candidates.column("query_key"), queries)),
+            positives.filter(some),
+            sampled[np.asarray(some)],
+        )
+
+
+def _by_query(table: pa.Table) -> pa.Table:
+    return table.take(pa.array(np.argsort(to_numpy(table, "query_key"), kind="stable")))
+
+
+def _counts(query: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    starts = starts_of(query)
+    counts = np.diff(np.append(starts, len(query)))
+    return counts, counts
+
+
+def documents_in(sample: Sample, args: Mapping[str, Any]) -> Keys:
+    """Return the keys of the documents whose vectors a partition needs, each once."""
+    candidates, positives, _ = sample(args)
+    return np.union1d(to_numpy(candidates, "doc_key"), to_numpy(positives, "doc_key"))
+
+
+@dataclass(frozen=True)
+class WriteViews:
+    """All vectors that a partition needs -> its views."""
+
+    folder: StageFolder
+    sample: Sample
+    geometry: InnerProduct
+
+    def __call__(self, bucket: Unit, arrived: pa.Table) -> Stats:
+        """Write the views of one partition."""
+        candidates, positives, sampled = self.sample(bucket.args)
+        shown = leave_one_out(to_numpy(positives, "query_key"), sampled)
+        views, judged = hide(candidates, positives, self._similarity(candidates, positives, arrived), shown)
+        origin = to_numpy(positives, "query_key")[shown.positive]
+        tables = {"views": views, "shown": judged.append_column("origin", pa.array(origin))}
+        files = {
+            kind: {
+                **self.folder.write_table(f"{kind}/part-{bucket.name}.parquet", table),
+                "rows": table.num_rows,
+            }
+            for kind, table in tables.items()
+        }
+        return {**files, "rows_out": len(starts_of(shown.view))}
+
+    def _similarity(self, candidates: pa.Table, positives: pa.Table, arrived: pa.Table) -> npt.NDArray[np.float32]:
+        """Return the similarities of each candidate to each positive of its query, in the order of `hide`."""
+        vectors, key = matrix_of(arrived.column("vector")), to_numpy(arrived, "key")
+        row, judged = (first_index(key, to_numpy(table, "doc_key")) for table in (candidates, positives))
+        if (row < 0).any() or (judged < 0).any():
+            raise LookupError("A candidate or a positive names a document whose vector did not arrive.")
+        candidate, positive = join_sorted(*(to_numpy(table, "query_key") for table in (candidates, positives)))
+        as_queries = in_float32(self.geometry.as_queries(vectors))
+        return self.geometry.scores(score_pairs(vectors, row[candidate], as_queries, judged[positive]))

@@ -1,0 +1,146 @@
+"""The model of false negatives, where the right answer is known."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from operators.candidates.false_negatives.calibrate import calibrate
+from operators.candidates.false_negatives.config import FalseNegativeConfig
+from operators.candidates.false_negatives.features import FEATURES, features_of
+from operators.candidates.false_negatives.fit import fitted
+from operators.candidates.false_negatives.model import FURTHEST
+from operators.candidates.false_negatives.views import VIEWED
+from operators.schemas import CANDIDATES, NOT_POSITIVE, POSITIVES
+
+
+def _densities(rng: np.random.Generator, hidden: int, unjudged: int) -> tuple[np.ndarray, np.ndarray]:
+    """One feature: normal about 2 for known positives, about 0 for unjudged candidates; and which are known."""
+    feature = np.concatenate([rng.normal(2, 1, hidden), rng.normal(0, 1, unjudged)])
+    return feature.astype(np.float32), np.arange(len(feature)) < hidden
+
+
+@pytest.mark.parametrize("share_hidden", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("unjudged_share", [0.2, 0.5])
+def test_probabilities_are_the_frequencies_whatever_share_was_hidden(
+    share_hidden: float, unjudged_share: float
+) -> None:
+    rng = np.random.default_rng(0)
+    known, unjudged, ratio = 10_000, 400_000, unjudged_share / (1 - unjudged_share)
+    hidden = round(known * share_hidden)
+    feature, is_hidden = _densities(rng, hidden, unjudged)
+    weight = np.where(is_hidden, 1 / share_hidden, 1).astype(np.float32)  # every positive counts once
+    model = fitted({"x": feature}, is_hidden, weight, ["x"])
+    there = rng.normal(0, 1, unjudged)
+    # Unjudged relevant documents are distributed as known positives are.
+    relevant = rng.random(unjudged) < ratio * known / unjudged * np.exp(2 * there - 2)
+    probability = model.probability({"x": there.astype(np.float32)}, unjudged_share)
+    for low, high in ((0.001, 0.01), (0.01, 0.05), (0.05, 0.2), (0.2, 0.7)):
+        some = (probability > low) & (probability <= high)
+        error = 4 * np.sqrt(probability[some].mean() / some.sum())
+        assert relevant[some].mean() == pytest.approx(probability[some].mean(), rel=0.05, abs=error)
+
+
+def test_probability_rises_with_the_unjudged_share_as_its_odds() -> None:
+    rng = np.random.default_rng(1)
+    feature, hidden = _densities(rng, 200, 4000)
+    model = fitted({"x": feature}, hidden, np.ones(len(feature), np.float32), ["x"])
+    half, fifth = (model.probability({"x": feature}, share) for share in (0.5, 0.2))
+    low = half < 0.9
+    assert fifth[low] == pytest.approx(half[low] / 4, rel=1e-4)
+    assert half.max() <= 1
+
+
+def test_what_is_far_from_what_it_was_fitted_on_is_no_more_than_the_furthest() -> None:
+    rng = np.random.default_rng(2)
+    feature, hidden = _densities(rng, 200, 4000)
+    model = fitted({"x": feature}, hidden, np.ones(len(feature), np.float32), ["x"])
+    edge = model.centre[0] + np.array([FURTHEST, 10 * FURTHEST]) * model.scale[0]
+    odds = model.log_odds({"x": edge.astype(np.float32)})
+    assert odds[0] == pytest.approx(odds[1], abs=1e-3)
+
+
+def _lists(seed: int, queries: int = 5, length: int = 8) -> tuple[pa.Table, pa.Table]:
+    rng = np.random.default_rng(seed)
+    rows, judged = [], []
+    for query in range(1, queries + 1):
+        scores = np.sort(rng.random(length))[::-1]
+        rows += [
+            [query, 100 * query + n, 0, scores[n], n, NOT_POSITIVE, rng.random(), rng.random()] for n in range(length)
+        ]
+        judged += [[query, 100 * query + 50 + n, 0, 1.0, None, rng.random()] for n in range(rng.integers(1, 4))]
+    tables = []
+    for values, schema in ((rows, CANDIDATES), (judged, POSITIVES)):
+        columns = zip(*values, strict=True)
+        tables.append(pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, schema, strict=True)], schema=schema))
+    return tables[0], tables[1]
+
+
+def test_features_are_those_of_the_query_alone() -> None:
+    candidates, positives = _lists(3)
+    together = features_of(candidates, positives)
+    assert tuple(together) == FEATURES
+    query = np.asarray(candidates.column("query_key"))
+    for one in np.unique(query):
+        mine = np.asarray(positives.column("query_key")) == one
+        alone = features_of(candidates.filter(pa.array(query == one)), positives.filter(pa.array(mine)))
+        for name in FEATURES:
+            assert alone[name].tolist() == together[name][query == one].tolist(), name
+        score = np.asarray(positives.column("score"))[mine].astype(float)
+        own = np.asarray(candidates.column("score"))[query == one].astype(float)
+        assert alone["log_positives"] == pytest.approx(np.log(len(score)))
+        assert alone["gap_lowest"] == pytest.approx((score.min() - own) / own.std(), rel=1e-4)
+        assert alone["gap_highest"] == pytest.approx((score.max() - own) / own.std(), rel=1e-4)
+        assert alone["below_first"] == pytest.approx((own.max() - own) / own.std(), rel=1e-4, abs=1e-6)
+
+
+def test_a_query_without_positives_or_with_equal_scores_gives_no_error() -> None:
+    candidates, positives = _lists(4, queries=2)
+    model = FalseNegativeConfig().model
+    none = features_of(candidates, positives.slice(0, 0))
+    assert np.isnan(model.probability(none, 0.5)).all()
+    same = candidates.set_column(3, CANDIDATES.field("score"), pa.array(np.full(candidates.num_rows, 0.5, np.float32)))
+    probability = model.probability(features_of(same, positives), 0.5)
+    assert np.isfinite(probability).all()
+    assert not len(model.probability(features_of(candidates.slice(0, 0), positives), 0.5))
+
+
+@pytest.mark.parametrize(("views", "how"), [(4, "default"), (40, "intercept"), (150, "fitted")])
+def test_a_model_is_fitted_only_where_enough_positives_were_found(views: int, how: str) -> None:
+    rng = np.random.default_rng(5)
+    length = 20
+    rows, judged = [], []
+    for view in range(views):
+        scores = np.sort(rng.random(length))[::-1]
+        for place in range(length):
+            hidden = place == view % 3
+            seen = 0.8 if hidden else rng.random() / 2
+            rows.append(
+                [view, place, 0, scores[place], place, NOT_POSITIVE, seen, seen, hidden, 1.0 if hidden else 0.5]
+            )
+        judged.append([view, 99, 0, 1.0, None, 0.7])
+    candidates = pa.table(
+        [pa.array(c).cast(f.type) for c, f in zip(zip(*rows, strict=True), VIEWED, strict=True)], schema=VIEWED
+    )
+    positives = pa.table(
+        [pa.array(c).cast(f.type) for c, f in zip(zip(*judged, strict=True), POSITIVES, strict=True)], schema=POSITIVES
+    )
+    config = FalseNegativeConfig()
+    done = calibrate(candidates, positives, np.arange(views), config, (4, length))
+    assert (done.how, done.hidden, done.views) == (how, views, views)
+    naive = next(point for point in done.points if point.rule == "none")
+    assert naive.rate == pytest.approx(2 / 4)  # 1 of 4 is the hidden one, and stands for n = 2
+    assert naive.full_rows == 1
+    if how == "default":
+        assert done.model == config.model
+    if how == "intercept":
+        assert done.model.coefficients == config.model.coefficients
+        weight = np.asarray(candidates.column("weight"))
+        odds = np.exp(done.model.log_odds(features_of(candidates, positives)))
+        assert (weight * odds / (1 + odds)).sum() == pytest.approx(views, rel=1e-3)
+    if how == "fitted":
+        of_model = [
+            point
+            for point in done.points
+            if point.rule == "model" and point.settings == {"max_false_negative_probability": 0.1}
+        ]
+        assert of_model[0].rate < 0.01
