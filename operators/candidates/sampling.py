@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from operators.candidates.corpus_sampler import CorpusSampler, Weights
 from operators.candidates.rule import cell_names, fields_of
+from operators.candidates.sources import seeds_of
 from operators.errors import InputError, placed, shown
-from operators.keys import Keys, keys_of, uniform
+from operators.keys import Keys, uniform
 from operators.schemas import PROPOSALS, concat, to_numpy
 from operators.segments import first_index, first_of_each, group_indices, rank_within, starts_of
 
@@ -172,8 +173,7 @@ class SampleCorpus:
                 than a number can be.
         """
         self.sampler = sampler
-        # Two sources of one seed draw independently.
-        self.seeds = (sampler.seed, keys_of(pa.array([sampler.source])))
+        self.seeds = seeds_of(sampler.seed, sampler.source)
         self.keys = [to_numpy(bucket, "doc_key") for bucket in buckets]
         self.cumulated = [to_numpy(bucket, "cumulated") for bucket in buckets]
         self.cells = self._all(cells)
