@@ -3,6 +3,7 @@
 import ast
 import re
 
+from operators.candidates.numbers import whole
 from operators.errors import listed, shown
 from operators.settings import LARGEST_INTEGER
 
@@ -60,8 +61,8 @@ def constant_of(node: ast.expr) -> object:
     return whole(node.value) if isinstance(node, ast.Constant) else None
 
 
-def constants_of(node: ast.expr) -> list[str] | list[int] | list[float]:
-    """Return the values after `in`, which are all of one type: floats where one number has a fraction.
+def constants_of(node: ast.expr) -> list[str] | list[bool] | list[int | float]:
+    """Return the values after `in`, which are all texts, all numbers, or all true or false.
 
     Raises:
         ValueError: they are no list of constants of one kind.
@@ -74,14 +75,7 @@ def constants_of(node: ast.expr) -> list[str] | list[int] | list[float]:
         raise ValueError(f"a list of texts or of numbers is wanted after `in`, not {listed(list(map(str, values)))}")
     for value in values:
         _check_constant(value)
-    return [float(value) for value in values] if float in types else values  # type: ignore[arg-type, return-value]
-
-
-def whole(value: object) -> object:
-    """Return a float without a fraction as an int, where 64 bits hold it: 2.0 is the number 2, and -0.0 is 0."""
-    if isinstance(value, float) and value.is_integer() and _fits(value):
-        return int(value)
-    return value
+    return values  # type: ignore[return-value]
 
 
 def _depth(tree: ast.AST) -> int:
