@@ -32,6 +32,7 @@ def parsed(text: str) -> ast.expr:
         ) from None
     if _depth(tree) > DEEPEST:
         raise ValueError(f"{shown(text)} is no rule: {_TOO_DEEP}")
+    _check_names(tree, text.strip())
     _check_condition(tree)
     return tree
 
@@ -83,6 +84,20 @@ def _depth(tree: ast.AST) -> int:
     while level:
         depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
     return depth
+
+
+def _check_names(tree: ast.expr, text: str) -> None:
+    """Check that names are as they are written: the parser of Python brings them into Unicode NFKC."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Name | ast.Attribute):
+            continue
+        read, written = node.id if isinstance(node, ast.Name) else node.attr, ast.get_source_segment(text, node) or ""
+        if not written.endswith(read):
+            side, _, name = written.rpartition(".")
+            raise ValueError(
+                f"the name {shown(name.strip())} has characters that are changed in a name (to Unicode NFKC). "
+                f"Write {side.strip() or 'document'}[{shown(name.strip())}]"
+            )
 
 
 def _check_condition(node: ast.expr) -> None:

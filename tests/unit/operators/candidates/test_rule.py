@@ -1,6 +1,8 @@
 """Rules hold for the documents that a row-by-row reading finds, and anything else is refused without being run."""
 
 import json
+import re
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -176,6 +178,23 @@ def test_any_rule_agrees_with_three_valued_logic(data: st.DataObject) -> None:
 def test_what_is_no_rule_is_refused(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Rule(text)
+
+
+@pytest.mark.parametrize("name", ["cafe\u0301", "\ufb01rst", "\u00b5m", "\uff41", "\u212a"])
+def test_a_name_that_the_parser_changes_is_refused_and_may_be_quoted(name: str) -> None:
+    """An accent of its own, a ligature, the micro sign, a wide letter, the Kelvin sign."""
+    for text, said in (
+        (f"{name} == 1", f"document['{name}']"),
+        (f"a == 2 or document . {name} == 1", f"document['{name}']"),
+        (f"b == query.{name}", f"query['{name}']"),
+        (f"{unicodedata.normalize('NFKC', name)} == 1 and {name} == 1", f"document['{name}']"),
+    ):
+        with pytest.raises(ValueError, match=rf"the name '{name}' .*Write {re.escape(said)}"):
+            Rule(text)
+    rule = Rule(f"document['{name}'] == 1")
+    assert rule(fields_of(pa.array([json.dumps({name: 1})]), rule.fields), {}, 1).tolist() == [True]
+    composed = Rule("caf\u00e9 == 1 or \u4e2d == 2")
+    assert composed.fields == ("caf\u00e9", "\u4e2d")
 
 
 def test_what_a_user_writes_has_a_longest_length() -> None:
