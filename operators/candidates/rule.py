@@ -21,7 +21,7 @@ from pydantic import AfterValidator
 
 from operators.candidates.numbers import FIRST_INEXACT, as_exact, numbers_of, python_values
 from operators.candidates.rule_tree import COMPARISONS, conjuncts, constant_of, constants_of, field_of, parsed
-from operators.errors import LONGEST_VALUE, InputError, one_line, shown
+from operators.errors import LONGEST_NAME, LONGEST_VALUE, InputError, one_line, shown
 
 Mask = npt.NDArray[np.bool_]
 
@@ -214,10 +214,22 @@ def _one_field(lines: bytes, rows: int, name: str, of_queries: bool) -> pa.Array
             f"where: query.{name}: rows of one query have different values of the metadata {shown(name)}, or lists. "
             f"Give all rows of a query the same value."
         )
+    examples = _one_of_each_kind(lines, name)
+    infinite = "; infinite numbers are texts" if {"Infinity", "-Infinity"} & set(map(str, examples)) else ""
     raise InputError(
-        f"the metadata {shown(name)} has values of several kinds, lists or objects. Give it numbers alone or texts "
-        f"alone."
+        f"the metadata {shown(name)} has values of several kinds, lists or objects: "
+        f"{', '.join(shown(one, LONGEST_NAME) for one in examples)}{infinite}. Give it numbers alone or texts alone."
     )
+
+
+def _one_of_each_kind(lines: bytes, name: str) -> list[object]:
+    """Return a value of each type that a field has."""
+    of_kind: dict[type, object] = {}
+    for line in lines.split(b"\n"):
+        value = json.loads(line).get(name)
+        if value is not None:
+            of_kind.setdefault(float if type(value) is int else type(value), value)
+    return list(of_kind.values())
 
 
 def _unrounded(floats: pa.Array, lines: bytes, name: str) -> pa.Array:

@@ -1,6 +1,7 @@
 """Rules hold for the documents that a row-by-row reading finds, and anything else is refused without being run."""
 
 import json
+import math
 import re
 import unicodedata
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from operators.candidates.rule import Rule, RuleText, fields_of
+from operators.documents.metadata import metadata_of
 from operators.errors import InputError
 
 ROWS: list[dict[str, Any]] = [
@@ -214,6 +216,8 @@ def test_values_of_different_kinds_are_refused(text: str) -> None:
 
 
 def test_metadata_of_several_kinds_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'price' has .*: 2\.5, 'Infinity'; infinite numbers are texts\. Give it"):
+        fields_of(metadata_of("x", [{"price": 2.5}, {}, {"price": 3.5}, {"price": math.inf}]), ["price"])
     with pytest.raises(InputError, match="several kinds"):
         fields_of(pa.array(['{"a": 1}', '{"a": "x"}']), ["a"])
     with pytest.raises(InputError, match="several kinds"):
