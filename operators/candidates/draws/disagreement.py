@@ -40,4 +40,5 @@ class Disagreement(Draw):
         del free
         ranks = np.stack([pairs[name].astype(np.float64) for name in self.needs])
         reciprocal = np.where(ranks == NOT_NAMED, 0.0, 1.0 / np.maximum(ranks + 1, 1.0))
-        return np.asarray(reciprocal.var(axis=0))
+        # Sorted, so that equal ranks are added up in one order, whichever source gave them.
+        return np.asarray(np.sort(reciprocal, axis=0).var(axis=0))

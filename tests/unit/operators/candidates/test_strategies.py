@@ -198,6 +198,19 @@ def test_disagreement_takes_what_the_sources_rank_most_differently() -> None:
     assert set(draw.needs) == {"rank", "lexical_rank"}
 
 
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_same_ranks_are_the_same_disagreement_whichever_source_gives_them(count: int) -> None:
+    """Of each row all orders of its ranks are candidates: equal priorities, of which the better-scored are taken."""
+    rng = np.random.default_rng(count)
+    ranks = np.array([rng.permuted(row) for row in rng.integers(-1, 40, (300, count)) for _ in range(6)], np.int32)
+    names = ["rank", *(f"s{n}_rank" for n in range(1, count))]
+    table = pa.table([pa.array(column) for column in ranks.T], names)
+    pairs = Pairs(np.repeat(np.arange(300), 6), np.arange(1_800), table, pa.table({}), np.zeros(300, np.float32))
+    draw = draw_of({"strategy": "disagreement", "sources": ["search", *(f"s{n}" for n in range(1, count))]})
+    priority = priority_of(draw, pairs).reshape(300, 6)
+    assert (priority == priority[:, :1]).all()
+
+
 @pytest.mark.parametrize("settings", ALL, ids=lambda one: one["strategy"])
 def test_neither_the_order_nor_other_rows_change_what_a_row_draws(settings: dict[str, Any]) -> None:
     rng = np.random.default_rng(5)
