@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import model_validator
 
+from operators.candidates.numbers import as_floats
 from operators.candidates.proposer import CandidateSource
 from operators.candidates.reading import Reading
 from operators.candidates.rule import Rule, RuleText, kind_of
@@ -113,4 +114,4 @@ def numbers_in(values: pa.Array, name: str) -> npt.NDArray[np.float64]:
             f"the metadata {shown(name)} is {kind_of(values.type)}, and a weight is made of a number. Name metadata "
             f"with numbers; CSV and TSV files hold texts alone."
         )
-    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+    return as_floats(values)

@@ -54,13 +54,20 @@ class Draw(Settings):
     only_cosine: ClassVar[bool] = False
 
     @abstractmethod
-    def priority(self, pairs: Pairs) -> Priority:
-        """Return the priority of each pair, float64 of shape (n,): the highest of each row are taken.
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
+        """Return the priority of each pair, float64 of shape (n,): the highest of the free ones of each row are taken.
 
-        The pairs are all that are eligible, also those that draws before this one take: what these leave is taken. Of
-        equal priorities the better-scored candidate is taken first; one of minus infinity is not taken at all. The
+        Of equal priorities the better-scored candidate is taken first; one of minus infinity is not taken at all. The
         pairs of a row are in the order of their scores. What is random has to come from the keys and the seed
         (`operators.keys.uniform`), so that neither the order of rows nor the number of workers changes it.
+
+        Most draws give a pair one number, whatever is free. Where what is free changes it, a pair that is taken has to
+        be taken, too, when others are free no more: only so has `max_rows_per_document` one result.
+
+        Args:
+            pairs: all that are eligible, also those that this draw may not take.
+            free: those that this draw may still take, bool of shape (n,): no draw before it took them for the row, and
+                `max_rows_per_document` leaves them to the row.
         """
 
     def log_probability(self, pairs: Pairs, free: Mask) -> Priority | None:
@@ -73,8 +80,7 @@ class Draw(Settings):
 
         Args:
             pairs: as for `priority`.
-            free: those that this draw may still take, bool of shape (n,): no draw before it took them for the row, and
-                `max_rows_per_document` leaves them to the row.
+            free: as for `priority`.
         """
         del pairs, free
         return None

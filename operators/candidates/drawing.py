@@ -94,7 +94,7 @@ def draw_all(
     for number, (draw, window) in enumerate(draws):
         at, some = inside[window], eligible[window]
         free = (taken_by[at] < 0) & ~away[at]
-        priority = np.where(free, checked_priority(draw, some), -np.inf)
+        priority = np.where(free, checked_priority(draw, some, free), -np.inf)
         quota = np.minimum(missing, draw.num_negatives) if draw.fill else np.full_like(missing, draw.num_negatives)
         first = highest(some.row, priority, quota)
         taken_by[at[first]] = number
@@ -107,13 +107,13 @@ def draw_all(
     return taken_by, log_probability, tuple(shares)
 
 
-def checked_priority(draw: Draw, pairs: Pairs) -> npt.NDArray[np.float64]:
+def checked_priority(draw: Draw, pairs: Pairs, free: Mask) -> npt.NDArray[np.float64]:
     """Return the priorities of a draw.
 
     Raises:
         InputError: the draw gives something else than a number for each pair.
     """
-    priority = _checked(draw, "priority", draw.priority(pairs), len(pairs))
+    priority = _checked(draw, "priority", draw.priority(pairs, free), len(pairs))
     unknown = int(np.isnan(priority).sum())
     if unknown:
         raise InputError(

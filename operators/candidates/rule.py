@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.json
 from pydantic import AfterValidator
 
-from operators.candidates.rule_tree import COMPARISONS, conjuncts, constant_of, constants_of, field_of, parsed, whole
-from operators.errors import LONGEST_VALUE, InputError, one_line, shown
+from operators.candidates.numbers import FIRST_INEXACT, as_exact, numbers_of, python_values
+from operators.candidates.rule_tree import COMPARISONS, conjuncts, constant_of, constants_of, field_of, parsed
+from operators.errors import LONGEST_NAME, LONGEST_VALUE, InputError, one_line, shown
 
 Mask = npt.NDArray[np.bool_]
 
@@ -112,7 +113,7 @@ class Rule:
         query: Mapping[str, Any],
     ) -> Any:  # noqa: ANN401 - a scalar or an array
         one, listed_after = _value(left, documents, query), isinstance(operator, ast.In | ast.NotIn)
-        other = pa.array(constants_of(right)) if listed_after else _value(right, documents, query)
+        other = _column(constants_of(right)) if listed_after else _value(right, documents, query)
         if _is_unknown(one) or _is_unknown(other):
             sides = (one,) if listed_after else (one, other)
             rows = [len(side) for side in sides if not isinstance(side, pa.Scalar)]
@@ -124,8 +125,8 @@ class Rule:
                 f"{'holds' if listed_after else 'is'} {kind_of(other.type)}. Compare numbers with numbers and texts "
                 f"with texts; CSV and TSV files hold texts alone."
             )
-        if one.type != other.type:  # a cast that is not safe rounds integers of more than 53 bits
-            one, other = one.cast(pa.float64(), safe=False), other.cast(pa.float64(), safe=False)
+        if one.type != other.type:
+            one, other = as_exact(one), as_exact(other)
         if not listed_after:
             return _COMPARE[type(operator)](one, other)
         among = pc.is_in(one, value_set=other)
@@ -179,13 +180,14 @@ def cell_names(fields: Mapping[str, pa.Array], rows: int) -> pa.Array:
     """Return the cell of each row: its fields as a JSON object, of the same text for the same values.
 
     A cell is what a rule cannot tell apart; `fields_of` gives its fields again. Where one row has a number with a
-    fraction, all rows have floats; 2.0 is written as 2, so that no other row decides about the text of a cell.
+    fraction, all rows may have floats; 2.0 is written as 2, so that no other row decides about the text of a cell.
     """
     if not fields or not rows:
         return pa.array(["{}"] * rows, pa.string())
     numbered = pa.table({**fields, _ROW: np.arange(rows)})
     groups = numbered.group_by(list(fields)).aggregate([(_ROW, "list")])
-    values = [{name: whole(value) for name, value in row.items()} for row in groups.select(list(fields)).to_pylist()]
+    columns = [python_values(groups.column(name).combine_chunks()) for name in fields]
+    values = [dict(zip(fields, row, strict=True)) for row in zip(*columns, strict=True)]
     names = [json.dumps(row, sort_keys=True, ensure_ascii=False) for row in values]
     lists = groups.column(f"{_ROW}_list").combine_chunks()
     owner = np.repeat(np.arange(len(names)), np.diff(lists.offsets.to_numpy()))
@@ -205,25 +207,56 @@ def _one_field(lines: bytes, rows: int, name: str, of_queries: bool) -> pa.Array
         except pa.ArrowInvalid:
             continue
         if table.num_rows == rows:
-            return table.column(name).combine_chunks()
+            column = table.column(name).combine_chunks()
+            return _unrounded(column, lines, name) if pa.types.is_floating(kind) else column
     if of_queries and any(isinstance(json.loads(line).get(name), list) for line in lines.splitlines()):
         raise InputError(
             f"where: query.{name}: rows of one query have different values of the metadata {shown(name)}, or lists. "
             f"Give all rows of a query the same value."
         )
+    examples = _one_of_each_kind(lines, name)
+    infinite = "; infinite numbers are texts" if {"Infinity", "-Infinity"} & set(map(str, examples)) else ""
     raise InputError(
-        f"the metadata {shown(name)} has values of several kinds, lists or objects. Give it numbers alone or texts "
-        f"alone."
+        f"the metadata {shown(name)} has values of several kinds, lists or objects: "
+        f"{', '.join(shown(one, LONGEST_NAME) for one in examples)}{infinite}. Give it numbers alone or texts alone."
     )
+
+
+def _one_of_each_kind(lines: bytes, name: str) -> list[object]:
+    """Return a value of each type that a field has."""
+    of_kind: dict[type, object] = {}
+    for line in lines.split(b"\n"):
+        value = json.loads(line).get(name)
+        if value is not None:
+            of_kind.setdefault(float if type(value) is int else type(value), value)
+    return list(of_kind.values())
+
+
+def _unrounded(floats: pa.Array, lines: bytes, name: str) -> pa.Array:
+    """Return a column of floats as it is, or EXACT where a number is an integer that floats do not hold."""
+    if not pc.any(pc.greater_equal(pc.abs(floats), FIRST_INEXACT)).as_py():
+        return floats
+    try:
+        return numbers_of([json.loads(line).get(name) for line in lines.split(b"\n")])
+    except ValueError as error:
+        raise InputError(
+            f"the metadata {shown(name)} has the number {one_line(str(error), LONGEST_VALUE)}, which does not fit into "
+            f"64 bits. Give it as text, or as a float, such as 1e20."
+        ) from error
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """Return values of one kind as a column."""
+    return pa.array(values) if isinstance(values[0], str | bool) else numbers_of(values)
 
 
 def _value(node: ast.expr, documents: Mapping[str, pa.Array], query: Mapping[str, Any]) -> Any:  # noqa: ANN401
     field = field_of(node)
     if field is None:
-        return pa.scalar(constant_of(node))
+        return _column([constant_of(node)])[0]
     side, name = field
     value = documents[name] if side == "document" else query.get(name)
-    return value if isinstance(value, pa.Array) else pa.scalar(value)
+    return value if isinstance(value, pa.Array) else _column([value])[0]
 
 
 def _is_unknown(values: pa.Array | pa.Scalar) -> bool:

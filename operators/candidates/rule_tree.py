@@ -3,6 +3,7 @@
 import ast
 import re
 
+from operators.candidates.numbers import whole
 from operators.errors import listed, shown
 from operators.settings import LARGEST_INTEGER
 
@@ -31,6 +32,7 @@ def parsed(text: str) -> ast.expr:
         ) from None
     if _depth(tree) > DEEPEST:
         raise ValueError(f"{shown(text)} is no rule: {_TOO_DEEP}")
+    _check_names(tree, text.strip())
     _check_condition(tree)
     return tree
 
@@ -60,8 +62,8 @@ def constant_of(node: ast.expr) -> object:
     return whole(node.value) if isinstance(node, ast.Constant) else None
 
 
-def constants_of(node: ast.expr) -> list[str] | list[int] | list[float]:
-    """Return the values after `in`, which are all of one type: floats where one number has a fraction.
+def constants_of(node: ast.expr) -> list[str] | list[bool] | list[int | float]:
+    """Return the values after `in`, which are all texts, all numbers, or all true or false.
 
     Raises:
         ValueError: they are no list of constants of one kind.
@@ -74,14 +76,7 @@ def constants_of(node: ast.expr) -> list[str] | list[int] | list[float]:
         raise ValueError(f"a list of texts or of numbers is wanted after `in`, not {listed(list(map(str, values)))}")
     for value in values:
         _check_constant(value)
-    return [float(value) for value in values] if float in types else values  # type: ignore[arg-type, return-value]
-
-
-def whole(value: object) -> object:
-    """Return a float without a fraction as an int, where 64 bits hold it: 2.0 is the number 2, and -0.0 is 0."""
-    if isinstance(value, float) and value.is_integer() and _fits(value):
-        return int(value)
-    return value
+    return values  # type: ignore[return-value]
 
 
 def _depth(tree: ast.AST) -> int:
@@ -89,6 +84,20 @@ def _depth(tree: ast.AST) -> int:
     while level:
         depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
     return depth
+
+
+def _check_names(tree: ast.expr, text: str) -> None:
+    """Check that names are as they are written: the parser of Python brings them into Unicode NFKC."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Name | ast.Attribute):
+            continue
+        read, written = node.id if isinstance(node, ast.Name) else node.attr, ast.get_source_segment(text, node) or ""
+        if not written.endswith(read):
+            side, _, name = written.rpartition(".")
+            raise ValueError(
+                f"the name {shown(name.strip())} has characters that are changed in a name (to Unicode NFKC). "
+                f"Write {side.strip() or 'document'}[{shown(name.strip())}]"
+            )
 
 
 def _check_condition(node: ast.expr) -> None:

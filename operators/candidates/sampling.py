@@ -3,8 +3,9 @@
 The documents of a bucket lie sorted by cell and key; a cell is what a rule cannot tell apart for any query. A draw is a
 number in [0, total weight of the cells that the query allows): it falls into a cell, and in the cell on a document,
 both found by bisection of cumulated weights (inverse transform sampling; Devroye, "Non-uniform random variate
-generation", 1986, section III.2). A draw that repeats one before is drawn again, so documents are drawn one after the
-other in proportion to the weights of those that are left.
+generation", 1986, section III.2). Weights are cumulated in each cell by itself: no cell loses the precision of its
+weights to a heavier one. A draw that repeats one before is drawn again, so documents are drawn one after the other in
+proportion to the weights of those that are left.
 """
 
 import json
@@ -16,12 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.candidates.corpus_sampler import CorpusSampler
+from operators.candidates.corpus_sampler import CorpusSampler, Weights
 from operators.candidates.rule import cell_names, fields_of
+from operators.candidates.sources import seeds_of
 from operators.errors import InputError, placed, shown
-from operators.keys import Keys, keys_of, uniform
+from operators.keys import Keys, uniform
 from operators.schemas import PROPOSALS, concat, to_numpy
-from operators.segments import first_index, first_of_each, rank_within, starts_of
+from operators.segments import first_index, first_of_each, group_indices, rank_within, starts_of
 
 Ints = npt.NDArray[np.int64]
 
@@ -34,9 +36,18 @@ ENTRIES = pa.schema(
         "judgement": pa.bool_(),
     }
 )
+# The weights of a cell up to each document of it.
 WEIGHTED = pa.schema({"doc_key": pa.int64(), "cumulated": pa.float64()})
-# The rows of a cell, and how many of them have any weight.
-CELLS = pa.schema({"cell": pa.string(), "begin": pa.int64(), "end": pa.int64(), "weighted": pa.int64()})
+# The rows of a cell, how many of them have any weight, and how much they have together.
+CELLS = pa.schema(
+    {
+        "cell": pa.string(),
+        "begin": pa.int64(),
+        "end": pa.int64(),
+        "weighted": pa.int64(),
+        "weight": pa.float64(),
+    }
+)
 MOST_CELLS = 100_000
 # A query that has not its documents by then has fewer: the rest of the corpus has next to no weight.
 MOST_TRIES = 64
@@ -75,15 +86,14 @@ def judgement_entries(judgements: pa.Table) -> pa.Table:
 
 
 def weighted(sampler: CorpusSampler, entries: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Cumulate the weights of the documents of a bucket.
+    """Cumulate the weights of the documents of a bucket, in each cell from 0.
 
     Args:
         sampler: makes the weights.
         entries: schema ENTRIES, in any order.
 
     Returns:
-        The documents (WEIGHTED), sorted by cell and key, and the cells (CELLS) with the rows that they begin and end
-        at.
+        The documents (WEIGHTED), sorted by cell and key, and the cells (CELLS).
 
     Raises:
         InputError: a weight is negative or no number.
@@ -103,12 +113,23 @@ def weighted(sampler: CorpusSampler, entries: pa.Table) -> tuple[pa.Table, pa.Ta
             f"Weights are numbers of 0 or more."
         )
     codes = documents.column("cell").combine_chunks().dictionary_encode()
-    starts = starts_of(codes.indices.to_numpy())
+    begin = starts_of(codes.indices.to_numpy())
+    end = np.append(begin[1:], len(keys))[: len(begin)]
+    counts = np.add.reduceat((weight > 0).astype(np.int64), begin) if len(keys) else begin
+    cumulated = _cumulated(weight, begin, end)
+    return (
+        pa.table([keys, cumulated], schema=WEIGHTED),
+        pa.table([codes.dictionary, begin, end, counts, cumulated[end - 1]], schema=CELLS),
+    )
+
+
+def _cumulated(weight: Weights, begin: Ints, end: Ints) -> Weights:
+    """Return the weights of each cell up to each of its rows: float64 of shape (n,)."""
+    cumulated = np.empty(len(weight))
     with np.errstate(over="ignore"):  # refused with the sum over all buckets
-        table = pa.table([keys, np.cumsum(weight)], schema=WEIGHTED)
-    ends = np.append(starts[1:], len(keys)) if len(keys) else starts
-    counts = np.add.reduceat((weight > 0).astype(np.int64), starts) if len(keys) else starts
-    return table, pa.table([codes.dictionary, starts, ends, counts], schema=CELLS)
+        for first, last in zip(begin.tolist(), end.tolist(), strict=True):
+            np.cumsum(weight[first:last], out=cumulated[first:last])
+    return cumulated
 
 
 def _made_of(sampler: CorpusSampler) -> str:
@@ -121,16 +142,18 @@ class _Cells:
 
     Attributes:
         bucket: int64 of shape (cells,).
-        low: the cumulated weight of the bucket before the cell, float64 of shape (cells,).
-        high: the same with the cell.
+        begin: the first row in the bucket, int64 of shape (cells,).
+        end: the row behind the last.
         documents: how many have any weight, int64 of shape (cells,).
+        weight: how much they have together, float64 of shape (cells,).
         fields: what a rule compares, each an array of shape (cells,).
     """
 
     bucket: Ints
-    low: npt.NDArray[np.float64]
-    high: npt.NDArray[np.float64]
+    begin: Ints
+    end: Ints
     documents: Ints
+    weight: Weights
     fields: Mapping[str, pa.Array]
 
 
@@ -150,12 +173,11 @@ class SampleCorpus:
                 than a number can be.
         """
         self.sampler = sampler
-        # Two sources of one seed draw independently.
-        self.seeds = (sampler.seed, keys_of(pa.array([sampler.source])))
+        self.seeds = seeds_of(sampler.seed, sampler.source)
         self.keys = [to_numpy(bucket, "doc_key") for bucket in buckets]
         self.cumulated = [to_numpy(bucket, "cumulated") for bucket in buckets]
-        self._check_sum()
         self.cells = self._all(cells)
+        self._check_sum()
 
     def __call__(self, queries: pa.Table) -> pa.Table:
         """Return what is drawn for each query, in the order in which it was drawn: schema PROPOSALS.
@@ -184,7 +206,7 @@ class SampleCorpus:
 
     def _check_sum(self) -> None:
         with np.errstate(over="ignore"):
-            total = np.sum([cumulated[-1] for cumulated in self.cumulated if len(cumulated)])
+            total = self.cells.weight.sum()
         if not np.isfinite(total):
             raise InputError(
                 f"{self.sampler.place}: the weights made of {_made_of(self.sampler)} add up to more than "
@@ -199,31 +221,24 @@ class SampleCorpus:
                 f"{self.sampler.place}: {names} of documents, which the rule compares with queries, have more than "
                 f"{MOST_CELLS:,} different values. Compare fields with fewer, such as a domain or a year."
             )
-        bucket = np.repeat(np.arange(len(cells)), [one.num_rows for one in cells])
-        low = np.zeros(table.num_rows)
-        high = np.zeros(table.num_rows)
-        begin, end = to_numpy(table, "begin"), to_numpy(table, "end")
-        for number, cumulated in enumerate(self.cumulated):
-            here = np.flatnonzero(bucket == number)
-            low[here] = np.where(begin[here] > 0, cumulated[np.maximum(begin[here] - 1, 0)], 0.0)
-            high[here] = cumulated[end[here] - 1]
         rule = self.sampler.rules[1]
         with placed(f"{self.sampler.place}: "):
             fields = {} if rule is None else fields_of(table.column("cell"), rule.fields)
-        return _Cells(bucket, low, high, to_numpy(table, "weighted"), fields)
+        bucket = np.repeat(np.arange(len(cells)), [one.num_rows for one in cells])
+        return _Cells(bucket, *(to_numpy(table, name) for name in ("begin", "end", "weighted", "weight")), fields)
 
     def _drawn(self, query_key: Keys, allowed: npt.NDArray[np.bool_]) -> pa.Table:
         """Draw for some queries from the same cells."""
         open_ = np.flatnonzero(allowed & (self.cells.documents > 0))
         if not len(open_):
             return PROPOSALS.empty_table()
-        ends = np.cumsum(self.cells.high[open_] - self.cells.low[open_])
+        ends = np.cumsum(self.cells.weight[open_])
         limit = min(self.sampler.limit, int(self.cells.documents[open_].sum()))
         size = max(PAIRS_AT_ONCE // (2 * limit), 1)
         parts = [self._some(query_key[at : at + size], limit, open_, ends) for at in range(0, len(query_key), size)]
         return concat(parts, PROPOSALS)
 
-    def _some(self, query_key: Keys, limit: int, cells: Ints, ends: npt.NDArray[np.float64]) -> pa.Table:
+    def _some(self, query_key: Keys, limit: int, cells: Ints, ends: Weights) -> pa.Table:
         query, document, tries = np.zeros(0, np.int64), np.zeros(0, np.int64), 0
         missing = np.arange(len(query_key))
         while len(missing) and tries < MOST_TRIES * limit:
@@ -241,17 +256,15 @@ class SampleCorpus:
         columns = [query_key[query[kept]], document[kept], rank[kept].astype(np.int32)]
         return pa.table(columns, schema=PROPOSALS)
 
-    def _at(self, target: npt.NDArray[np.float64], cells: Ints, ends: npt.NDArray[np.float64]) -> Ints:
+    def _at(self, target: Weights, cells: Ints, ends: Weights) -> Ints:
         """Return the documents that numbers in [0, total weight) fall on: int64 of shape (n,)."""
         place = np.minimum(np.searchsorted(ends, target, side="right"), len(ends) - 1)
-        cell = cells[place]
-        low, high = self.cells.low[cell], self.cells.high[cell]
         # Rounding must not lead out of the cell.
-        inside = np.clip(target - np.append(0.0, ends)[place] + low, low, np.nextafter(high, low))
-        document, bucket = np.empty(len(target), dtype=np.int64), self.cells.bucket[cell]
-        for number in np.unique(bucket):
-            here = np.flatnonzero(bucket == number)
-            cumulated, keys = self.cumulated[number], self.keys[number]
-            row = np.searchsorted(cumulated, inside[here], side="right")
-            document[here] = keys[np.minimum(row, len(keys) - 1)]
+        inside = np.maximum(target - np.append(0.0, ends)[place], 0.0)
+        document = np.empty(len(target), dtype=np.int64)
+        for one, here in group_indices(cells[place]):
+            bucket, rows = self.cells.bucket[one], slice(self.cells.begin[one], self.cells.end[one])
+            below = np.minimum(inside[here], np.nextafter(self.cells.weight[one], 0.0))
+            row = np.searchsorted(self.cumulated[bucket][rows], below, side="right")
+            document[here] = self.keys[bucket][rows][row]
         return document

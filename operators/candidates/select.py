@@ -113,8 +113,7 @@ class Select:
         counted, given_back = [*self.reasons, ROWS, WANTING], 0
         if self.config.short_rows == "drop":
             reason, negatives, given_back = self._without_short_rows(reason, negatives)
-        suspected = {one.reason for one in self.filters if one.suspected} | {"range_min"}
-        suspects = np.flatnonzero(np.array([name in suspected for name in self.reasons])[reason])
+        suspects = self._suspects(pairs, reason)
         found = np.bincount(negatives.pairs.row, minlength=pairs.rows.num_rows)
         totals = np.bincount(reason, minlength=len(self.reasons))
         return Selection(
@@ -235,21 +234,29 @@ class Select:
     def _filtered(self, pairs: Pairs, filters: Sequence[Filter]) -> Codes:
         """Return the reason code of each pair, shape (n,), 0 for those that passed."""
         reason, kept = np.zeros(len(pairs), dtype=np.int16), np.ones(len(pairs), dtype=np.bool_)
-        known = [pairs[rank_column(source)] != NOT_NAMED for source in self.judged]
         for one in filters:
             mask = np.asarray(one.drops(pairs))
             if mask.shape != kept.shape or mask.dtype != np.bool_:
-                found = f"{mask.dtype} of {mask.shape}"
                 raise InputError(
                     f"select.filters: {one.filter}: {type(one).__name__}.drops: bool of shape {kept.shape} is wanted, "
-                    f"not {found}"
+                    f"not {mask.dtype} of {mask.shape}"
                 )
-            if known and one.suspected and one.reason not in POSITIVES:
-                mask = mask & ~np.any(known, axis=0)
-            dropped = kept & mask
+            of_judged = self.judged and one.suspected and one.reason not in POSITIVES
+            dropped = kept & (mask & ~self._judged(pairs) if of_judged else mask)
             reason[dropped] = self.reasons.index(one.reason)
             kept &= ~dropped
         return reason
+
+    def _judged(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
+        """Return which pairs a source named whose candidates are known not to be relevant: bool of shape (n,)."""
+        none = np.zeros(len(pairs), dtype=np.bool_)
+        return np.any([none, *(pairs[rank_column(source)] != NOT_NAMED for source in self.judged)], axis=0)
+
+    def _suspects(self, pairs: Pairs, reason: Codes) -> Ints:
+        """Return the pairs that were dropped because they are probably relevant, ascending: int64 of shape (m,)."""
+        suspected = {one.reason for one in self.filters if one.suspected}
+        skipped = (reason == self.reasons.index(WINDOW[0])) & ~self._judged(pairs)
+        return np.flatnonzero(np.array([name in suspected for name in self.reasons])[reason] | skipped)
 
     def _rows(self, rows: "Rows") -> pa.Table:
         pairs = rows.pairs

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.keys import Keys, pair_keys
+from operators.keys import Keys, keys_of, pair_keys
 from operators.schemas import CANDIDATES, PAIR, PROPOSALS, concat, to_numpy
 from operators.segments import count_before, first_index, rank_within
 from operators.vectors.order import argsort_ranked
@@ -30,6 +30,14 @@ def rank_column(source: str) -> str:
     positive, whether it gives them or not: only so can the ranks of two sources be compared.
     """
     return "rank" if source == SEARCH else f"{source}_rank"
+
+
+def seeds_of(seed: int, source: str) -> tuple[int, Keys]:
+    """Return what the random numbers of a source begin with: neither a draw nor another source of that seed has them.
+
+    They are the first parts of `operators.keys.uniform`; the key of the name has the shape (1,).
+    """
+    return seed, keys_of(pa.array([source]))
 
 
 def keys_of_pairs(table: pa.Table) -> Keys:

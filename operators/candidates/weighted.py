@@ -29,8 +29,9 @@ class WeightedDraw(Draw):
     def log_weight(self, pairs: Pairs) -> Priority:
         """Return the logarithm of the weight of each pair, float64 of shape (n,); minus infinity is never taken."""
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         """Return log(weight / E)."""
+        del free
         drawn = uniform(self.seed, *(pairs[key] for key in KEYS))
         with np.errstate(divide="ignore"):  # a drawn 0 comes first
             return self.log_weight(pairs) - np.log(-np.log1p(-drawn))

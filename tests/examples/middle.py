@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from operators.candidates.draw import Draw, Priority
+from operators.candidates.draw import Draw, Mask, Priority
 from operators.candidates.pairs import Pairs
 
 
@@ -11,5 +11,5 @@ class Middle(Draw):
 
     needs = ("best_share",)
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         return -np.abs(pairs["best_share"] - 0.5).astype(np.float64)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from operators.candidates.draw import Draw, Priority
+from operators.candidates.draw import Draw, Mask, Priority
 from operators.candidates.pairs import Pairs
 from operators.keys import keys_of
 from operators.schemas import matrix_of, to_numpy
@@ -27,7 +27,7 @@ class FirstValue(Draw):
 
     needs = ("vector",)
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         vectors, row = pairs.vectors
         return vectors[:, 0].astype(np.float64)[row]
 

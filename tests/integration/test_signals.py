@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from operators.candidates.draw import Draw, Priority
-from operators.candidates.filter import Filter, Mask
+from operators.candidates.draw import Draw, Mask, Priority
+from operators.candidates.filter import Filter
 from operators.candidates.pairs import Pairs
 from operators.candidates.signal import Signal
 from operators.schemas import to_numpy
@@ -43,7 +43,7 @@ class Farthest(Draw):
 
     needs = ("score",)
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         return -pairs["score"].astype(np.float64)
 
 

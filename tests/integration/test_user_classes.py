@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from operators.candidates.draw import Draw, Priority
-from operators.candidates.filter import Filter, Mask
+from operators.candidates.draw import Draw, Mask, Priority
+from operators.candidates.filter import Filter
 from operators.candidates.pairs import Pairs
 from operators.errors import InputError
 from operators.schemas import to_numpy
@@ -74,7 +74,7 @@ class Deepest(Draw):
 
     needs = ("rank",)
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         return pairs["rank"].astype(np.uint8)
 
 
@@ -83,7 +83,7 @@ class Nowhere(Draw):
 
     needs = ("rank",)
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         return np.where(pairs["rank"] % 2, pairs["rank"], -np.inf)
 
 
@@ -92,12 +92,12 @@ class Unknown(Draw):
 
     needs = ("rank",)
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         return np.where(pairs["rank"] % 2, pairs["rank"], np.nan)
 
 
 class Short(Draw):
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         return np.zeros(1)
 
 

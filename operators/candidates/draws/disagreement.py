@@ -5,7 +5,7 @@ from typing import Self
 import numpy as np
 from pydantic import model_validator
 
-from operators.candidates.draw import Draw, Priority
+from operators.candidates.draw import Draw, Mask, Priority
 from operators.candidates.pairs import Pairs
 from operators.candidates.sources import NOT_NAMED, rank_column
 
@@ -35,8 +35,10 @@ class Disagreement(Draw):
         """The ranks of all sources."""
         return tuple(map(rank_column, self.sources))
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         """Return the variance of the reciprocal ranks."""
+        del free
         ranks = np.stack([pairs[name].astype(np.float64) for name in self.needs])
         reciprocal = np.where(ranks == NOT_NAMED, 0.0, 1.0 / np.maximum(ranks + 1, 1.0))
-        return np.asarray(reciprocal.var(axis=0))
+        # Sorted, so that equal ranks are added up in one order, whichever source gave them.
+        return np.asarray(np.sort(reciprocal, axis=0).var(axis=0))

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from operators.candidates.draw import Draw, Priority
+from operators.candidates.draw import Draw, Mask, Priority
 from operators.candidates.pairs import VECTOR, Ints, Pairs
 from operators.schemas import Vectors
 from operators.segments import starts_of
@@ -39,12 +39,13 @@ class Diverse(Draw):
     only_cosine = True
     trade_off: float = Field(default=0.5, ge=0, le=1)
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         """Return the turn at which each pair is taken, negative.
 
         Raises:
             ValueError: a vector is twice as long as 1, or longer.
         """
+        del free
         vectors, document = pairs.vectors
         relevance = self.trade_off * pairs["score"].astype(np.float64)
         priority = np.empty(len(pairs))

@@ -23,8 +23,9 @@ class Random(Draw):
     needs = ("query_key", "positive_key", "doc_key")
     per: Literal["row", "query"] = "row"
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         """Return a random number for each pair."""
+        del free
         keys = self.needs if self.per == "row" else ("query_key", "doc_key")
         return -uniform(self.seed, *(pairs[key] for key in keys))
 

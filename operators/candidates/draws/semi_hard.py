@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import Field
 
-from operators.candidates.draw import Draw, Priority
+from operators.candidates.draw import Draw, Mask, Priority
 from operators.candidates.pairs import Pairs
 
 
@@ -21,7 +21,8 @@ class SemiHard(Draw):
     needs = ("score", "positive_score")
     margin: float = Field(gt=0)
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         """Return the same for all inside the margin: of equal priorities the better-scored come first."""
+        del free
         below = pairs["positive_score"].astype(np.float64) - pairs["score"]
         return np.where((below > 0) & (below < self.margin), 0.0, -np.inf)

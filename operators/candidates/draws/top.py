@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from operators.candidates.draw import Draw, Priority
+from operators.candidates.draw import Draw, Mask, Priority
 from operators.candidates.pairs import Pairs
 
 
@@ -11,6 +11,7 @@ class Top(Draw):
 
     first_only = True
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         """Return the same for all: of equal priorities the better-scored come first."""
+        del free
         return np.zeros(len(pairs))

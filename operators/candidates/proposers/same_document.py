@@ -15,7 +15,7 @@ class SameDocument(CandidateSource):
 
     They share its subject and its words and rarely answer the query (context negatives; Lu et al., "Multi-stage
     training with improved negative contrast for neural passage retrieval", EMNLP 2021). Of more than `limit` passages a
-    sample is taken, by the keys of query and passage and the seed.
+    sample is taken, by the keys of query and passage, the seed and the name of the source.
 
     Attributes:
         field: the metadata that passages of one document have in common, such as its id.

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from operators.candidates.draw import Draw, Priority
+from operators.candidates.pairs import Pairs
 from operators.schemas import (
     CANDIDATES,
     POSITIVES,
@@ -75,3 +77,8 @@ def positives(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(
         [{"relevance": 1.0, "label": None, "text_key": NO_TEXT, **row} for row in rows], POSITIVES
     )
+
+
+def priority_of(draw: Draw, pairs: Pairs) -> Priority:
+    """The priority of each pair, where all of them are free."""
+    return draw.priority(pairs, np.ones(len(pairs), dtype=np.bool_))

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.candidates.proposers.same_document import SameDocument
-from operators.candidates.sources import keys_of_pairs, ranked_proposals
+from operators.candidates.sources import keys_of_pairs, ranked_proposals, seeds_of
 from operators.keys import Keys, keys_of, pair_keys, uniform
 from operators.schemas import to_numpy
 from operators.segments import count_before, first_of_each, in_sorted, join_sorted, join_sorted_in_blocks
@@ -180,7 +180,8 @@ def _first(
     proposer: SameDocument, query: Keys, document: Keys, positive: Keys
 ) -> tuple[Keys, Keys, npt.NDArray[np.bool_]]:
     """Keep the `limit` smallest random numbers of each query, ascending, each document once, and its positives."""
-    order = np.lexsort((uniform(proposer.seed, query, document), query))
+    drawn = uniform(*seeds_of(proposer.seed, proposer.source), query, document)
+    order = np.lexsort((drawn, query))
     query, document = query[order], document[order]
     once = first_of_each(query, document)
     query, document = query[once], document[once]

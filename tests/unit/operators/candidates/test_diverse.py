@@ -17,7 +17,7 @@ from operators.candidates.filter import Filter, Mask
 from operators.candidates.pairs import Pairs, pairs_of, with_vectors
 from operators.candidates.select import Select
 from operators.schemas import POSITIVE_DOCUMENT, vectors_column
-from tests.unit.operators.tables import candidates, positives
+from tests.unit.operators.tables import candidates, positives, priority_of
 
 HERE = "tests.unit.operators.candidates.test_diverse"
 Floats = npt.NDArray[np.float64]
@@ -91,7 +91,7 @@ def test_the_order_is_that_of_the_textbook_however_batches_are_cut(
     pairs = pairs_with(lengths, vectors, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diverse, "BYTES_AT_ONCE", at_once)
-        priority = Diverse(strategy="diverse", trade_off=trade_off).priority(pairs)
+        priority = priority_of(Diverse(strategy="diverse", trade_off=trade_off), pairs)
     score, document = pairs["score"].astype(np.float64), pairs["doc_key"]
     for number in range(len(lengths)):
         here = np.flatnonzero(pairs.row == number)
@@ -104,13 +104,13 @@ def test_batches_and_other_rows_change_no_bit(monkeypatch: pytest.MonkeyPatch) -
     lengths = np.random.default_rng(3).integers(1, 130, 60).tolist()
     pairs = pairs_with(lengths, directions(np.random.default_rng(2), 500, 384), 4, ties=False)
     draw = Diverse(strategy="diverse")
-    whole = draw.priority(pairs)
+    whole = priority_of(draw, pairs)
     monkeypatch.setattr(diverse, "BYTES_AT_ONCE", 700_000)
-    assert np.array_equal(draw.priority(pairs), whole)
+    assert np.array_equal(priority_of(draw, pairs), whole)
     monkeypatch.setattr(diverse, "BYTES_AT_ONCE", 1)
-    assert np.array_equal(draw.priority(pairs), whole)
+    assert np.array_equal(priority_of(draw, pairs), whole)
     alone = np.flatnonzero(pairs.row == 17)
-    assert np.array_equal(draw.priority(pairs.take(alone)), whole[alone])
+    assert np.array_equal(priority_of(draw, pairs.take(alone)), whole[alone])
 
 
 @pytest.mark.parametrize("dimension", [3, 384, 4_096])
@@ -205,7 +205,7 @@ def test_nothing_to_draw_from_is_no_error() -> None:
     table = with_vectors(candidates([]), documents)
     for of in (table, table.filter(pa.array([], pa.bool_()))):
         pairs = pairs_of(of, positives([{"query_key": 1, "doc_key": 9, "score": 1.0}]))
-        assert len(Diverse(strategy="diverse").priority(pairs)) == 0
+        assert len(priority_of(Diverse(strategy="diverse"), pairs)) == 0
 
 
 def test_it_wants_the_whole_window_and_vectors() -> None:

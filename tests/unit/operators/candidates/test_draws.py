@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from operators.candidates.config import SelectConfig
-from operators.candidates.draw import Draw, Priority
+from operators.candidates.draw import Draw, Mask, Priority
 from operators.candidates.drawing import highest
-from operators.candidates.filter import Filter, Mask
+from operators.candidates.filter import Filter
 from operators.candidates.pairs import Pairs, pairs_of
 from operators.candidates.select import Select
-from tests.unit.operators.tables import candidates, positives
+from tests.unit.operators.tables import candidates, positives, priority_of
 
 Ints = npt.NDArray[np.int64]
 
@@ -27,7 +27,7 @@ class LowestScored(Draw):
     needs = ("score",)
     floor: float = -1.0
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         score = pairs["score"].astype(np.float64)
         return np.where(score >= self.floor, -score, -np.inf)
 
@@ -63,7 +63,7 @@ def drawn(strategy: str, keys: tuple[Ints, Ints, Ints, Ints], seed: int, count: 
     table = pa.table({"query_key": query, "doc_key": document})
     pairs = Pairs(row, np.arange(len(row)), table, pa.table({"doc_key": positive}), np.zeros(0, np.float32))
     pairs._signals["positive_key"] = positive  # of each pair
-    return highest(row, draw.priority(pairs), count)
+    return highest(row, priority_of(draw, pairs), count)
 
 
 def test_every_candidate_is_drawn_equally_often() -> None:

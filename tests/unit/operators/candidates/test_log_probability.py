@@ -121,7 +121,7 @@ class Halves(Draw):
     needs = ("score",)
     wrong: bool = False
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         return pairs["score"].astype(np.float64)
 
     def log_probability(self, pairs: Pairs, free: Mask) -> Priority:

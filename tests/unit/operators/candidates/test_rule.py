@@ -1,6 +1,9 @@
 """Rules hold for the documents that a row-by-row reading finds, and anything else is refused without being run."""
 
 import json
+import math
+import re
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from operators.candidates.rule import Rule, RuleText, fields_of
+from operators.documents.metadata import metadata_of
 from operators.errors import InputError
 
 ROWS: list[dict[str, Any]] = [
@@ -178,6 +182,23 @@ def test_what_is_no_rule_is_refused(text: str, said: str) -> None:
         Rule(text)
 
 
+@pytest.mark.parametrize("name", ["cafe\u0301", "\ufb01rst", "\u00b5m", "\uff41", "\u212a"])
+def test_a_name_that_the_parser_changes_is_refused_and_may_be_quoted(name: str) -> None:
+    """An accent of its own, a ligature, the micro sign, a wide letter, the Kelvin sign."""
+    for text, said in (
+        (f"{name} == 1", f"document['{name}']"),
+        (f"a == 2 or document . {name} == 1", f"document['{name}']"),
+        (f"b == query.{name}", f"query['{name}']"),
+        (f"{unicodedata.normalize('NFKC', name)} == 1 and {name} == 1", f"document['{name}']"),
+    ):
+        with pytest.raises(ValueError, match=rf"the name '{name}' .*Write {re.escape(said)}"):
+            Rule(text)
+    rule = Rule(f"document['{name}'] == 1")
+    assert rule(fields_of(pa.array([json.dumps({name: 1})]), rule.fields), {}, 1).tolist() == [True]
+    composed = Rule("caf\u00e9 == 1 or \u4e2d == 2")
+    assert composed.fields == ("caf\u00e9", "\u4e2d")
+
+
 def test_what_a_user_writes_has_a_longest_length() -> None:
     user = TypeAdapter(RuleText)
     text = "x == 1" + " " * 1_994
@@ -195,6 +216,8 @@ def test_values_of_different_kinds_are_refused(text: str) -> None:
 
 
 def test_metadata_of_several_kinds_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'price' has .*: 2\.5, 'Infinity'; infinite numbers are texts\. Give it"):
+        fields_of(metadata_of("x", [{"price": 2.5}, {}, {"price": 3.5}, {"price": math.inf}]), ["price"])
     with pytest.raises(InputError, match="several kinds"):
         fields_of(pa.array(['{"a": 1}', '{"a": "x"}']), ["a"])
     with pytest.raises(InputError, match="several kinds"):

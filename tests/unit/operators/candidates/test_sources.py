@@ -253,3 +253,19 @@ def test_judged_negatives_are_not_dropped_as_suspected() -> None:
     assert selection.counts["positive_text"] == 1
     assert Select(config, ["explicit"])(table, judged).negatives.num_rows == 0
     assert Explicit(proposer="explicit").judged
+
+
+def test_judged_negatives_that_are_skipped_are_no_suspects() -> None:
+    """Of 10 to 13, 11 is judged not to be relevant, and 12 has the text of the positive, too."""
+    found = [
+        {"query_key": 1, "doc_key": 10 + n, "score": 0.9 - n / 10, "rank": n, "positive_kind": 2 * int(n == 2)}
+        for n in range(5)
+    ]
+    table = candidates(found).append_column("explicit_rank", pa.array([-1, 0, 1, -1, -1], pa.int32()))
+    judged = positives([{"query_key": 1, "doc_key": 99, "score": 0.95}])
+    selection = Select(SelectConfig(range_min=3), ["explicit"], judged=["explicit"])(table, judged)
+    assert selection.counts["range_min"] == 3
+    reasons = dict(zip(*(selection.suspected.column(name).to_pylist() for name in ("doc_key", "reason")), strict=True))
+    assert reasons == {10: "range_min", 12: "positive_text", 13: "range_min"}
+    selection = Select(SelectConfig(min_score=0.85), ["explicit"], judged=["explicit"])(table, judged)
+    assert selection.counts["min_score"] == 3

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pydantic import ValidationError
 from scipy import stats
@@ -18,7 +19,7 @@ from operators.candidates.pairs import Pairs, with_vectors
 from operators.candidates.select import Select
 from operators.candidates.weighted import WeightedDraw
 from operators.schemas import vectors_column
-from tests.unit.operators.tables import candidates, positives
+from tests.unit.operators.tables import candidates, positives, priority_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -88,7 +89,7 @@ def weights(strategy: str) -> Floats:
 def test_the_first_is_taken_in_proportion_to_its_weight(settings: dict[str, Any]) -> None:
     rows, draw = 40_000, draw_of(settings)
     pairs = rows_of(SCORES, rows)
-    first = highest(pairs.row, draw.priority(pairs), 1).reshape(rows, -1).sum(axis=0)
+    first = highest(pairs.row, priority_of(draw, pairs), 1).reshape(rows, -1).sum(axis=0)
     share = weights(settings["strategy"]) / weights(settings["strategy"]).sum()
     expected = share[share > 0] * rows
     assert first[share == 0].sum() == 0
@@ -101,7 +102,7 @@ def test_two_are_taken_as_if_one_came_after_the_other(settings: dict[str, Any]) 
     """The probability of each pair: of drawing one and then the other, in either order, without putting back."""
     rows = 60_000
     pairs = rows_of(SCORES, rows, seed=1)
-    taken = highest(pairs.row, draw_of(settings).priority(pairs), 2).reshape(rows, -1)
+    taken = highest(pairs.row, priority_of(draw_of(settings), pairs), 2).reshape(rows, -1)
     share = weights(settings["strategy"]) / weights(settings["strategy"]).sum()
     both = list(itertools.combinations(np.flatnonzero(share > 0), 2))
     expected = rows * np.array([share[i] * share[j] * (1 / (1 - share[i]) + 1 / (1 - share[j])) for i, j in both])
@@ -129,19 +130,19 @@ def test_the_density_of_distances_is_that_of_points_on_the_sphere() -> None:
 def test_a_softmax_goes_from_top_to_random_with_its_temperature() -> None:
     pairs = rows_of(SCORES, 2_000)
     cold, warm = (draw_of({"strategy": "softmax", "temperature": one}) for one in (1e-6, 1e6))
-    assert (highest(pairs.row, cold.priority(pairs), 2).reshape(-1, 6) == [1, 1, 0, 0, 0, 0]).all()
+    assert (highest(pairs.row, priority_of(cold, pairs), 2).reshape(-1, 6) == [1, 1, 0, 0, 0, 0]).all()
     uniform = draw_of({"strategy": "random"})
     assert np.array_equal(
-        highest(pairs.row, warm.priority(pairs), 2), highest(pairs.row, uniform.priority(pairs), 2)
+        highest(pairs.row, priority_of(warm, pairs), 2), highest(pairs.row, priority_of(uniform, pairs), 2)
     ), "the same keys decide"
 
 
 def test_semi_hard_takes_the_hardest_below_the_positive_within_the_margin() -> None:
     pairs = rows_of(SCORES, 1)  # the positive scores 0.7
-    assert highest(pairs.row, draw_of({"strategy": "semi_hard", "margin": 0.25}).priority(pairs), 4).tolist() == [
+    assert highest(pairs.row, priority_of(draw_of({"strategy": "semi_hard", "margin": 0.25}), pairs), 4).tolist() == [
         False, False, False, True, False, False,
     ]  # fmt: skip
-    wide = highest(pairs.row, draw_of({"strategy": "semi_hard", "margin": 0.5}).priority(pairs), 1)
+    wide = highest(pairs.row, priority_of(draw_of({"strategy": "semi_hard", "margin": 0.5}), pairs), 1)
     assert wide.tolist() == [False, False, False, True, False, False]
 
 
@@ -149,7 +150,7 @@ def test_stratified_takes_one_of_each_bin_before_a_second_of_any() -> None:
     """Bins of 0.1-0.366, 0.366-0.633 and 0.633-0.9 hold 1, 2 and 3 candidates."""
     rows = 3_000
     pairs = rows_of(SCORES, rows)
-    priority = draw_of({"strategy": "stratified", "bins": 3}).priority(pairs)
+    priority = priority_of(draw_of({"strategy": "stratified", "bins": 3}), pairs)
     bins = np.array([2, 2, 2, 1, 1, 0])
     for count, wanted in ((1, [0, 0, 1]), (2, [0, 1, 1]), (3, [1, 1, 1]), (5, [1, 2, 2]), (6, [1, 2, 3])):
         taken = highest(pairs.row, priority, count).reshape(rows, -1)
@@ -159,9 +160,27 @@ def test_stratified_takes_one_of_each_bin_before_a_second_of_any() -> None:
     assert ((of_best - rows / 3) ** 2 / (rows / 3)).sum() < stats.chi2.ppf(SURE, 2)
 
 
+@pytest.mark.parametrize("before", ["top", "random"])
+def test_stratified_takes_one_of_each_bin_that_draws_before_it_left(before: str) -> None:
+    """Four bins hold three each; the draw before takes two, so each bin has one left."""
+    scores, rows = [0.99, 0.98, 0.97, 0.6, 0.59, 0.58, 0.35, 0.34, 0.33, 0.02, 0.01, 0.0], 200
+    key = np.random.default_rng(0).integers(1 << 62, size=(rows, len(scores)))
+    found = [
+        {"query_key": query, "doc_key": int(key[query, place]), "score": score, "rank": place}
+        for query in range(rows)
+        for place, score in enumerate(scores)
+    ]
+    draws = [{"strategy": before, "num_negatives": 2}, {"strategy": "stratified", "bins": 4, "num_negatives": 4}]
+    judged = positives([{"query_key": query, "doc_key": 5, "score": 0.5} for query in range(rows)])
+    negatives = Select(SelectConfig.model_validate({"draws": draws}))(candidates(found), judged).negatives
+    of_draw = negatives.filter(pc.equal(negatives.column("draw"), "stratified"))
+    bins = np.asarray(of_draw.column("rank")).reshape(rows, 4) // 3
+    assert (np.sort(bins, axis=1) == np.arange(4)).all()
+
+
 def test_equal_scores_are_one_bin() -> None:
     pairs = rows_of(np.full(4, 0.5, np.float32), 5)
-    assert highest(pairs.row, draw_of({"strategy": "stratified"}).priority(pairs), 3).sum() == 15
+    assert highest(pairs.row, priority_of(draw_of({"strategy": "stratified"}), pairs), 3).sum() == 15
 
 
 def test_disagreement_takes_what_the_sources_rank_most_differently() -> None:
@@ -174,9 +193,22 @@ def test_disagreement_takes_what_the_sources_rank_most_differently() -> None:
     draw = draw_of({"strategy": "disagreement", "sources": ["search", "lexical"]})
     reciprocal = {name: [0 if rank < 0 else 1 / (rank + 1) for rank in values] for name, values in ranks.items()}
     variance = [(a - b) ** 2 / 4 for a, b in zip(*reciprocal.values(), strict=True)]
-    assert draw.priority(pairs) == pytest.approx(np.array(variance))
-    assert np.flatnonzero(highest(pairs.row, draw.priority(pairs), 2)).tolist() == [2, 4]
+    assert priority_of(draw, pairs) == pytest.approx(np.array(variance))
+    assert np.flatnonzero(highest(pairs.row, priority_of(draw, pairs), 2)).tolist() == [2, 4]
     assert set(draw.needs) == {"rank", "lexical_rank"}
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_same_ranks_are_the_same_disagreement_whichever_source_gives_them(count: int) -> None:
+    """Of each row all orders of its ranks are candidates: equal priorities, of which the better-scored are taken."""
+    rng = np.random.default_rng(count)
+    ranks = np.array([rng.permuted(row) for row in rng.integers(-1, 40, (300, count)) for _ in range(6)], np.int32)
+    names = ["rank", *(f"s{n}_rank" for n in range(1, count))]
+    table = pa.table([pa.array(column) for column in ranks.T], names)
+    pairs = Pairs(np.repeat(np.arange(300), 6), np.arange(1_800), table, pa.table({}), np.zeros(300, np.float32))
+    draw = draw_of({"strategy": "disagreement", "sources": ["search", *(f"s{n}" for n in range(1, count))]})
+    priority = priority_of(draw, pairs).reshape(300, 6)
+    assert (priority == priority[:, :1]).all()
 
 
 @pytest.mark.parametrize("settings", ALL, ids=lambda one: one["strategy"])
@@ -229,10 +261,10 @@ def test_a_row_without_a_candidate_of_any_weight_gets_none() -> None:
     far = rows_of(np.full(3, -0.5, np.float32), 2)
     draw = draw_of({"strategy": "distance_weighted"})
     assert isinstance(draw, WeightedDraw)
-    assert not highest(far.row, draw.priority(far), 2).any()
+    assert not highest(far.row, priority_of(draw, far), 2).any()
     assert log_probability(draw, far).tolist() == [-math.inf] * 6
     none = far.take(np.zeros(0, np.int64))
-    assert len(draw.priority(none)) == len(log_probability(draw, none)) == 0
+    assert len(priority_of(draw, none)) == len(log_probability(draw, none)) == 0
 
 
 @pytest.mark.parametrize(
