@@ -54,4 +54,4 @@ def has_any(metadata: pa.ChunkedArray, name: str) -> bool:
         column = fields_of(metadata, [name])[name]
     except InputError:  # of several kinds, lists or objects
         return True
-    return column.null_count < len(column)
+    return bool(column.null_count < len(column))
