@@ -19,6 +19,7 @@ from operators.candidates.short_draws import ROWS, WANTING, short_draws
 from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
 from operators.errors import InputError
 from operators.keys import pair_keys
+from operators.plugins import calling
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
 from operators.segments import in_sorted
 
@@ -231,7 +232,8 @@ class Select:
         reason, kept = np.zeros(len(pairs), dtype=np.int16), np.ones(len(pairs), dtype=np.bool_)
         known = [pairs[rank_column(source)] != NOT_NAMED for source in self.judged]
         for one in filters:
-            mask = np.asarray(one.drops(pairs))
+            with calling(f"select.filters: {one.filter}", one, "drops"):
+                mask = np.asarray(one.drops(pairs))
             if mask.shape != kept.shape or mask.dtype != np.bool_:
                 found = f"{mask.dtype} of {mask.shape}"
                 raise InputError(

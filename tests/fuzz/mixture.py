@@ -101,6 +101,8 @@ class Mixture:
         config.update(run=str(folder / "run"), index={"factory": "exact", "shard_rows": random.choice([1, 3, 100])})
         config["data"]["partition_rows"] = random.choice([1, 4, 9])
         config["engine"] = {"name": engine}
+        if engine == "beam":  # it takes long for each partition
+            config["data"]["partition_rows"], config["index"]["shard_rows"] = 9, 100
         return Mixture(held, config, self.rules, self.labels, self.second)
 
 

@@ -71,7 +71,7 @@ class Shares:
             "margin_positive": (0.3, ["row", "lowest", "mean"]),
             "max_score": (0.1, [0.5, 2.0]),
             "min_score": (0.15, [-1.0, 0.0]),
-            "relative_margin": (0.15, [0.0, 0.25]),
+            "relative_margin": (0.3, [0.0, 0.25]),
             "absolute_margin": (0.15, [0.0, 0.25]),
             "max_positive_similarity": (0.15, [0.5, 2.0]),
             "filters": (0.15, [[{"filter": "max_rank", "limit": limit}] for limit in (1, 4, 10)]),
