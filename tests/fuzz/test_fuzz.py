@@ -6,7 +6,7 @@ from tests.fuzz.fuzzing import ROOT, fuzz, names_of
 from tests.fuzz.sensitivity import PATCHES, Patch
 
 SEED = 1
-CASES = {"source": 34, "config": 25, "run": 20, "model": 3, "mixed": 20}
+CASES = {"source": 28, "config": 25, "run": 18, "model": 3, "mixed": 12}
 WITHOUT_COMMANDS = {"model", "mixed"}
 
 

@@ -68,7 +68,7 @@ class RaisingProposer(Proposer):
 
 class NoTable(Proposer):
     def __call__(self, queries: pa.Table, judgements: pa.Table) -> pa.Table:
-        return queries.to_pydict()  # type: ignore[return-value]
+        return queries.to_pydict()
 
 
 # What to configure, the class in it, what is said before and after its name, and the cause.
