@@ -3,15 +3,18 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
+from pathlib import PurePath
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar, cast, get_origin
 
 import xxhash
 from pydantic import ValidationError
 
-from operators.errors import did_you_mean, shown
+from operators.errors import InputError, TransientError, did_you_mean, shown
 from operators.settings import Settings
 from operators.settings_errors import what_is_wrong
 
@@ -103,6 +106,33 @@ def made(settings: object, key: str, kind: type[Kind], package: ModuleType) -> K
     except ValidationError as error:
         said = what_is_wrong(error, found, lambda inner: f"{settings[key]}: {inner}".rstrip(": "))
         raise ValueError(said.rstrip(".")) from None
+
+
+@contextmanager
+def calling(place: str, one: Settings, method: str) -> Iterator[None]:
+    """Name a class that is not ours in what its code raises: the error becomes refused input, and stays its cause.
+
+    Args:
+        place: the key of its section, and how it is named there.
+        one: the object.
+        method: what is called.
+
+    Raises:
+        InputError: the code of a user raised something else than a failure of the machine.
+    """
+    try:
+        yield
+    except (InputError, TransientError, MemoryError):
+        raise
+    except Exception as error:
+        of_the_machine = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+        if _is_ours(type(one)) or of_the_machine:
+            raise
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"{place}: {type(one).__name__}.{method}: {type(error).__name__}: {error} (line {last.lineno} of "
+            f"{PurePath(last.filename).name}). Correct this class, or leave it out."
+        ) from error
 
 
 def _noun(package: ModuleType) -> str:

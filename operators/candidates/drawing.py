@@ -11,6 +11,7 @@ from operators.candidates.pairs import Floats, Ints, Pairs
 from operators.candidates.rule import rule_column
 from operators.candidates.sources import NOT_NAMED, rank_column
 from operators.errors import InputError
+from operators.plugins import calling
 from operators.segments import count_before, rank_within
 
 Places = npt.NDArray[np.int8]
@@ -101,7 +102,8 @@ def draw_all(
         found = np.bincount(some.row[first], minlength=len(missing))
         missing = missing - found if draw.fill else missing + quota - found
         shares.append(Share(int(quota.sum()), int(found.sum()), int((found < quota).sum())))
-        of_draw = draw.log_probability(some, free)
+        with calling(f"select.draws: {draw.strategy}", draw, "log_probability"):
+            of_draw = draw.log_probability(some, free)
         if of_draw is not None:
             log_probability[at[first]] = _checked(draw, "log_probability", of_draw, len(some))[first]
     return taken_by, log_probability, tuple(shares)
@@ -113,7 +115,9 @@ def checked_priority(draw: Draw, pairs: Pairs, free: Mask) -> npt.NDArray[np.flo
     Raises:
         InputError: the draw gives something else than a number for each pair.
     """
-    priority = _checked(draw, "priority", draw.priority(pairs, free), len(pairs))
+    with calling(f"select.draws: {draw.strategy}", draw, "priority"):
+        given = draw.priority(pairs, free)
+    priority = _checked(draw, "priority", given, len(pairs))
     unknown = int(np.isnan(priority).sum())
     if unknown:
         raise InputError(

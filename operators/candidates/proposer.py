@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 from operators.candidates.pairs import ALWAYS_THERE
 from operators.candidates.reading import Reading
 from operators.candidates.sources import NAME, SEARCH, rank_column
-from operators.errors import shown
+from operators.errors import InputError, shown
+from operators.plugins import calling
 from operators.schemas import PAIR, PROPOSALS, to_numpy
 from operators.segments import first_index, first_of_each, rank_within
 from operators.settings import AtLeastOne, Settings
@@ -102,20 +103,23 @@ def proposals(proposer: Proposer, queries: pa.Table, judgements: pa.Table) -> pa
         judgements: schema JUDGEMENTS, of these queries.
 
     Raises:
-        ValueError: the proposer gives something else than pairs of its queries and documents.
+        InputError: the proposer gives something else than pairs of its queries and documents, or its code, which is not
+            ours, raises an error.
     """
-    given, name = proposer(queries, judgements), proposer.proposer or type(proposer).__name__
+    name = f"{proposer.place}: {proposer.proposer or type(proposer).__name__}"
+    with calling(name, proposer, "__call__"):
+        given = proposer(queries, judgements)
     if not isinstance(given, pa.Table):
-        raise ValueError(f"{name}: a pyarrow.Table is wanted, not {type(given).__name__}")
+        raise InputError(f"{name}: a pyarrow.Table is wanted, not {type(given).__name__}")
     try:
         pairs = given.select(list(PAIR)).cast(pa.schema([PROPOSALS.field(key) for key in PAIR]))
     except (KeyError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(f"{name}: query_key and doc_key are wanted, both int64: {error}") from error
+        raise InputError(f"{name}: query_key and doc_key are wanted, both int64: {error}") from error
     if any(column.null_count for column in pairs.columns):
-        raise ValueError(f"{name}: it proposes a null.")
+        raise InputError(f"{name}: it proposes a null.")
     query = first_index(to_numpy(queries, "query_key"), to_numpy(pairs, "query_key"))
     if (query < 0).any():
-        raise ValueError(f"{name}: it proposes documents for a query that it was not asked for.")
+        raise InputError(f"{name}: it proposes documents for a query that it was not asked for.")
     order = np.argsort(query, kind="stable")
     ordered, document = query[order], to_numpy(pairs, "doc_key")[order]
     kept = order[first_of_each(ordered, document)]

@@ -7,7 +7,6 @@ negation holds.
 """
 
 import ast
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -172,7 +171,8 @@ def fields_of(
     column = metadata.combine_chunks() if isinstance(metadata, pa.ChunkedArray) else metadata
     if not len(column):
         return {name: pa.nulls(0) for name in names}
-    lines = "\n".join(one or "{}" for one in column.to_pylist()).encode()
+    rows = pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), pc.fill_null(column, "{}"))
+    lines = pc.binary_join(rows, "\n")[0].as_buffer()
     return {name: _one_field(lines, len(column), name, of_queries) for name in names}
 
 
@@ -196,25 +196,25 @@ def cell_names(fields: Mapping[str, pa.Array], rows: int) -> pa.Array:
     return pa.array(names, pa.string()).take(pa.array(of_row))
 
 
-def _one_field(lines: bytes, rows: int, name: str, of_queries: bool) -> pa.Array:
+def _one_field(lines: pa.Buffer, rows: int, name: str, of_queries: bool) -> pa.Array:
     for kind in _KINDS:
         options = pyarrow.json.ParseOptions(
             explicit_schema=pa.schema({name: kind}), unexpected_field_behavior="ignore", newlines_in_values=False
         )
         try:
-            block = pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
-            table = pyarrow.json.read_json(io.BytesIO(lines), read_options=block, parse_options=options)
+            block = pyarrow.json.ReadOptions(use_threads=False, block_size=lines.size + 1)
+            table = pyarrow.json.read_json(pa.BufferReader(lines), read_options=block, parse_options=options)
         except pa.ArrowInvalid:
             continue
         if table.num_rows == rows:
             column = table.column(name).combine_chunks()
-            return _unrounded(column, lines, name) if pa.types.is_floating(kind) else column
-    if of_queries and any(isinstance(json.loads(line).get(name), list) for line in lines.splitlines()):
+            return _unrounded(column, lines.to_pybytes(), name) if pa.types.is_floating(kind) else column
+    if of_queries and any(isinstance(json.loads(line).get(name), list) for line in lines.to_pybytes().splitlines()):
         raise InputError(
             f"where: query.{name}: rows of one query have different values of the metadata {shown(name)}, or lists. "
             f"Give all rows of a query the same value."
         )
-    examples = _one_of_each_kind(lines, name)
+    examples = _one_of_each_kind(lines.to_pybytes(), name)
     infinite = "; infinite numbers are texts" if {"Infinity", "-Infinity"} & set(map(str, examples)) else ""
     raise InputError(
         f"the metadata {shown(name)} has values of several kinds, lists or objects: "

@@ -22,6 +22,7 @@ from operators.candidates.rule import cell_names, fields_of
 from operators.candidates.sources import seeds_of
 from operators.errors import InputError, placed, shown
 from operators.keys import Keys, uniform
+from operators.plugins import calling
 from operators.schemas import PROPOSALS, concat, to_numpy
 from operators.segments import first_index, first_of_each, group_indices, rank_within, starts_of
 
@@ -104,7 +105,8 @@ def weighted(sampler: CorpusSampler, entries: pa.Table) -> tuple[pa.Table, pa.Ta
     if sampler.counts_judgements:
         judged, counts = np.unique(to_numpy(entries.filter(is_judgement), "doc_key"), return_counts=True)
         number = np.append(counts, 0)[first_index(judged, keys)].astype(np.float64)
-    weight = np.asarray(sampler.weight(number), dtype=np.float64)
+    with calling(f"{sampler.place}: {sampler.proposer}", sampler, "weight"):
+        weight = np.asarray(sampler.weight(number), dtype=np.float64)
     wrong = ~np.isfinite(weight) | (weight < 0)
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])

@@ -20,6 +20,7 @@ from operators.candidates.short_draws import ROWS, WANTING, short_draws
 from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
 from operators.errors import InputError
 from operators.keys import pair_keys
+from operators.plugins import calling
 from operators.schemas import POSITIVE_DOCUMENT, SELECTED, to_numpy
 from operators.segments import in_sorted
 
@@ -235,7 +236,8 @@ class Select:
         """Return the reason code of each pair, shape (n,), 0 for those that passed."""
         reason, kept = np.zeros(len(pairs), dtype=np.int16), np.ones(len(pairs), dtype=np.bool_)
         for one in filters:
-            mask = np.asarray(one.drops(pairs))
+            with calling(f"select.filters: {one.filter}", one, "drops"):
+                mask = np.asarray(one.drops(pairs))
             if mask.shape != kept.shape or mask.dtype != np.bool_:
                 raise InputError(
                     f"select.filters: {one.filter}: {type(one).__name__}.drops: bool of shape {kept.shape} is wanted, "

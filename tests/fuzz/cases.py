@@ -10,6 +10,7 @@ from random import Random
 from tests.fuzz.case import Case, Way, way_of, write_config
 from tests.fuzz.configs import config_case
 from tests.fuzz.judging import judge
+from tests.fuzz.mixed import mixed_case
 from tests.fuzz.models import Encoded, make_model, model_case
 from tests.fuzz.outcome import leftovers
 from tests.fuzz.place import new_folder
@@ -53,4 +54,5 @@ KINDS: Mapping[str, Callable[[Case, Random, Path], None]] = {
     "config": config_case,
     "model": model_case,
     "run": run_case_of_run,
+    "mixed": mixed_case,
 }

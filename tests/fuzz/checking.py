@@ -13,7 +13,10 @@ from tests.fuzz.collection import Document, Query, key_of, read_as
 from tests.fuzz.interpret import AnyOf
 from tests.fuzz.oracle import SUSPECTED, Mined, Row
 
-CANDIDATE_REASONS = (*SUSPECTED, "positive", "min_score", "range_max", "not_drawn")
+CANDIDATE_REASONS = (
+    *(*SUSPECTED, "positive", "min_score", "max_rank", "range_max", "where"),
+    *("max_rows_per_document", "short_row", "not_drawn"),
+)
 Record = Mapping[str, Any]
 
 
@@ -275,3 +278,9 @@ def promises(run: Path, result: Mapping[str, Any], formats: Sequence[str]) -> li
             if any(read_as(one.text) in texts for one in group.negatives):
                 faults.append(f"{layout}: a negative of {group.query.name!r} reads like a positive")
     return faults[:5]
+
+
+def records_of(run: Path, stage: str, kind: str) -> list[dict[str, Any]]:
+    """Read what a stage left of a kind, in the order of its partitions."""
+    paths = sorted((run / stage).glob(f"*/{kind}/*.parquet"))
+    return [record for path in paths for record in pq.ParquetFile(path).read().to_pylist()]

@@ -20,7 +20,7 @@ from tests.fuzz.case import way_of
 
 ROOT = Path(__file__).parents[2]
 # How many of a hundred cases are of each kind.
-SHARES: Mapping[str, int] = {"source": 45, "config": 25, "run": 25, "model": 5}
+SHARES: Mapping[str, int] = {"source": 35, "config": 20, "run": 20, "model": 5, "mixed": 20}
 # A command has 120 s, and a case several of them.
 SECONDS = 300
 SHOWN = 6

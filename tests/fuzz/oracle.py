@@ -4,7 +4,7 @@ Nothing here is taken from the operators: this is what the documentation says, o
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,8 +89,8 @@ def _mine_query(result: Mined, query: Query, positives: list[Document], document
     own = {document.doc_id for document in positives}
     rows: list[tuple[Document, float, list[Candidate]]] = []
     for depth in settings.depths():
-        found = _to_depth(ranked, own, depth)
-        rows = [_filtered(result, query, positive, positives, found) for positive in positives]
+        found = to_depth(ranked, own, depth)
+        rows = [filtered(result, query, positive, positives, found) for positive in positives]
         of_top = settings.range_min + settings.num_negatives
         enough = of_top if settings.sampling_strategy == "top" else settings.range_max
         short = any(sum(not one.reason for one in candidates) < enough for _, _, candidates in rows)
@@ -102,7 +102,7 @@ def _mine_query(result: Mined, query: Query, positives: list[Document], document
         result.rows.append(_drawn(result, query, positive, score, candidates))
 
 
-def _to_depth(ranked: Sequence[tuple[float, Document]], own: set[str], depth: int) -> list[tuple[float, Document]]:
+def to_depth(ranked: Sequence[tuple[float, Document]], own: set[str], depth: int) -> list[tuple[float, Document]]:
     """Return the best until there are `depth` that are not judged positive."""
     found, counted = [], 0
     for one in ranked:
@@ -113,18 +113,23 @@ def _to_depth(ranked: Sequence[tuple[float, Document]], own: set[str], depth: in
     return found
 
 
-def _filtered(
+def reference_of(settings: Settings, query: Query, positive: Document, positives: Sequence[Document]) -> float:
+    """Return the score that margins are taken against."""
+    scores = [float(query.vector @ one.vector) for one in positives]
+    own = float(query.vector @ positive.vector)
+    return {"row": own, "lowest": min(scores), "mean": sum(scores) / len(scores)}[settings.margin_positive]
+
+
+def filtered(
     result: Mined,
     query: Query,
     positive: Document,
     positives: Sequence[Document],
     found: Sequence[tuple[float, Document]],
+    known: Container[str] = (),
 ) -> tuple[Document, float, list[Candidate]]:
-    settings = result.settings
-    own = float(query.vector @ positive.vector)
-    lowest = min(float(query.vector @ one.vector) for one in positives)
-    mean = sum(float(query.vector @ one.vector) for one in positives) / len(positives)
-    against = {"row": own, "lowest": lowest, "mean": mean}[settings.margin_positive]
+    """Say which candidates the filters drop for a row; the `known` ids are no suspected false negatives."""
+    own, against = float(query.vector @ positive.vector), reference_of(result.settings, query, positive, positives)
     texts = {read_as(one.text) for one in positives}
     ids = {one.doc_id for one in positives}
     candidates = []
@@ -135,7 +140,8 @@ def _filtered(
             "positive_text": read_as(document.text) in texts,
             **_thresholds(result, score, similarity, against),
         }
-        reason = next((name for name, holds in tests.items() if holds), "")
+        exempt = SUSPECTED[1:] if document.doc_id in known else ()
+        reason = next((name for name, holds in tests.items() if holds and name not in exempt), "")
         candidates.append(Candidate(document, score, reason))
     return positive, own, candidates
 

@@ -21,6 +21,7 @@ class Prepared:
     unsure: bool = False
     kept: dict[str, Document] = field(default_factory=dict)  # doc_id -> the document that stands for it
     cleaned: set[str] = field(default_factory=set)
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)  # query_id -> the id of a kept document -> score
 
     def __post_init__(self) -> None:
         self._clean()
@@ -80,9 +81,9 @@ class Prepared:
                 unknown += 1
         self._dangling("query", unknown)
         led = self._merged(queries, {judgement.query_id for judgement in known})
-        judged = self._documents_of(known, led)
+        self.scores = self._documents_of(known, led)
         for query_id in dict.fromkeys(led.values()):
-            positives = [self.kept[d] for d, score in judged.get(query_id, {}).items() if score > 0]
+            positives = [self.kept[d] for d, score in self.scores.get(query_id, {}).items() if score > 0]
             if positives:
                 self.judged.append((queries[query_id], positives))
             else:

@@ -119,6 +119,55 @@ PATCHES: Sequence[Patch] = (
         'counted = to_numpy(table, "positive_kind")[order] != POSITIVE_DOCUMENT',
         'counted = to_numpy(table, "positive_kind")[order] < 9',
     ),
+    Patch(
+        "sources of draws",
+        "operators/candidates/drawing.py",
+        "code[pairs[rank_column(self.source)] == NOT_NAMED] = NOT_OF_SOURCE",
+        "code[:0] = NOT_OF_SOURCE",
+        ("mixed",),
+    ),
+    Patch(
+        "rules of draws",
+        "operators/candidates/drawing.py",
+        "code[pairs[rule_column(self.where)] != 1] = NOT_MET",
+        "code[:0] = NOT_MET",
+        ("mixed",),
+    ),
+    Patch(
+        "rows that a document serves",
+        "pipelines/text/stages/select.py",
+        "self.cutoffs = None if cutoffs is None else read_cutoffs(folder, cutoffs)",
+        "self.cutoffs = None",
+        ("mixed",),
+    ),
+    Patch(
+        "probabilities among what is free",
+        "operators/candidates/weighted.py",
+        "log_shares(np.where(free, self.log_weight(pairs), -np.inf), pairs.row)",
+        "log_shares(self.log_weight(pairs), pairs.row)",
+        ("mixed",),
+    ),
+    Patch(
+        "judged negatives are not suspected",
+        "operators/candidates/select.py",
+        "mask = mask & ~np.any(known, axis=0)",
+        "mask = mask & True",
+        ("mixed",),
+    ),
+    Patch(
+        "ranks that count positives",
+        "operators/candidates/sources.py",
+        "rank_within(query_key)[kept].astype(np.int32)",
+        "rank_within(query_key[kept]).astype(np.int32)",
+        ("mixed",),
+    ),
+    Patch(
+        "negatives that a draw fills",
+        "operators/candidates/drawing.py",
+        "quota = np.minimum(missing, draw.num_negatives) if draw.fill else",
+        "quota = np.full_like(missing, draw.num_negatives) if draw.fill else",
+        ("mixed",),
+    ),
 )
 
 

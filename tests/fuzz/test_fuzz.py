@@ -6,8 +6,8 @@ from tests.fuzz.fuzzing import ROOT, fuzz, names_of
 from tests.fuzz.sensitivity import PATCHES, Patch
 
 SEED = 1
-CASES = {"source": 50, "config": 25, "run": 20, "model": 3}
-COMMANDS = 3
+CASES = {"source": 28, "config": 25, "run": 18, "model": 3, "mixed": 12}
+WITHOUT_COMMANDS = {"model", "mixed"}
 
 
 def test_no_case_finds_anything() -> None:
@@ -20,7 +20,7 @@ def test_no_case_finds_anything() -> None:
             way: [name for name in of_kind if way_of(kind, int(name.partition(":")[2])) == way]
             for way in ("process", "command")
         }
-        names += ways["process"][:count] + ways["command"][: COMMANDS // 3 if kind != "model" else 0]
+        names += ways["process"][:count] + ways["command"][: int(kind not in WITHOUT_COMMANDS)]
     report = fuzz(names, jobs=2)
     assert not report.found, "\n".join(report.lines())
 

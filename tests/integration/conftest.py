@@ -19,6 +19,8 @@ from pipelines.quickstart import docstring_pairs
 from pipelines.run import mine
 from pipelines.runtime.config import RunConfig
 from pipelines.text.config import Config
+from tests.conftest import save_static_model
+from tests.models import save_model
 
 ENGINES = ["local", "ray", "beam"]
 
@@ -142,6 +144,17 @@ def with_vectors(
     columns = dict(zip(("query_id", "doc_id", "score"), map(list, zip(*judged, strict=True)), strict=True))
     pq.write_table(pa.table(columns), folder / "judgements.parquet")
     return data
+
+
+@pytest.fixture(scope="session")
+def second_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another length of vectors than the model of the run, and prompts of its own."""
+    return save_model("static with prompts", minilm, tmp_path_factory.mktemp("models") / "second")
+
+
+@pytest.fixture(scope="session")
+def third_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_static_model(minilm, tmp_path_factory.mktemp("models") / "third", seed=1)
 
 
 @pytest.fixture

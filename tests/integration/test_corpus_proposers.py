@@ -122,6 +122,21 @@ def test_what_proposes_nothing_says_which_metadata_labels_or_domains_nothing_has
         assert any(start in line for line in mined.report["warnings"]), (start, mined.report["warnings"])
 
 
+def test_documents_named_by_numbers_and_texts_may_have_no_other_passages(
+    collection: Collection, static_model: Path, tmp_path: Path
+) -> None:
+    rows = [{"_id": name, "text": text} for name, text in collection.documents.items()]
+    books = [{**row, "book": n if n % 2 else f"b{n}"} for n, row in enumerate(rows)]
+    path = tmp_path / "books.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in books), encoding="utf-8")
+    judgements = str(collection.folder / "qrels" / "train.tsv")
+    data = {"corpus": str(path), "queries": str(collection.folder / "queries.jsonl"), "judgements": judgements}
+    proposers = [{"proposer": "same_document", "field": "book"}]
+    config = configuration(tmp_path / "run", None, static_model, data=data, proposers=proposers)
+    said = "same_document proposed no document: no positive shares its 'book' with another document"
+    assert any(said in line for line in mine(config, progress=False).report["warnings"])
+
+
 def test_metadata_of_another_kind_end_the_run_in_one_line(
     collection: Collection, static_model: Path, tmp_path: Path
 ) -> None:

@@ -1,8 +1,5 @@
 """A second encoder proposes what it finds nearest: as brute force with its vectors does, wherever it runs."""
 
-import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +8,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from pydantic import ValidationError
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.potion import POTION, potion_folder
-from operators.errors import InputError
 from operators.keys import keys_of
 from operators.schemas import POSITIVE_DOCUMENT, to_numpy
 from operators.segments import first_index
@@ -23,33 +18,18 @@ from pipelines.results import Mined
 from pipelines.run import mine
 from pipelines.runtime.plan import describe
 from pipelines.runtime.session import build
-from tests.conftest import save_static_model
 from tests.integration.conftest import (
     Collection,
     configuration,
     dataset,
-    run,
     write_collection,
-    write_configuration,
 )
-from tests.integration.test_restart import command, kill_within, units_of
-from tests.models import QUERY, save_model
+from tests.models import QUERY
 
 LIMIT = 7
 SECOND = {"proposer": "encoder", "source": "second", "limit": LIMIT, "vector_dtype": "float32"}
 CODES = "IVF8,PQ24x4fs"
 ORDER = [("query_id", "ascending"), ("positive_id", "ascending"), ("negative_id", "ascending")]
-
-
-@pytest.fixture(scope="module")
-def second_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another length of vectors than the model of the run, and prompts of its own."""
-    return save_model("static with prompts", minilm, tmp_path_factory.mktemp("models") / "second")
-
-
-@pytest.fixture(scope="module")
-def third_model(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_static_model(minilm, tmp_path_factory.mktemp("models") / "third", seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -253,57 +233,6 @@ def test_the_model_of_the_run_proposes_what_its_search_finds_and_disagrees_about
     assert taken == pairs_of(mine(top, until="select", progress=False).output("select", "negatives"))
 
 
-def done(config: Any) -> set[str]:  # noqa: ANN401 - a configuration
-    """Mine; return the stages that did their work."""
-    stages = run(config)["stages"]
-    lines = {(name, side): one for name, of in stages.items() for side, one in of.get("sides", {"": of}).items()}
-    return {f"{name}/{side}".rstrip("/") for (name, side), one in lines.items() if not one["reused"]}
-
-
-def test_another_second_model_does_its_own_stages_again_and_no_other(
-    collection: Collection, static_model: Path, second_model: Path, third_model: Path, tmp_path: Path
-) -> None:
-    def config(model: Path, **settings: Any) -> Any:  # noqa: ANN401
-        proposers = [second(model, **settings), second(third_model, source="third")]
-        return configuration(tmp_path / "run", collection, static_model, proposers=proposers, select={"range_max": 20})
-
-    own = {f"search/{name}_second" for name in ("encode", "index", "propose")}
-    behind = {"search/proposed", "select", "export"}
-    everything = done(config(second_model))
-    assert own | behind | {"prepare/model", "prepare/model_second", "prepare/model_third", "encode"} <= everything
-    copy = tmp_path / "models" / "copy"
-    shutil.copytree(second_model, copy)
-    assert not done(config(copy)), "the same weights under another name"
-    assert done(config(second_model, limit=5)) == {"search/propose_second", *behind}
-    assert done(config(third_model)) == {"prepare/model_second", *own, *behind}
-    assert not done(config(second_model))
-    assert done(config(second_model, query_prompt="other ")) == {"prepare/model_second", *own, *behind}
-    other = configuration(
-        tmp_path / "run", collection, third_model, proposers=config(second_model).proposers, select={"range_max": 20}
-    )
-    assert not done(other) & {*own, "search/propose_third", "search/encode_third"}, "the second is on its own"
-
-
-def test_a_corpus_that_grew_encodes_and_indexes_only_what_is_new(
-    collection: Collection, static_model: Path, second_model: Path, tmp_path: Path
-) -> None:
-    def grown(name: str, documents: int) -> Collection:
-        kept = dict(list(collection.documents.items())[:documents])
-        queries = dict(list(collection.queries.items())[:90])
-        return write_collection(tmp_path / name, kept, queries, {one: collection.judgements[one] for one in queries})
-
-    proposers = [second(second_model, index={"factory": "exact", "shard_rows": 128})]
-    run(configuration(tmp_path / "run", grown("small", 320), static_model, proposers=proposers))
-    large = grown("large", 500)
-    sides = run(configuration(tmp_path / "run", large, static_model, proposers=proposers))["stages"]["search"]["sides"]
-    encoded = sides["encode_second"]["rows"]
-    assert encoded["corpus"] == {"rows_in": 500, "rows_out": 500, "rows_reused": 320}
-    assert encoded["queries"] == {"rows_in": 90, "rows_out": 90, "rows_reused": 90}
-    assert sides["index_second"]["rows_reused"] == 256  # the third shard was not full, and is now
-    run(configuration(tmp_path / "anew", large, static_model, proposers=proposers))
-    assert dataset(tmp_path / "run").equals(dataset(tmp_path / "anew"))
-
-
 def test_vectors_that_came_are_not_those_of_the_second_encoder(
     collection: Collection, with_vectors: dict[str, Any], second_model: Path, tmp_path: Path
 ) -> None:
@@ -313,87 +242,6 @@ def test_vectors_that_came_are_not_those_of_the_second_encoder(
     found = proposed(mined, collection)
     check_nearest(found, similarities(second_model, collection), collection)
     assert "prepare/model" not in mined.stages
-
-
-def test_a_run_killed_in_the_stages_of_the_second_encoder_goes_on(
-    collection: Collection, static_model: Path, second_model: Path, tmp_path: Path
-) -> None:
-    options: dict[str, Any] = {
-        "proposers": [second(second_model, index={"factory": CODES, "shard_rows": 256})],
-        "data": {"partition_rows": 4},
-    }
-    run(configuration(tmp_path / "reference", collection, static_model, **options))
-    config = write_configuration(tmp_path, configuration(tmp_path / "killed", collection, static_model, **options))
-    committed: dict[Path, int] = {}
-    for stage in ("search/encode_second", "search/propose_second"):
-        process = subprocess.Popen(command(config, "local"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        assert kill_within(process, tmp_path / "killed", stage), f"the kill in {stage} came too late"
-        committed.update(units_of(tmp_path / "killed", stage))
-    run(configuration(tmp_path / "killed", collection, static_model, **options))
-    assert dataset(tmp_path / "killed").equals(dataset(tmp_path / "reference"))
-    assert not [path for path, at in committed.items() if path.exists() and path.stat().st_mtime_ns != at]
-
-
-def refusal(tmp_path: Path, collection: Collection, static_model: Path, **settings: Any) -> str:  # noqa: ANN401
-    config = configuration(tmp_path / "run", collection, static_model, proposers=[{**SECOND, **settings}])
-    with pytest.raises(InputError) as error:
-        run(config)
-    assert not (tmp_path / "run").exists(), "nothing was written"
-    return str(error.value)
-
-
-def test_a_second_model_that_cannot_be_used_is_refused_before_anything_is_prepared(
-    collection: Collection, static_model: Path, second_model: Path, tmp_path: Path
-) -> None:
-    damaged = tmp_path / "damaged"
-    shutil.copytree(second_model, damaged)
-    weights = damaged / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-50])
-    (tmp_path / "no model").mkdir()
-    (tmp_path / "no model" / "notes.txt").write_text("no model", encoding="utf-8")
-    said = {
-        "/no/such/model": r"proposers\.second\.model: no folder at /no/such/model",
-        str(damaged): r"proposers\.second\.model: .*damaged.* cannot be loaded",
-        str(tmp_path / "no model"): r"proposers\.second\.model: .*no model.* cannot be loaded",
-    }
-    for model, wanted in said.items():
-        line = refusal(tmp_path, collection, static_model, model=model)
-        assert re.search(wanted, line), line
-        assert "encoder." not in line
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"max_seq_length": 9}, r"^proposers\.second\.max_seq_length: .*leave it out"),
-        ({"index": "IVF8,PQ7x4"}, r"^proposers\.second\.index: FAISS cannot make 'IVF8,PQ7x4'"),
-        ({"index": "IVF900,SQ8"}, r"^proposers\.second\.index: IVF900,SQ8 needs at least 900 documents"),
-        ({"index": "LSH"}, r"^proposers\.second\.index: 'LSH' is no factory string"),
-    ],
-)
-def test_settings_that_do_not_fit_the_second_model_are_refused(
-    collection: Collection,
-    static_model: Path,
-    second_model: Path,
-    settings: dict[str, Any],
-    said: str,
-    tmp_path: Path,
-) -> None:
-    assert re.search(said, refusal(tmp_path, collection, static_model, model=str(second_model), **settings))
-
-
-def test_a_configuration_without_a_second_model_or_its_texts_is_refused(
-    collection: Collection, with_vectors: dict[str, Any], static_model: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(ValidationError, match=r"proposers\.0\n.*encoder: model: this key is missing"):
-        configuration(tmp_path, collection, static_model, proposers=["encoder"])
-    sections: dict[str, Any] = {"data": with_vectors, "proposers": [second(static_model)]}
-    configuration(tmp_path, None, None, **sections)
-    with pytest.raises(
-        ValidationError, match=r"proposers\.second\.model encodes texts: data\.corpus comes with vectors"
-    ):
-        configuration(tmp_path, None, None, **sections, clean={"drop_empty": False})
-    configuration(tmp_path, collection, static_model, clean={"drop_empty": False}, proposers=sections["proposers"])
 
 
 def test_the_plan_names_what_the_second_encoder_uses(

@@ -120,7 +120,7 @@ class WordsAsProbability(Nowhere):
             r"select.filters: .*:OneForAll: OneForAll.drops: bool of shape \(\d+,\) is wanted",
         ),
         ({"filters": [f"{HERE}:Numbers"]}, InputError, "Numbers.drops: bool .* not int64"),
-        ({"filters": [f"{HERE}:Undeclared"]}, LookupError, "Name it in `needs`"),
+        ({"filters": [f"{HERE}:Undeclared"]}, InputError, "Undeclared.drops: LookupError: .*Name it in `needs`"),
         ({"draws": [f"{HERE}:Short"]}, InputError, "Short.priority: numbers of shape"),
         ({"draws": [f"{HERE}:Unknown"]}, InputError, r"select.draws: .*:Unknown: .* are not a number. Give -inf"),
         (

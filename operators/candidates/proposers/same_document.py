@@ -4,10 +4,15 @@ import json
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.candidates.proposer import CandidateSource
 from operators.candidates.reading import Reading
+from operators.candidates.rule import fields_of
 from operators.errors import InputError, shown
+
+# Below it each integer is a float of its own.
+EXACT = 2.0**53
 
 
 class SameDocument(CandidateSource):
@@ -39,6 +44,19 @@ class SameDocument(CandidateSource):
         Raises:
             InputError: the field is a list or an object.
         """
+        try:
+            values = fields_of(metadata, [self.field])[self.field]
+        except InputError:  # of several kinds, or lists and objects
+            return self._row_by_row(metadata)
+        if not pa.types.is_floating(values.type):
+            return values.cast(pa.string())
+        if pc.any(pc.greater_equal(pc.abs(values), EXACT)).as_py():  # they may stand for integers that differ
+            return self._row_by_row(metadata)
+        different = values.dictionary_encode()
+        names = pa.array(list(map(self._text_of, different.dictionary.to_pylist())), pa.string())
+        return names.take(different.indices)
+
+    def _row_by_row(self, metadata: pa.ChunkedArray) -> pa.Array:
         values = [None if one is None else json.loads(one).get(self.field) for one in metadata.to_pylist()]
         return pa.array(list(map(self._text_of, values)), pa.string())
 

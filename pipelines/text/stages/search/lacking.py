@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import pyarrow as pa
+
 from operators.candidates.proposer import CandidateSource
 from operators.candidates.rule import fields_of
+from operators.errors import InputError
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.storage.run_directory import StageFolder
@@ -41,6 +44,14 @@ class LookForMetadata:
         """Look at one partition."""
         ((side, file),) = unit.args.items()
         table = self.folders[side].read_table(file, ["metadata"])
-        fields = fields_of(table.column("metadata"), self.names[side])
-        known = [f"{side}.{name}" for name, column in fields.items() if column.null_count < len(column)]
+        known = [f"{side}.{name}" for name in self.names[side] if has_any(table.column("metadata"), name)]
         return {"known": known, "rows_out": table.num_rows}
+
+
+def has_any(metadata: pa.ChunkedArray, name: str) -> bool:
+    """Tell whether any row has some metadata, of whatever kind."""
+    try:
+        column = fields_of(metadata, [name])[name]
+    except InputError:  # of several kinds, lists or objects
+        return True
+    return bool(column.null_count < len(column))

@@ -25,6 +25,8 @@ from pipelines.text.stages.search.lacking import lacking
 from pipelines.text.stages.search.proposer_stage import ProposerStage
 from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
 
+Mask = npt.NDArray[np.bool_]
+
 # A passage, and the key of the document that it is from.
 PASSAGES = pa.schema({"doc_key": pa.int64(), "source_key": pa.int64()})
 # Temporary: the documents of the positives of each query, and which partitions want which documents.
@@ -171,20 +173,16 @@ def sample_of(proposer: SameDocument, sources: pa.Table, passages: pa.Table, pos
     positive, best = np.sort(positive), [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.bool_))]
     pairs = join_sorted_in_blocks(to_numpy(sources, "source_key"), to_numpy(passages, "source_key"), PAIRS_AT_ONCE)
     for row, found in pairs:
-        best.append(_first(proposer, asked[row], doc_key[found], positive))
-    query, document, _ = map(np.concatenate, zip(*best, strict=True))
-    return ranked_proposals(*_first(proposer, query, document, positive), proposer.limit)
+        query, document = asked[row], doc_key[found]
+        best.append(_first(proposer, query, document, in_sorted(pair_keys(query, document), positive)))
+    return ranked_proposals(*_first(proposer, *map(np.concatenate, zip(*best, strict=True))), proposer.limit)
 
 
-def _first(
-    proposer: SameDocument, query: Keys, document: Keys, positive: Keys
-) -> tuple[Keys, Keys, npt.NDArray[np.bool_]]:
-    """Keep the `limit` smallest random numbers of each query, ascending, each document once, and its positives."""
+def _first(proposer: SameDocument, query: Keys, document: Keys, own: Mask) -> tuple[Keys, Keys, Mask]:
+    """Keep the `limit` smallest random numbers of each query, ascending, each once, and whether it is `own`."""
     drawn = uniform(*seeds_of(proposer.seed, proposer.source), query, document)
     order = np.lexsort((drawn, query))
-    query, document = query[order], document[order]
-    once = first_of_each(query, document)
-    query, document = query[once], document[once]
-    own = in_sorted(pair_keys(query, document), positive)
+    order = order[first_of_each(query[order], document[order])]
+    query, document, own = query[order], document[order], own[order]
     kept = own | (count_before(~own, query) < proposer.limit)
     return query[kept], document[kept], own[kept]

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from operators.candidates.signal import Signal
-from operators.plugins import code_of
+from operators.errors import InputError
+from operators.plugins import calling, code_of
 from operators.schemas import PAIR
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
@@ -64,9 +65,11 @@ class ComputePart:
     def __call__(self, unit: Unit) -> Stats:
         """Compute the signal in one partition."""
         candidates, positives = self.read(unit)
-        values, rows = np.asarray(self.signal(candidates, positives), dtype=np.float32), candidates.num_rows
+        place, rows = f"signals: {self.signal.signal}", candidates.num_rows
+        with calling(place, self.signal, "__call__"):
+            values = np.asarray(self.signal(candidates, positives), dtype=np.float32)
         if values.shape != (rows,):
-            raise ValueError(f"{self.signal.signal}: {rows} candidates, and numbers of shape {values.shape}.")
+            raise InputError(f"{place}: numbers of shape {(rows,)} are wanted, not of {values.shape}")
         table = candidates.select(list(PAIR)).append_column(self.signal.gives, pa.array(values))
         file = self.folder.write_table(f"signals/part-{unit.name}.parquet", table)
         return {"file": {**file, "rows": rows}, "rows_out": rows}

@@ -25,6 +25,24 @@ def test_a_value_has_one_name_whatever_stands_beside_it() -> None:
     assert names() == []
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        (7, 7.0, 0.1, 1e-7, -0.0, 2**53 - 1, 1e300 / 3),
+        (7.5, 2**53, 2**53 + 1),
+        (7, -(2**62), 2**63 - 1),
+        ("a", "ü\n", '"'),
+        (True, False),
+    ],
+)
+def test_a_value_has_the_name_that_it_has_alone(values: tuple[object, ...]) -> None:
+    rows: list[dict[str, object]] = [{"book": one} for one in (*values, None)]
+    expected = [names(row)[0] for row in rows]
+    assert names(*rows) == expected
+    whole = [int(one) for one in values if isinstance(one, int | float) and not isinstance(one, bool) and one % 1 == 0]
+    assert {str(one) for one in whole} <= set(expected)
+
+
 @pytest.mark.parametrize("value", [[7], {"id": 7}])
 def test_a_field_with_lists_or_objects_is_refused(value: object) -> None:
     with pytest.raises(InputError, match=r"^proposers.pages.field: the metadata 'book' is .*7.*Name a field"):
