@@ -10,7 +10,7 @@ from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.drawing import Window
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
-from operators.candidates.pairs import VECTOR, Reference
+from operators.candidates.pairs import ALWAYS_THERE, VECTOR, Reference
 from operators.candidates.sources import SEARCH
 from operators.keys import splitmix64
 from operators.plugins import code_of, find, made
@@ -20,6 +20,7 @@ from operators.settings import AtLeastOne, AtLeastZero, Settings
 RESERVED = {NEGATIVE, NOT_DRAWN, NO_RULE, CAPPED, SHORT_ROW, *WINDOW, *POSITIVES}
 # Filters that have a key of their own in `select`, and what that key is in their section.
 SHORT_FORMS = {
+    "max_positive_resemblance": "limit",
     "max_positive_similarity": "limit",
     "absolute_margin": "margin",
     "relative_margin": "margin",
@@ -49,6 +50,8 @@ class FilterConfig(Settings):
     """Which candidates are not fit to be negatives. Names and meanings are those of sentence-transformers.
 
     Attributes:
+        max_positive_resemblance: drop candidates whose text resembles that of a positive document of the query more,
+            from 0 to 1: near-copies.
         max_positive_similarity: drop candidates whose similarity to a positive document of the query is higher.
         absolute_margin: drop candidates whose score is above the positive's score less this.
         relative_margin: drop candidates whose score is above the positive's score less this fraction of its magnitude:
@@ -63,6 +66,7 @@ class FilterConfig(Settings):
         filters: further filters: `{filter: name, ...}`, or `module:name` of your own.
     """
 
+    max_positive_resemblance: float | None = Field(default=None, ge=0, le=1)
     max_positive_similarity: float | None = None
     absolute_margin: float | None = Field(default=None, ge=0)
     relative_margin: float | None = Field(default=None, ge=0)
@@ -77,6 +81,13 @@ class FilterConfig(Settings):
         short = [{"filter": name, SHORT_FORMS[name]: value} for name, value in given.items()]
         always = [{"filter": name} for name in POSITIVES]
         return [*map(_filter, (*always, *short)), *self.filters]
+
+    def filters_of_search(self) -> list[Filter]:
+        """Return the active filters that decide how deep a query is searched.
+
+        Signals that are computed after the search cannot.
+        """
+        return [one for one in self.active_filters() if set(one.needs).issubset(ALWAYS_THERE)]
 
 
 class SelectConfig(FilterConfig):

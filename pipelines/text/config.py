@@ -12,6 +12,7 @@ from operators.candidates.config import SelectConfig
 from operators.candidates.pairs import ALWAYS_THERE, VECTOR
 from operators.candidates.proposer import CandidateSource, check_sources
 from operators.candidates.proposers.encoder import SecondEncoder
+from operators.candidates.resemblance import RESEMBLANCE
 from operators.candidates.signal import Signal
 from operators.candidates.sources import NAME, SEARCH, WHERE, rank_column
 from operators.datasets.export import ExportConfig
@@ -101,7 +102,7 @@ class Config(RunConfig):
             raise ValueError(
                 f"select.draws: no proposer has the source {shown(unknown[0])}; the sources are {', '.join(sources)}"
             )
-        there = {*ALWAYS_THERE, VECTOR, *map(rank_column, sources)}
+        there = {*ALWAYS_THERE, VECTOR, RESEMBLANCE, *map(rank_column, sources)}
         given = [signal.gives for signal in self.signals]
         wrong = next((name for name in given if not re.fullmatch(NAME, name)), None)
         if wrong is not None:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from operators.candidates.comparison import Comparison
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.reading import Reading, check_readings
+from operators.candidates.resemblance import RESEMBLANCE, Resemblance
 from operators.candidates.sources import WHERE
 from operators.documents.check import check
 from operators.documents.known import KnownMetadata
@@ -26,6 +28,7 @@ from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
+from pipelines.text.stages.search.compare import CompareWithPositives
 from pipelines.text.stages.search.propose import proposing
 from pipelines.text.stages.search.rules import EvaluateRules
 from pipelines.text.stages.search.shards import SearchPool
@@ -55,7 +58,12 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
     used = [signal for signal in config.signals if signal.gives in config.select.signals]
     rules = config.select.rules
-    signals = (*(signal.gives for signal in used), *([WHERE] if rules else []))
+    comparisons = _comparisons(config)
+    signals = (
+        *(signal.gives for signal in used),
+        *(comparison.name for comparison in comparisons),
+        *([WHERE] if rules else []),
+    )
     encoders = _encoders(config, machines)
     _check_draws(config, encoders[0].config.similarity)
     return [
@@ -73,10 +81,16 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         encoders[0],
         *_index_and_search(config, machines, encoders),
         *(ComputeSignal(signal, sources) for signal in used),
+        *(CompareWithPositives(comparison, sources, _cache(config)) for comparison in comparisons),
         *([EvaluateRules(rules, sources, _cache(config))] if rules else []),
         SelectNegatives(config.select, sources, signals, judged),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
+
+
+def _comparisons(config: Config) -> list[Comparison]:
+    """Return what compares candidates with positives, where a filter or draw reads it."""
+    return [Resemblance()] if RESEMBLANCE in config.select.signals else []
 
 
 def _check_all(files: Sequence[SourceFile], config: Config) -> None:
