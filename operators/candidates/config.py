@@ -10,6 +10,7 @@ from operators.candidates import filters as own_filters
 from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.drawing import Window
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
+from operators.candidates.filters.same_group import SameGroup
 from operators.candidates.pairs import ALWAYS_THERE, VECTOR, Reference
 from operators.candidates.sources import SEARCH
 from operators.keys import splitmix64
@@ -230,6 +231,14 @@ class SelectConfig(FilterConfig):
         rules = [draw.where for draw in self.draws]
         different = sorted({rule for rule in rules if rule is not None})
         return {rule: f"select.draws.{rules.index(rule)}.where" for rule in different}
+
+    @property
+    def groups(self) -> Mapping[str, str]:
+        """The metadata by which its filters group documents, and for each the key of the first filter that does."""
+        fields = {
+            f"select.filters.{n}.field": one.field for n, one in enumerate(self.filters) if isinstance(one, SameGroup)
+        }
+        return {field: place for place, field in reversed(fields.items())}
 
     @property
     def signals(self) -> frozenset[str]:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, SerializeAsAny, model_validator
 from operators.candidates import proposers as own_proposers
 from operators.candidates import signals as own_signals
 from operators.candidates.config import SelectConfig
+from operators.candidates.groups import GROUPS, group_column
 from operators.candidates.pairs import ALWAYS_THERE, VECTOR
 from operators.candidates.proposer import CandidateSource, check_sources
 from operators.candidates.proposers.encoder import SecondEncoder
@@ -102,12 +103,12 @@ class Config(RunConfig):
             raise ValueError(
                 f"select.draws: no proposer has the source {shown(unknown[0])}; the sources are {', '.join(sources)}"
             )
-        there = {*ALWAYS_THERE, VECTOR, RESEMBLANCE, *map(rank_column, sources)}
+        there = {*ALWAYS_THERE, VECTOR, RESEMBLANCE, *map(rank_column, sources), *map(group_column, self.select.groups)}
         given = [signal.gives for signal in self.signals]
         wrong = next((name for name in given if not re.fullmatch(NAME, name)), None)
         if wrong is not None:
             raise ValueError(f"signals: {shown(wrong)} is no name for a signal: letters, digits and _, at most 64")
-        taken = [name for number, name in enumerate(given) if name in {*there, WHERE, *given[:number]}]
+        taken = [name for number, name in enumerate(given) if name in {*there, WHERE, GROUPS, *given[:number]}]
         if taken:
             raise ValueError(f"signals: there are two signals {shown(taken[0])}")
         missing = sorted(self.select.signals - {*there, *given})

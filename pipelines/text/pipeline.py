@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from operators.candidates.comparison import Comparison
+from operators.candidates.groups import Groups
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.reading import Reading, check_readings
 from operators.candidates.resemblance import RESEMBLANCE, Resemblance
@@ -90,7 +91,11 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
 
 def _comparisons(config: Config) -> list[Comparison]:
     """Return what compares candidates with positives, where a filter or draw reads it."""
-    return [Resemblance()] if RESEMBLANCE in config.select.signals else []
+    groups = config.select.groups
+    return [
+        *([Resemblance()] if RESEMBLANCE in config.select.signals else []),
+        *([Groups(groups)] if groups else []),
+    ]
 
 
 def _check_all(files: Sequence[SourceFile], config: Config) -> None:
@@ -105,6 +110,7 @@ def _check_all(files: Sequence[SourceFile], config: Config) -> None:
     known = check(list(seen.values()), config.data.positive_labels)
     readings = [reading for proposer in config.proposers for reading in proposer.readings()]
     readings += [Reading.of_rule(place, rule) for rule, place in config.select.rules.items()]
+    readings += [Reading(place, [field]) for field, place in config.select.groups.items()]
     # Of pairs the columns beside the roles are metadata of the queries.
     of_pairs = known.get("pairs")
     check_readings(readings, known.get("corpus", KnownMetadata()), of_pairs or known["queries"])

@@ -1,13 +1,13 @@
 """Propose other passages of the documents that the positives are from."""
 
-import json
 from collections.abc import Sequence
 
 import pyarrow as pa
 
+from operators.candidates.groups import group_names
 from operators.candidates.proposer import CandidateSource
 from operators.candidates.reading import Reading
-from operators.errors import InputError, shown
+from operators.errors import shown
 
 
 class SameDocument(CandidateSource):
@@ -39,15 +39,4 @@ class SameDocument(CandidateSource):
         Raises:
             InputError: the field is a list or an object.
         """
-        values = [None if one is None else json.loads(one).get(self.field) for one in metadata.to_pylist()]
-        return pa.array(list(map(self._text_of, values)), pa.string())
-
-    def _text_of(self, value: object) -> str | None:
-        if value is None or isinstance(value, str):
-            return value
-        if isinstance(value, list | dict):
-            raise InputError(
-                f"{self.place}.field: the metadata {shown(self.field)} is {shown(json.dumps(value))}. Name a "
-                f"field that has one text or number in each passage."
-            )
-        return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
+        return group_names(metadata, self.field, f"{self.place}.field")
