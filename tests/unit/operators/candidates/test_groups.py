@@ -26,8 +26,12 @@ def shared(documents: list[Row], candidates: list[tuple[int, int]], positives: l
     metadata = pa.array([json.dumps(row) if row else None for row in documents], pa.string())
     table, half, compare = pa.table({"doc_key": np.arange(len(documents)), "metadata": metadata}), 2, Groups(FIELDS)
     arrived = pa.concat_tables([compare.features(table.slice(half)), compare.features(table.slice(0, half))])
-    pairs = (np.array(one, dtype=np.int64).reshape(-1, 2) for one in (candidates, positives))
-    return compare(*(pa.table({"query_key": one[:, 0], "doc_key": one[:, 1]}) for one in pairs), arrived)
+    return compare(pairs_table(candidates), pairs_table(positives), arrived)
+
+
+def pairs_table(pairs: list[tuple[int, int]]) -> pa.Table:
+    keys = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return pa.table({"query_key": keys[:, 0], "doc_key": keys[:, 1]})
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)
