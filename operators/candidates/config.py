@@ -11,7 +11,8 @@ from operators.candidates.draw import MOST_NEGATIVES, Draw
 from operators.candidates.drawing import Window
 from operators.candidates.false_negatives.model import Share
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
-from operators.candidates.pairs import VECTOR, Reference
+from operators.candidates.filters.same_group import SameGroup
+from operators.candidates.pairs import ALWAYS_THERE, VECTOR, Reference
 from operators.candidates.sources import SEARCH
 from operators.keys import splitmix64
 from operators.plugins import code_of, find, made
@@ -21,6 +22,7 @@ from operators.settings import AtLeastOne, AtLeastZero, Settings
 RESERVED = {NEGATIVE, NOT_DRAWN, NO_RULE, CAPPED, SHORT_ROW, *WINDOW, *POSITIVES}
 # Filters that have a key of their own in `select`, and what that key is in their section.
 SHORT_FORMS = {
+    "max_positive_resemblance": "limit",
     "max_positive_similarity": "limit",
     "max_false_negative_probability": "limit",
     "absolute_margin": "margin",
@@ -28,8 +30,6 @@ SHORT_FORMS = {
     "max_score": "limit",
     "min_score": "limit",
 }
-# Keys of filters whose signal is computed after the search: they cannot decide how deep it goes.
-AFTER_SEARCH = {"max_false_negative_probability", "target_false_negative_rate"}
 
 
 def _filter(settings: object) -> Filter:
@@ -53,6 +53,8 @@ class FilterConfig(Settings):
     """Which candidates are not fit to be negatives. Names and meanings are those of sentence-transformers.
 
     Attributes:
+        max_positive_resemblance: drop candidates whose text resembles that of a positive document of the query more,
+            from 0 to 1: near-copies.
         max_positive_similarity: drop candidates whose similarity to a positive document of the query is higher.
         max_false_negative_probability: drop candidates that are likelier relevant, by the model of `false_negatives`.
         target_false_negative_rate: the same, with the highest limit under which the mean probability of the negatives
@@ -70,6 +72,7 @@ class FilterConfig(Settings):
         filters: further filters: `{filter: name, ...}`, or `module:name` of your own.
     """
 
+    max_positive_resemblance: float | None = Field(default=None, ge=0, le=1)
     max_positive_similarity: float | None = None
     max_false_negative_probability: Share | None = None
     target_false_negative_rate: Share | None = None
@@ -88,6 +91,13 @@ class FilterConfig(Settings):
         short = [{"filter": name, SHORT_FORMS[name]: value} for name, value in given.items()]
         always = [{"filter": name} for name in POSITIVES]
         return [*map(_filter, (*always, *short)), *self.filters]
+
+    def filters_of_search(self) -> list[Filter]:
+        """Return the active filters that decide how deep a query is searched.
+
+        Signals that are computed after the search cannot.
+        """
+        return [one for one in self.active_filters() if set(one.needs).issubset(ALWAYS_THERE)]
 
 
 class SelectConfig(FilterConfig):
@@ -238,6 +248,14 @@ class SelectConfig(FilterConfig):
         rules = [draw.where for draw in self.draws]
         different = sorted({rule for rule in rules if rule is not None})
         return {rule: f"select.draws.{rules.index(rule)}.where" for rule in different}
+
+    @property
+    def groups(self) -> Mapping[str, str]:
+        """The metadata by which its filters group documents, and for each the key of the first filter that does."""
+        fields = {
+            f"select.filters.{n}.field": one.field for n, one in enumerate(self.filters) if isinstance(one, SameGroup)
+        }
+        return {field: place for place, field in reversed(fields.items())}
 
     @property
     def signals(self) -> frozenset[str]:

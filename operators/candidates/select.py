@@ -15,7 +15,7 @@ from operators.candidates.drawing import AFTER, BEFORE, INSIDE, NOT_MET, NOT_OF_
 from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.filter import CAPPED, NEGATIVE, NO_RULE, NOT_DRAWN, POSITIVES, SHORT_ROW, WINDOW, Filter
 from operators.candidates.matching import PROPOSED_ROWS, raised_documents, turned_away
-from operators.candidates.pairs import ALWAYS_THERE, Floats, Pairs, pairs_of
+from operators.candidates.pairs import Floats, Pairs, pairs_of
 from operators.candidates.short_draws import ROWS, WANTING, short_draws
 from operators.candidates.sources import NOT_NAMED, SEARCH, names_of, rank_column
 from operators.errors import InputError
@@ -218,9 +218,7 @@ class Select:
             return np.zeros(0, dtype=np.int64)
         pairs = self._pairs(candidates, positives)
         query = to_numpy(pairs.rows, "query_key")
-        # Signals that are computed after the search cannot decide how deep it goes.
-        known = [one for one in self.filters if set(one.needs).issubset(ALWAYS_THERE)]
-        passed = self._filtered(pairs, known) == 0
+        passed = self._filtered(pairs, self.config.filters_of_search()) == 0
         passing = np.bincount(pairs.row[passed], minlength=len(query))
         counted = pairs["positive_kind"] != POSITIVE_DOCUMENT
         found = np.bincount(pairs.row[counted], minlength=len(query))

@@ -12,9 +12,11 @@ from operators.candidates.config import SelectConfig
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.false_negatives.signal import FalseNegativeProbability
+from operators.candidates.groups import GROUPS, group_column
 from operators.candidates.pairs import ALWAYS_THERE, VECTOR
 from operators.candidates.proposer import CandidateSource, check_sources
 from operators.candidates.proposers.encoder import SecondEncoder
+from operators.candidates.resemblance import RESEMBLANCE
 from operators.candidates.signal import Signal
 from operators.candidates.sources import NAME, SEARCH, WHERE, rank_column
 from operators.datasets.export import ExportConfig
@@ -114,12 +116,13 @@ class Config(RunConfig):
             raise ValueError(
                 f"select.draws: no proposer has the source {shown(unknown[0])}; the sources are {', '.join(sources)}"
             )
-        there = {*ALWAYS_THERE, VECTOR, PROBABILITY, *map(rank_column, sources)}
+        there = {*ALWAYS_THERE, VECTOR, PROBABILITY, RESEMBLANCE}
+        there |= {*map(rank_column, sources), *map(group_column, self.select.groups)}
         given = [signal.gives for signal in self.signals]
         wrong = next((name for name in given if not re.fullmatch(NAME, name)), None)
         if wrong is not None:
             raise ValueError(f"signals: {shown(wrong)} is no name for a signal: letters, digits and _, at most 64")
-        taken = [name for number, name in enumerate(given) if name in {*there, WHERE, *given[:number]}]
+        taken = [name for number, name in enumerate(given) if name in {*there, WHERE, GROUPS, *given[:number]}]
         if taken:
             raise ValueError(f"signals: there are two signals {shown(taken[0])}")
         missing = sorted(self.select.signals - {*there, *given})

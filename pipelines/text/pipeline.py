@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from operators.candidates.comparison import Comparison
+from operators.candidates.groups import Groups
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.reading import Reading, check_readings
+from operators.candidates.resemblance import RESEMBLANCE, Resemblance
 from operators.candidates.sources import WHERE
 from operators.documents.check import check
 from operators.documents.known import KnownMetadata
@@ -27,6 +30,7 @@ from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
+from pipelines.text.stages.search.compare import CompareWithPositives
 from pipelines.text.stages.search.propose import proposing
 from pipelines.text.stages.search.rules import EvaluateRules
 from pipelines.text.stages.search.shards import SearchPool
@@ -58,7 +62,12 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
     used = config.used_signals()
     rules = config.select.rules
-    signals = (*(signal.gives for signal in used), *([WHERE] if rules else []))
+    comparisons = _comparisons(config)
+    signals = (
+        *(signal.gives for signal in used),
+        *(comparison.name for comparison in comparisons),
+        *([WHERE] if rules else []),
+    )
     encoders = _encoders(config, machines)
     _check_draws(config, encoders[0].config.similarity)
     return [
@@ -76,6 +85,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         encoders[0],
         *_index_and_search(config, machines, encoders),
         *(ComputeSignal(signal, sources) for signal in used),
+        *(CompareWithPositives(comparison, sources, _cache(config)) for comparison in comparisons),
         *([EvaluateRules(rules, sources, _cache(config))] if rules else []),
         SelectNegatives(config.select, sources, signals, judged),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
@@ -95,6 +105,15 @@ def calibration_stages_of(config: Config, cluster: RayCluster | None) -> list[St
     return [*stages[: last + 1], HidePositives(search.searchers, HIDDEN)]
 
 
+def _comparisons(config: Config) -> list[Comparison]:
+    """Return what compares candidates with positives, where a filter or draw reads it."""
+    groups = config.select.groups
+    return [
+        *([Resemblance()] if RESEMBLANCE in config.select.signals else []),
+        *([Groups(groups)] if groups else []),
+    ]
+
+
 def _check_all(files: Sequence[SourceFile], config: Config) -> None:
     run = config.directory()
     seen: dict[str, SourceFile] = {f"{file.kind} {file.uri}": file for file in files}
@@ -107,6 +126,7 @@ def _check_all(files: Sequence[SourceFile], config: Config) -> None:
     known = check(list(seen.values()), config.data.positive_labels)
     readings = [reading for proposer in config.proposers for reading in proposer.readings()]
     readings += [Reading.of_rule(place, rule) for rule, place in config.select.rules.items()]
+    readings += [Reading(place, [field]) for field, place in config.select.groups.items()]
     # Of pairs the columns beside the roles are metadata of the queries.
     of_pairs = known.get("pairs")
     check_readings(readings, known.get("corpus", KnownMetadata()), of_pairs or known["queries"])

@@ -50,6 +50,11 @@ def drawing(where: str) -> dict[str, Any]:
     return {"select": {"draws": draws}}
 
 
+def grouping(field: str) -> dict[str, Any]:
+    filters = [{"filter": "max_rank", "limit": 9}, {"filter": "same_group", "field": field}]
+    return {"select": {"filters": filters}}
+
+
 def refusal(folder: Path, sources: dict[str, Any], sections: dict[str, Any]) -> str:
     """The model is looked at after the sources: none is there, so what is not refused before fails for it."""
     config = configuration(folder / "run", None, Path("no_such_model"), data=sources, **sections)
@@ -76,6 +81,8 @@ def refusal(folder: Path, sources: dict[str, Any], sections: dict[str, Any]) -> 
         (drawing("query.since == domain"), "query.since is a number, and domain is text"),
         (proposing(proposer="frequency", by="domain"), f"proposers.frequency.by: the metadata 'domain' {TEXT}"),
         (proposing(proposer="same_document", field="tags"), "field: the metadata 'tags' holds lists or objects"),
+        (grouping("clikcs"), f"select.filters.1.field: no document has the metadata 'clikcs'. {MEANT}"),
+        (grouping("tags"), "select.filters.1.field: the metadata 'tags' holds lists or objects"),
     ],
 )  # fmt: skip
 def test_what_no_row_can_have_is_refused_with_its_key(sections: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -89,6 +96,7 @@ def test_what_no_row_can_have_is_refused_with_its_key(sections: dict[str, Any], 
         proposing(proposer="cross_domain", domains=["law"]),
         proposing(proposer="frequency", by="nested"),
         proposing(proposer="same_document", field="year"),
+        grouping("nested"),
     ],
 )
 def test_what_is_there_is_not_refused(sections: dict[str, Any], tmp_path: Path) -> None:

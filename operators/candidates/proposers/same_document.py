@@ -1,18 +1,13 @@
 """Propose other passages of the documents that the positives are from."""
 
-import json
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from operators.candidates.groups import group_names
 from operators.candidates.proposer import CandidateSource
 from operators.candidates.reading import Reading
-from operators.candidates.rule import fields_of
-from operators.errors import InputError, shown
-
-# Below it each integer is a float of its own.
-EXACT = 2.0**53
+from operators.errors import shown
 
 
 class SameDocument(CandidateSource):
@@ -44,28 +39,4 @@ class SameDocument(CandidateSource):
         Raises:
             InputError: the field is a list or an object.
         """
-        try:
-            values = fields_of(metadata, [self.field])[self.field]
-        except InputError:  # of several kinds, or lists and objects
-            return self._row_by_row(metadata)
-        if not pa.types.is_floating(values.type):
-            return values.cast(pa.string())
-        if pc.any(pc.greater_equal(pc.abs(values), EXACT)).as_py():  # they may stand for integers that differ
-            return self._row_by_row(metadata)
-        different = values.dictionary_encode()
-        names = pa.array(list(map(self._text_of, different.dictionary.to_pylist())), pa.string())
-        return names.take(different.indices)
-
-    def _row_by_row(self, metadata: pa.ChunkedArray) -> pa.Array:
-        values = [None if one is None else json.loads(one).get(self.field) for one in metadata.to_pylist()]
-        return pa.array(list(map(self._text_of, values)), pa.string())
-
-    def _text_of(self, value: object) -> str | None:
-        if value is None or isinstance(value, str):
-            return value
-        if isinstance(value, list | dict):
-            raise InputError(
-                f"{self.place}.field: the metadata {shown(self.field)} is {shown(json.dumps(value))}. Name a "
-                f"field that has one text or number in each passage."
-            )
-        return json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
+        return group_names(metadata, self.field, f"{self.place}.field")

@@ -161,7 +161,8 @@ def test_the_ready_files_are_taken_and_survive(read: Callable[..., Config], read
 
 
 FLOATS = [key for key in KEYS if key[-1] in {"max_score", "min_score", "recall_target", "encoder_gpus", "search_gpus"}]
-FLOATS += [("select", name) for name in ("max_positive_similarity", "absolute_margin", "relative_margin")]
+FLOATS += [("select", name) for name in ("max_positive_resemblance", "max_positive_similarity")]
+FLOATS += [("select", name) for name in ("absolute_margin", "relative_margin")]
 
 
 @pytest.mark.parametrize("key", FLOATS, ids=".".join)

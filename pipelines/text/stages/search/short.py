@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from operators.candidates.config import AFTER_SEARCH, FilterConfig, SelectConfig
+from operators.candidates.config import SelectConfig
 from operators.candidates.select import Select
 from operators.schemas import CANDIDATES, concat
 from operators.vectors.nearest import OperatingPoint
@@ -55,14 +55,14 @@ class SearchDeeper(Stage):
     def settings(self) -> Mapping[str, Any]:
         """Return the depths, and what of the selection decides who is short."""
         tuning = self.config.model_dump(exclude={"k", "max_k"})
-        filters = self.select.model_dump(include=set(FilterConfig.model_fields) - AFTER_SEARCH)
         return {
             "depths": self.config.retry_depths(),
             "needed": self.select.needed,
             "max_rows_per_query": self.select.max_rows_per_query,
             "code": self.select.code(),
+            "filters": [one.model_dump(mode="json") for one in self.select.filters_of_search()],
+            "margin_positive": self.select.margin_positive,
             **tuning,
-            **filters,
         }
 
     def run(self, execution: Execution) -> Summary:
