@@ -31,7 +31,7 @@ class RaisingFilter(Filter):
 
 
 class RaisingDraw(Draw):
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         raise KeyError("no\nsuch key")
 
 
@@ -57,7 +57,7 @@ class OneSignal(Signal):
 class ReadsIt(Draw):
     needs = ("raised",)
 
-    def priority(self, pairs: Pairs) -> Priority:
+    def priority(self, pairs: Pairs, free: Mask) -> Priority:
         return np.asarray(pairs["raised"], dtype=np.float64)
 
 

@@ -107,7 +107,7 @@ def hide(candidates: pa.Table, positives: pa.Table, similarity: Floats, shown: S
     was = to_numpy(candidates, "positive_kind")[candidate]
     hidden = np.isin(was, (POSITIVE_DOCUMENT, POSITIVE_TEXT)) & ~known
     of_view = number[view_query]
-    weight = np.where(hidden, 1 / (of_view - view_count)[view], 1 / of_view[view])
+    weight = 1 / np.where(hidden, np.maximum(of_view - view_count, 1)[view], of_view[view])
     kept = np.flatnonzero(~known)
     table = candidates.select(CANDIDATES.names).take(pa.array(candidate[kept]))
     columns = {

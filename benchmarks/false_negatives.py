@@ -1,0 +1,378 @@
+"""Hidden positives among the negatives, by rule: rate, hardness and yield; and whether probabilities come true.
+
+`python -m benchmarks.false_negatives` writes benchmarks/false_negatives.md; it needs ../shared. With `--default` it
+fits the model that the package ships, and writes no page.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from benchmarks import pages
+from benchmarks.hidden import Examples, Hidden, Judged, K, judged
+from benchmarks.potion import potion_folder
+from benchmarks.real_vectors import model_folder
+from operators.candidates.config import SelectConfig
+from operators.candidates.false_negatives.config import DEFAULT_FILE, FalseNegativeConfig
+from operators.candidates.false_negatives.features import FEATURES, features_of
+from operators.candidates.false_negatives.fit import fitted
+from operators.candidates.false_negatives.frontier import distinct
+from operators.candidates.false_negatives.model import FalseNegativeModel
+from operators.candidates.select import Select
+from operators.candidates.sources import keys_of_pairs
+from operators.schemas import to_numpy
+from operators.segments import first_index, rank_within
+
+Mask = npt.NDArray[np.bool_]
+Doubles = npt.NDArray[np.float64]
+
+TEST = ("vaswani", "test")
+# What the shipped model is fitted on: the collection of the test is not among it.
+TRAINING = (("scifact", "train"), ("insuranceqa-en", "train"))
+MOST_QUERIES = 2_000
+NEGATIVES = 4
+MARGIN = 0.05
+SEEDS = 5
+FOLDS = 5
+CUTS = 200
+RESAMPLES = 2_000
+HIDDEN_SHARES = (0.2, 0.5, 0.8)
+LIMITS = (0.01, 0.02, 0.03, 0.05, 0.1)
+# Signals of which each has a frontier of its own: those above a cut are dropped, or, with -1, those below.
+SIGNALS = {
+    "score": 1,
+    "log_rank": -1,
+    "gap_highest": -1,
+    "max_positive_similarity": 1,
+    "mean_positive_similarity": 1,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Negatives of one rule.
+
+    Attributes:
+        found: of each query, how many hidden positives are among its distinct negatives.
+        negatives: of each query, how many distinct negatives it has.
+        hardness: mean score.
+        full: share of the rows with all their negatives.
+        predicted: mean probability, where there is one.
+    """
+
+    found: Doubles
+    negatives: Doubles
+    hardness: float
+    full: float
+    predicted: float = float("nan")
+
+    @property
+    def rate(self) -> float:
+        """Share of the negatives that are hidden positives."""
+        return float(self.found.sum() / self.negatives.sum())
+
+    @property
+    def per_query(self) -> float:
+        """The same share of each query, and the mean over the queries that have negatives."""
+        some = self.negatives > 0
+        return float((self.found[some] / self.negatives[some]).mean())
+
+
+def first_kept(hidden: Hidden, kept: Mask, probability: Doubles | None = None) -> Outcome:
+    """Take the first negatives of each query among the kept candidates."""
+    at = np.flatnonzero(kept)
+    at = at[rank_within(hidden.query[at]) < NEGATIVES]
+    queries = int(hidden.query.max()) + 1
+    negatives = np.bincount(hidden.query[at], minlength=queries).astype(np.float64)
+    found = np.bincount(hidden.query[at], weights=hidden.truth[at], minlength=queries)
+    hardness = float(to_numpy(hidden.candidates, "score")[at].mean()) if len(at) else float("nan")
+    predicted = float("nan") if probability is None or not len(at) else float(probability[at].mean())
+    return Outcome(found, negatives, hardness, float((negatives == NEGATIVES).mean()), predicted)
+
+
+def by_margin(hidden: Hidden, reference: str) -> Outcome:
+    """Select as `relative_margin` does: to the row's positive, or to the lowest."""
+    config = SelectConfig.model_validate(
+        {"relative_margin": MARGIN, "margin_positive": reference, "num_negatives": NEGATIVES, "range_max": K}
+    )
+    selection = Select(config)(hidden.candidates, hidden.positives)
+    chosen = distinct(selection.negatives)
+    truth = hidden.truth[first_index(keys_of_pairs(hidden.candidates), keys_of_pairs(chosen))]
+    query, queries = to_numpy(chosen, "query_key"), int(hidden.query.max()) + 1
+    return Outcome(
+        np.bincount(query, weights=truth, minlength=queries),
+        np.bincount(query, minlength=queries).astype(np.float64),
+        float(to_numpy(selection.negatives, "score").mean()),
+        1 - (selection.short_rows + selection.empty_rows) / selection.rows,
+    )
+
+
+def at_hardness(hidden: Hidden, values: Doubles, hardness: float, probability: Doubles | None = None) -> Outcome:
+    """Keep candidates up to the cut of a signal at which the negatives are as hard as this."""
+    cuts = np.unique(np.quantile(values, np.linspace(0, 1, CUTS)))
+    outcomes = [first_kept(hidden, values <= cut, probability) for cut in cuts]
+    return min((one for one in outcomes if one.negatives.sum()), key=lambda one: abs(one.hardness - hardness))
+
+
+def cross_fitted(hidden: Hidden, examples: Examples, share: float) -> Doubles:
+    """Return the probability of each candidate by a model of the known positives of other queries."""
+    fold = np.random.default_rng(1).permutation(int(hidden.query.max()) + 1) % FOLDS
+    probability = np.empty(len(hidden.query))
+    for number in range(FOLDS):
+        model = examples.model(fold[examples.query] != number)
+        here = fold[hidden.query] == number
+        some = {name: hidden.features[name][here] for name in FEATURES}
+        probability[here] = model.probability(some, share)
+    return probability
+
+
+def by_model(hidden: Hidden, model: FalseNegativeModel, share: float) -> Doubles:
+    """Return the probability of each candidate by a model."""
+    return model.probability(hidden.features, share).astype(np.float64)
+
+
+def frontier_rows(collection: Judged, share: float | None, model: FalseNegativeModel | None) -> Iterator[list[str]]:
+    """Yield a row for each rule at the hardness of the margin to the row's positive, over all seeds.
+
+    Args:
+        collection: its queries have at least two positives.
+        share: of the positives that are hidden; all but one where it is None.
+        model: of the probabilities; None fits one on the known positives of other queries.
+    """
+    outcomes: dict[str, list[Outcome]] = {}
+    for seed in range(SEEDS):
+        hidden = Hidden.of(collection, share, seed)
+        row = by_margin(hidden, "row")
+        unjudged = 0.5 if share is None else share
+        probability = (
+            cross_fitted(hidden, hidden.examples(), unjudged) if model is None else by_model(hidden, model, unjudged)
+        )
+        of_seed = {
+            "none": first_kept(hidden, np.ones(len(hidden.query), dtype=np.bool_)),
+            "relative margin .05, row": row,
+            "relative margin .05, lowest": by_margin(hidden, "lowest"),
+            **{
+                name: at_hardness(hidden, sign * hidden.features[name].astype(np.float64), row.hardness)
+                for name, sign in SIGNALS.items()
+            },
+            "model": at_hardness(hidden, probability, row.hardness, probability),
+        }
+        for name, outcome in of_seed.items():
+            outcomes.setdefault(name, []).append(outcome)
+    for name, several in outcomes.items():
+        low, high = paired(outcomes["model"], several)
+        yield [
+            name,
+            f"{mean(several, 'rate'):.3f}",
+            f"{mean(several, 'per_query'):.3f}",
+            f"{mean(several, 'hardness'):.3f}",
+            f"{mean(several, 'full'):.0%}",
+            "" if name == "model" or not mean(several, "rate") else f"{_ratio(outcomes['model'], several):.2f}",
+            "" if name == "model" else f"[{low:+.3f}, {high:+.3f}]",
+        ]
+
+
+def _ratio(one: Sequence[Outcome], other: Sequence[Outcome]) -> float:
+    return mean(one, "rate") / mean(other, "rate")
+
+
+def mean(outcomes: Sequence[Outcome], what: str) -> float:
+    """Return the mean of a number over seeds."""
+    return float(np.mean([getattr(one, what) for one in outcomes]))
+
+
+def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> tuple[float, float]:
+    """Return the 95 % interval of the difference of two rates, over resampled queries, each with all its seeds."""
+    rng = np.random.default_rng(0)
+    queries = len(one[0].found)
+    weights = rng.multinomial(queries, np.full(queries, 1 / queries), size=RESAMPLES)
+    rates = [
+        weights @ sum(of_seed.found for of_seed in each) / (weights @ sum(of_seed.negatives for of_seed in each))
+        for each in (one, other)
+    ]
+    low, high = np.percentile(rates[0] - rates[1], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def predictions(collection: Judged) -> Iterator[list[str]]:
+    """Yield predicted and observed rates with half of the positives hidden, for several shares hidden to fit."""
+    for share in (None, *HIDDEN_SHARES):
+        rows: dict[float, list[Outcome]] = {}
+        for seed in range(SEEDS):
+            outer = Hidden.of(collection, 0.5, seed)
+            if share is None:
+                seen, known = outer, np.zeros(len(outer.query), dtype=np.bool_)
+                probability = cross_fitted(outer, outer.examples(), 0.5)
+            else:
+                # So often that each positive is hidden about once: with fewer hidden ones the fit is noisy.
+                several = [outer.thinned(share, seed * 100 + turn) for turn in range(round(1 / share))]
+                seen = several[0]
+                known = outer.known_in(seen) & seen.truth
+                probability = cross_fitted(seen, _thinned_examples(outer, several), 0.5)
+            for limit in LIMITS:
+                rows.setdefault(limit, []).append(first_kept(seen, (probability <= limit) & ~known, probability))
+        for limit, of_limit in rows.items():
+            found, negatives = (sum(getattr(one, what).sum() for one in of_limit) for what in ("found", "negatives"))
+            error = 1.96 * np.sqrt(found) / negatives
+            yield [
+                "one at a time" if share is None else f"{share:.0%}",
+                f"{limit:g}",
+                f"{mean(of_limit, 'predicted'):.3f}",
+                f"{found / negatives:.3f}",
+                f"±{error:.3f}",
+                f"{mean(of_limit, 'hardness'):.3f}",
+            ]
+
+
+def _thinned_examples(outer: Hidden, several: Sequence[Hidden]) -> Examples:
+    """Return views of queries of which some known positives are hidden; every known positive counts once in each."""
+    examples = []
+    for seen in several:
+        known = outer.known_in(seen) & seen.truth
+        before, after = (np.bincount(one.shown.view, minlength=int(outer.query.max()) + 1) for one in (outer, seen))
+        fewer = np.maximum(before - after, 1)
+        weight = np.where(known, (before / fewer)[seen.query], 1.0) * (before > after)[seen.query]
+        examples.append(Examples(seen.features, known, weight.astype(np.float32) / len(several), seen.query))
+    return Examples(
+        {name: np.concatenate([one.features[name] for one in examples]) for name in FEATURES},
+        *(np.concatenate([getattr(one, what) for one in examples]) for what in ("label", "weight", "query")),
+    )
+
+
+def default_examples(collections: Mapping[str, Judged]) -> list[Examples]:
+    """Return views of several collections: of each query all positives but one, and one alone."""
+    return [
+        examples
+        for collection in collections.values()
+        for examples in (
+            Hidden.of(collection, 0.0, 0).examples(),
+            one_known(collection),
+        )
+    ]
+
+
+def one_known(collection: Judged) -> Examples:
+    """Return views in which one positive of a query is known, and all others are hidden."""
+    hidden = Hidden.of(collection, None, 1)
+    query = to_numpy(collection.positives, "query_key")
+    _, count = np.unique(query, return_counts=True)
+    weight = np.where(hidden.truth, count[hidden.query] / (count[hidden.query] - 1), 1.0).astype(np.float32)
+    return Examples(hidden.features, hidden.truth, weight, hidden.query)
+
+
+def default_model(collections: Mapping[str, Judged], about: Mapping[str, object]) -> FalseNegativeModel:
+    """Fit one model on several collections, of which each weighs the same."""
+    examples = default_examples(collections)
+    weights = [one.weight / one.weight[one.label].sum() for one in examples]
+    features = {name: np.concatenate([one.features[name] for one in examples]) for name in FEATURES}
+    label = np.concatenate([one.label for one in examples])
+    weight = np.concatenate(weights)
+    weight = (weight / weight[label].sum() * label.sum()).astype(np.float32)
+    facts = {**about, "collections": {name: int(one.positives.num_rows) for name, one in collections.items()}}
+    return fitted(features, label, weight, FEATURES, facts)
+
+
+def cost(hidden: Hidden, model: FalseNegativeModel) -> float:
+    """Return how many candidates a second get a probability, on one core."""
+    times, queries = 20, int(hidden.query.max()) + 1
+    candidates, positives = (_repeated(table, times, queries) for table in (hidden.candidates, hidden.positives))
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        model.probability(features_of(candidates, positives), 0.5)
+        took.append(time.process_time() - began)
+    return candidates.num_rows / float(np.median(took))
+
+
+def _repeated(table: pa.Table, times: int, queries: int) -> pa.Table:
+    """Return a table so many times, each time with other numbers of queries."""
+    several = pa.concat_tables([table] * times)
+    first = np.repeat(np.arange(times), table.num_rows) * queries
+    return several.set_column(0, "query_key", pa.array(to_numpy(several, "query_key") + first)).combine_chunks()
+
+
+def collections_of(scratch: Path) -> Iterator[tuple[str, Judged]]:
+    """Yield what the shipped model is fitted on: each collection with each encoder."""
+    encoders = {"all-MiniLM-L6-v2": model_folder(), "potion-base-4m": potion_folder(scratch / "potion")}
+    for encoder, folder in encoders.items():
+        for name, split in TRAINING:
+            run = scratch / f"{name}-{encoder}"
+            yield f"{name} {split}, {encoder}", judged(name, split, {"model": str(folder)}, run).several(MOST_QUERIES)
+
+
+def main() -> None:
+    """Measure, and write the page; or fit the shipped model."""
+    parser = pages.parser(__doc__, rounds=None)
+    parser.add_argument("--default", action="store_true", help="fit the model that is shipped")
+    args = parser.parse_args()
+    scratch = args.scratch.resolve() / "false_negatives"
+    if args.default:
+        about = {"command": "python -m benchmarks.false_negatives --default", "k": K}
+        model = default_model(dict(collections_of(scratch)), about)
+        DEFAULT_FILE.write_text(json.dumps(model.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+        return
+    name, split = TEST
+    collection = judged(name, split, {"model": str(model_folder())}, scratch / name).several()
+    pages.tell("half hidden")
+    head = ["rule", "rate", "rate, per query", "hardness", "full rows", "model / rule", "model less rule, 95 %"]
+    half = list(frontier_rows(collection, 0.5, None))
+    pages.tell("half hidden, shipped model")
+    shipped = FalseNegativeConfig().model
+    half_shipped = list(frontier_rows(collection, 0.5, shipped))[-1]
+    pages.tell("one known")
+    one = list(frontier_rows(collection, None, shipped))
+    pages.tell("predictions")
+    predicted = list(predictions(collection))
+    speed = cost(Hidden.of(collection, 0.5, 0), shipped)
+    rates = {row[0]: float(row[1]) for row in half}
+    per_query = {row[0]: float(row[2]) for row in half}
+    one_rates = {row[0]: float(row[1]) for row in one}
+    margin = "relative margin .05, row"
+    signals = [row for row in half if row[0] in SIGNALS]
+    pages.write(
+        "false_negatives",
+        [
+            pages.heading("Hidden positives among the negatives", "false_negatives"),
+            f"{name} ({split}), all-MiniLM-L6-v2, the {K} nearest documents of each query that are not known to be "
+            f"positive, {NEGATIVES} negatives a row. Positives are hidden from search, fit and selection, in {SEEDS} "
+            f"draws. A rate is the share of hidden positives among distinct pairs of a query and a negative. "
+            f"Single signals and the model are cut where their negatives are as hard as those of the margin to the "
+            f"row's positive. Intervals resample queries.",
+            "## Half of the positives hidden\n\nThe model is fitted on the known half of other queries.",
+            pages.table(head, [*half, ["shipped model", *half_shipped[1:5], "", ""]]),
+            "## One known positive\n\nNothing can be hidden, so the shipped model is used, which has seen neither this "
+            "collection nor its queries.",
+            pages.table(head, one),
+            "## Predicted and observed\n\nHalf of the positives are hidden, so the unjudged share is known: a half. "
+            "The model is fitted by hiding one known positive at a time, or a share of them, and applied with as many "
+            "known positives as it was fitted with.",
+            pages.table(["hidden to fit", "limit", "predicted", "observed", "95 %", "hardness"], predicted),
+            f"## Cost\n\n{speed / 1e6:.1f} million candidates a second on one core, features included.",
+            "\n".join(
+                [
+                    pages.goal(rates["model"] <= rates[margin] / 5, "half known: at most a fifth of the margin's rate"),
+                    pages.goal(
+                        per_query["model"] <= per_query[margin] / 3, "half known: at most a third of it per query"
+                    ),
+                    pages.goal(
+                        one_rates["model"] <= 0.65 * one_rates[margin], "one known: at most .65 of the margin's rate"
+                    ),
+                    pages.goal(
+                        all(float(row[6].strip("[]").split(",")[1]) < 0 for row in signals),
+                        "half known: below every single signal, with the whole interval",
+                    ),
+                    pages.goal(speed > 5e6, "more than 5 million candidates a second on one core"),
+                ]
+            ),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Real collections of which some positives are hidden: what search found, and which of it is a hidden positive."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from benchmarks import beir
+from operators.candidates.false_negatives.features import FEATURES, features_of
+from operators.candidates.false_negatives.fit import fitted
+from operators.candidates.false_negatives.model import FalseNegativeModel
+from operators.candidates.false_negatives.views import Shown, hide
+from operators.schemas import POSITIVES, matrix_of, to_numpy
+from operators.segments import first_index, join_sorted, starts_of
+from operators.vectors.precision import in_float32
+from operators.vectors.similarity import score_pairs
+from pipelines.run import mine
+from pipelines.text.config import Config
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+K = 200
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A collection with all its judgements.
+
+    Attributes:
+        candidates: schema CANDIDATES, ascending by query.
+        positives: schema POSITIVES, ascending by query.
+        similarity: of each candidate and each positive of its query, in the order of `hide`.
+    """
+
+    candidates: pa.Table
+    positives: pa.Table
+    similarity: Floats
+
+    def several(self, most: int | None = None) -> "Judged":
+        """Return the queries with at least two positives, the first so many of them."""
+        query = to_numpy(self.positives, "query_key")
+        names, counts = np.unique(query, return_counts=True)
+        kept = names[counts > 1][:most]
+        of_candidates = np.isin(to_numpy(self.candidates, "query_key"), kept)
+        length = counts[np.searchsorted(names, to_numpy(self.candidates, "query_key"))]
+        return Judged(
+            self.candidates.filter(pa.array(of_candidates)),
+            self.positives.filter(pa.array(np.isin(query, kept))),
+            self.similarity[np.repeat(of_candidates, length)],
+        )
+
+
+def judged(name: str, split: str, encoder: Mapping[str, Any], run: Path) -> Judged:
+    """Search a collection with all its judgements; what is there of an earlier call is not done again.
+
+    Args:
+        name: of a folder beside the checkout.
+        split: of it.
+        encoder: the section of the configuration.
+        run: the run directory.
+    """
+    raw: dict[str, Any] = {
+        "run": str(run),
+        "data": {"beir": str(beir.SETS / name), "split": split},
+        "encoder": dict(encoder),
+        "search": {"k": K},
+        "engine": {"name": "local"},
+    }
+    mined = mine(Config.model_validate(raw), until="search", progress=False)
+    candidates, positives = mined.output("search/all", "candidates"), mined.output("search/all", "positives")
+    candidates, positives = _by_query(candidates), _by_query(positives.select(POSITIVES.names))
+    vectors = mined.output("encode", "documents", ["key", "vector"])
+    key, matrix = to_numpy(vectors, "key"), matrix_of(vectors.column("vector"))
+    pairs = join_sorted(to_numpy(candidates, "query_key"), to_numpy(positives, "query_key"))
+    rows = [
+        first_index(key, to_numpy(table, "doc_key"))[at]
+        for table, at in zip((candidates, positives), pairs, strict=True)
+    ]
+    return Judged(candidates, positives, score_pairs(matrix, rows[0], in_float32(matrix), rows[1]))
+
+
+def _by_query(table: pa.Table) -> pa.Table:
+    return table.take(pa.array(np.argsort(to_numpy(table, "query_key"), kind="stable"))).combine_chunks()
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A collection of which some positives are hidden from everything but the measurement.
+
+    Attributes:
+        collection: with all its judgements.
+        shown: those that are known: a view of each query.
+        candidates: what search finds with these (schema VIEWED); `hidden` is the truth.
+        positives: those that are known.
+        features: of the candidates.
+    """
+
+    collection: Judged
+    shown: Shown
+    candidates: pa.Table
+    positives: pa.Table
+    features: Mapping[str, Floats]
+
+    @classmethod
+    def of(cls, collection: Judged, share: float | None, seed: int) -> "Hidden":
+        """Hide this share of the positives at random, or all but one of each query where it is None."""
+        rng = np.random.default_rng(seed)
+        query = to_numpy(collection.positives, "query_key")
+        number = np.cumsum(np.append(True, query[1:] != query[:-1])) - 1
+        drawn = rng.random(len(query))
+        order = np.lexsort((drawn, number))
+        first = np.zeros(len(query), dtype=np.bool_)
+        first[order[starts_of(number[order])]] = True
+        kept = first if share is None else first | (rng.random(len(query)) >= share)
+        return cls.with_shown(collection, Shown(number[kept], np.flatnonzero(kept)))
+
+    @classmethod
+    def with_shown(cls, collection: Judged, shown: Shown) -> "Hidden":
+        """Show these positives."""
+        candidates, positives = hide(collection.candidates, collection.positives, collection.similarity, shown)
+        return cls(collection, shown, candidates, positives, features_of(candidates, positives))
+
+    @property
+    def query(self) -> Ints:
+        """The number of each candidate's query."""
+        return to_numpy(self.candidates, "query_key").astype(np.int64)
+
+    @property
+    def truth(self) -> Mask:
+        """Which candidates are hidden positives."""
+        return np.asarray(self.candidates.column("hidden"))
+
+    def thinned(self, share: float, seed: int) -> "Hidden":
+        """Hide this share of the known positives, too; one of each query stays."""
+        rng = np.random.default_rng(seed)
+        order = np.lexsort((rng.random(len(self.shown.view)), self.shown.view))
+        first = np.zeros(len(order), dtype=np.bool_)
+        first[order[starts_of(self.shown.view[order])]] = True
+        kept = first | (rng.random(len(order)) >= share)
+        return Hidden.with_shown(self.collection, Shown(self.shown.view[kept], self.shown.positive[kept]))
+
+    def known_in(self, thinned: "Hidden") -> Mask:
+        """Return which candidates of a thinned view are known here: the positives of the second hiding."""
+        text, judged = to_numpy(thinned.candidates, "text_key"), to_numpy(self.positives, "text_key")
+        view = to_numpy(self.positives, "query_key")
+        pairs = thinned.query * (2**20) + _number(text, judged)
+        return np.isin(pairs, view * (2**20) + _number(judged, judged))
+
+    def examples(self, seed: int = 0, most: int = 5_000) -> "Examples":
+        """Return what a calibration learns from: the known positives, each hidden in a view of its own."""
+        view, positive = self.shown.view, self.shown.positive
+        count = np.bincount(view)[view]
+        chosen = np.flatnonzero((count > 1) & (np.random.default_rng(seed).random(len(view)) < most / len(view)))
+        number, at = join_sorted(view[chosen], view)
+        other = at != chosen[number]
+        shown = Shown(number[other], positive[at[other]])
+        views = Hidden.with_shown(self.collection, shown)
+        text = to_numpy(self.collection.positives, "text_key")[positive[chosen]]
+        label = to_numpy(views.candidates, "text_key") == text[views.query]
+        weight = np.where(label, 1.0, 1 / count[chosen][views.query]).astype(np.float32)
+        return Examples(views.features, label, weight, view[chosen][views.query])
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Candidates of views: their features, which are hidden positives, weights, and the query that they are of."""
+
+    features: Mapping[str, Floats]
+    label: Mask
+    weight: Floats
+    query: Ints
+
+    def model(self, some: Mask | None = None, names: tuple[str, ...] = FEATURES) -> FalseNegativeModel:
+        """Fit on some of them, or all."""
+        at = np.ones(len(self.label), dtype=np.bool_) if some is None else some
+        features = {name: self.features[name][at] for name in names}
+        return fitted(features, self.label[at], self.weight[at], names)
+
+
+def _number(values: Ints, known: Ints) -> Ints:
+    names = np.unique(known)
+    return np.asarray(first_index(names, values) + 1)
