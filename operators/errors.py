@@ -68,7 +68,7 @@ def shown(value: object, longest: int = LONGEST_VALUE) -> str:
     return one_line(repr(value), longest)
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[object]) -> str:
     """Name the first few of what is wrong, for a message that has to stay short."""
     more = ", ..." if len(names) > NAMED_AT_MOST else ""
     return ", ".join(shown(name, LONGEST_NAME) for name in names[:NAMED_AT_MOST]) + more

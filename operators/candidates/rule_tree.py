@@ -1,6 +1,7 @@
 """What a rule may say: its text becomes a syntax tree, which is checked and never run as code."""
 
 import ast
+import keyword
 import re
 
 from operators.candidates.numbers import whole
@@ -13,6 +14,10 @@ DEEPEST = 50
 _TOO_DEEP = f"it is nested more than {DEEPEST} levels deep. Use fewer `not`, `-` and parentheses"
 # JSON has no half of a character, and a zero byte is in no text of a configuration.
 _NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_NAMES = re.compile(r"(?:\b(query|document)\s*\.\s*)?\b([^\W\d]\w*)")
+# Words of Python that a rule may have.
+_OF_RULES = {"and", "or", "not", "in", "True", "False"}
 
 
 def parsed(text: str) -> ast.expr:
@@ -29,12 +34,22 @@ def parsed(text: str) -> ast.expr:
         why = getattr(error, "msg", error)
         raise ValueError(
             f"{shown(text)} is no rule ({why}): compare by ==, !=, <, <=, >, >=, in, not in; join by and, or, not"
+            f"{_reserved_in(text)}"
         ) from None
     if _depth(tree) > DEEPEST:
         raise ValueError(f"{shown(text)} is no rule: {_TOO_DEEP}")
     _check_names(tree, text.strip())
     _check_condition(tree)
     return tree
+
+
+def _reserved_in(text: str) -> str:
+    """Return how to write the first name in a text that is a word of Python's own; empty where there is none."""
+    for name in _NAMES.finditer(_QUOTED.sub("", text)):
+        side, word = name.groups()
+        if keyword.iskeyword(word) and (side or word not in _OF_RULES):
+            return f". If {word} is metadata, write {side or 'document'}[{word!r}]"
+    return ""
 
 
 def conjuncts(tree: ast.expr) -> list[ast.expr]:

@@ -7,7 +7,7 @@ n-grams for Chinese information retrieval", IRAL 2000).
 
 import importlib.util
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Literal, cast
@@ -18,25 +18,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AfterValidator, Field
 
+from operators.errors import InputError, shown
 from operators.keys import keys_of, splitmix64
 from operators.plugins import imported
 from operators.settings import Settings
 
 Ints = npt.NDArray[np.int64]
-Segmenter = Callable[[str], Sequence[str]]
+Segmenter = Callable[[str], Iterable[str]]
 
 # Words are letters, numbers and the underscore, of any script, with the marks that follow them: vowel signs of Hindi,
 # accents that no letter includes. A mark that follows something else, such as the selector of an emoji, is of no word.
 _BETWEEN_WORDS = r"[^\pL\pN\pM_][^\pL\pN_]*"
-# What is written without blanks: Han, Hiragana, Katakana, Hangul.
-_CJK = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}ー々]"
+# What is written without blanks: Han, Hiragana, Katakana, Hangul, and their marks, of full and half width. Punctuation
+# among them, such as the middle dot, is no part of it.
 _CJK_RANGES = (
     (0x1100, 0x11FF),
     (0x2E80, 0x2FDF),
     (0x3005, 0x3007),
     (0x3021, 0x3029),
+    (0x302E, 0x302F),
     (0x3038, 0x303B),
-    (0x3041, 0x30FF),
+    (0x3041, 0x3096),
+    (0x3099, 0x309A),
+    (0x309D, 0x309F),
+    (0x30A1, 0x30FA),
+    (0x30FC, 0x30FF),
     (0x3131, 0x318E),
     (0x31F0, 0x31FF),
     (0x3400, 0x4DBF),
@@ -44,10 +50,14 @@ _CJK_RANGES = (
     (0xA960, 0xA97C),
     (0xAC00, 0xD7FB),
     (0xF900, 0xFAD9),
-    (0xFF66, 0xFF9F),
+    (0xFF66, 0xFFDC),
+    (0x16FE3, 0x16FE3),
+    (0x16FF0, 0x16FF1),
+    (0x1AFF0, 0x1AFFE),
     (0x1B000, 0x1B16F),
     (0x20000, 0x3FFFF),
 )
+_CJK = "[" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in _CJK_RANGES) + "]"
 # Lucene's.
 ENGLISH_STOPWORDS = tuple(
     [
@@ -113,7 +123,7 @@ class TokenizerConfig(Settings):
     """How texts become terms.
 
     Attributes:
-        min_length: shorter words are left out, in characters. Characters of languages without blanks always count.
+        min_length: shorter words are left out, in characters. Words with characters of languages without blanks stay.
         stopwords: words that are left out; `english` stands for the 33 of Lucene.
         stemmer: of a language, by Snowball: `english`, `german`, ... Needs the extra `stemmer`.
         segmenter: of a language without blanks: `jieba` for Chinese (needs the extra `chinese`), or a function of yours
@@ -152,22 +162,21 @@ class Tokenize:
         column = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
         lowered = _lowered(pc.fill_null(column, ""))
         if self.config.segmenter is not None:
-            segment = _segmenter(self.config.segmenter)
-            lowered = pa.array([" ".join(segment(text)) for text in lowered.to_pylist()], pa.string())
-            return self._words(lowered, min_length=1)
+            return self._words(_segmented(lowered, self.config.segmenter))
         text, key = _pairs_of_characters(lowered)
-        words = self._words(pc.replace_substring_regex(lowered, _CJK, " "), self.config.min_length)
+        words = self._words(pc.replace_substring_regex(lowered, _CJK, " "))
         together = np.append(words.text, text)
         order = np.argsort(together, kind="stable")
         return Terms(together[order], np.append(words.key, key)[order])
 
-    def _words(self, texts: pa.Array, min_length: int) -> Terms:
+    def _words(self, texts: pa.Array) -> Terms:
         lists = pc.split_pattern_regex(texts, _BETWEEN_WORDS)
         text = np.repeat(np.arange(len(texts)), np.diff(lists.offsets.to_numpy()))
         coded = lists.flatten().dictionary_encode()
         words = coded.dictionary
         keys = keys_of(_stemmed(words, self.config.stemmer))
-        short = pc.utf8_length(words).to_numpy(zero_copy_only=False) < min_length
+        few = pc.less(pc.utf8_length(words), self.config.min_length)
+        short = pc.and_not(few, pc.match_substring_regex(words, _CJK)).to_numpy(zero_copy_only=False)
         kept = ~short & ~np.isin(keys_of(words), self.stopwords)
         code = coded.indices.to_numpy()
         at = np.flatnonzero(kept[code]) if len(code) else np.zeros(0, np.int64)
@@ -191,6 +200,33 @@ def _stemmed(words: pa.Array, language: str | None) -> pa.Array:
     import Stemmer
 
     return pa.array(Stemmer.Stemmer(language).stemWords(words.to_pylist()), pa.string())
+
+
+def _segmented(texts: pa.Array, name: str) -> pa.Array:
+    """Return texts with blanks between their words.
+
+    Raises:
+        InputError: the segmenter gives something else than words.
+    """
+    segment, segmented = _segmenter(name), []
+    for text in texts.to_pylist():
+        words = segment(text)
+        joined = _with_blanks(words)
+        if joined is None:
+            raise InputError(
+                f"tokenizer.segmenter: {name} gives {shown(words)} for the text {shown(text)}. Return its words, a "
+                f"list of texts."
+            )
+        segmented.append(joined)
+    return pa.array(segmented, pa.string())
+
+
+def _with_blanks(words: Iterable[str]) -> str | None:
+    """Return words with blanks between them; None for what are no words. A text is none: its parts are characters."""
+    try:
+        return None if isinstance(words, str) else " ".join(words)
+    except TypeError:
+        return None
 
 
 @cache

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from functools import cached_property
 
+from pydantic import StrictFloat, StrictInt, StrictStr
+
 from operators.candidates.proposers.uniform import Uniform
 from operators.candidates.reading import Reading
 from operators.candidates.rule import Rule
@@ -17,11 +19,11 @@ class CrossDomain(Uniform):
 
     Attributes:
         field: the metadata with the domain, of documents and of queries. A query without one draws nothing.
-        domains: where any are named, documents of these domains alone.
+        domains: where any are named, documents of these domains alone: texts, or numbers.
     """
 
     field: str = "domain"
-    domains: tuple[str, ...] = ()
+    domains: tuple[StrictStr, ...] | tuple[StrictInt | StrictFloat, ...] = ()
 
     @cached_property
     def rules(self) -> tuple[Rule | None, Rule | None]:

@@ -182,6 +182,23 @@ def test_what_is_no_rule_is_refused(text: str, said: str) -> None:
         Rule(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("class == 1", "If class is metadata, write document['class']"),
+        ("year < 2 and query.from == 'a'", "If from is metadata, write query['from']"),
+        ("document . in == 1", "If in is metadata, write document['in']"),
+        ("year <", None),
+        ("domain == 'class' and not", None),
+    ],
+)
+def test_a_name_that_python_keeps_for_itself_is_named(text: str, hint: str | None) -> None:
+    with pytest.raises(ValueError, match="is no rule") as refused:
+        Rule(text)
+    assert (hint or "") in str(refused.value)
+    assert ("metadata" in str(refused.value)) == (hint is not None)
+
+
 @pytest.mark.parametrize("name", ["cafe\u0301", "\ufb01rst", "\u00b5m", "\uff41", "\u212a"])
 def test_a_name_that_the_parser_changes_is_refused_and_may_be_quoted(name: str) -> None:
     """An accent of its own, a ligature, the micro sign, a wide letter, the Kelvin sign."""

@@ -246,6 +246,12 @@ def test_a_query_draws_from_other_domains_alone() -> None:
         assert sample(queries(5)).num_rows == 0, "a query without a domain has no other"
 
 
+def test_domains_may_be_numbers() -> None:
+    documents = corpus([{"domain": number} for number in (1, 2, 2.5, 3)], np.arange(4))
+    sample = opened(sampler(proposer="cross_domain", domains=[1, 2, 2.5]), documents)
+    assert set(sample(queries(5, {"domain": 1}))["doc_key"].to_pylist()) == {1, 2}
+
+
 def test_a_corpus_smaller_than_the_limit_is_drawn_whole() -> None:
     table = opened(sampler(proposer="uniform", limit=100), corpus([{}] * 12))(queries(30))
     assert table.num_rows == 30 * 12
@@ -282,6 +288,8 @@ def test_wrong_weights_are_refused(
         ({"proposer": "metadata"}, "where: this key is missing"),
         ({"proposer": "metadata", "where": "year <"}, "is no rule"),
         ({"proposer": "uniform", "where": "open('x') == 1"}, "neither a field"),
+        ({"proposer": "cross_domain", "domains": [1, "a"]}, "domains"),
+        ({"proposer": "cross_domain", "domains": [True]}, "domains"),
         ({"proposer": "frequency", "alpha": -1}, "alpha: a number of at least 0 is wanted"),
     ],
 )

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from operators.errors import InputError
 from operators.lexical.bm25 import TERMS, Asked, Corpus, ScoreShard, frequencies, merged, shard_of
 from operators.lexical.tokenize import Terms, Tokenize, TokenizerConfig
 from operators.schemas import concat, to_numpy
@@ -227,6 +228,58 @@ def test_a_segmenter_finds_words() -> None:
     own = "tests.unit.operators.lexical.test_bm25:by_bars"
     assert shared("北京|大学", "大学", segmenter=own) == 1
     assert count("北京|大学", segmenter=own) == 2
+
+
+def test_every_letter_is_of_one_term_and_no_punctuation_is() -> None:
+    """What is neither of a word nor written without blanks would be lost, and what is both counted twice."""
+    assigned = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) not in {"Cn", "Cs", "Co"}]
+    terms = Tokenize(TokenizerConfig(min_length=1))(pa.array(assigned))
+    counts = np.bincount(terms.text, minlength=len(assigned))
+    for character, found in zip(assigned, counts.tolist(), strict=True):
+        category, name = unicodedata.category(character), unicodedata.name(character, "")
+        if category in {"Lu", "Ll", "Lt", "Lo", "Nd"}:
+            assert found == 1, name
+        elif category[0] in "PZC" and character != "_":
+            assert found == 0, name
+
+
+def test_half_width_letters_are_terms_and_the_middle_dot_is_none() -> None:
+    assert count("\uffa1\uffc2\uffa4") == 2
+    assert shared("\uffa1\uffc2 x", "\uffa1\uffc2") == 1
+    assert count("\uff71\uff8a\uff9f\uff70\uff84") == 4
+    assert count("ニュー・ヨーク") == count("ニュー ヨーク") == 4
+    assert shared("ニュー・ヨーク", "ニュー") == 2
+    assert count("\u30a0ab\u30a0") == 1
+
+
+def test_short_words_are_left_out_with_a_segmenter_too_but_for_those_without_blanks() -> None:
+    own = "tests.unit.operators.lexical.test_bm25:by_bars"
+    assert count("a|of|京|x京|word", segmenter=own) == 4
+    assert count("a|of|京|x京|word", segmenter=own, min_length=4) == 3
+    assert count("a|of|京|x京|word", segmenter=own, min_length=1) == 5
+
+
+@pytest.mark.parametrize("name", ["nothing", "one_text", "numbers"])
+def test_a_segmenter_that_gives_no_words_is_named(name: str) -> None:
+    own = f"tests.unit.operators.lexical.test_bm25:{name}"
+    with pytest.raises(
+        InputError, match=rf"tokenizer\.segmenter: {own} gives .* for the text '北京'. Return its words"
+    ):
+        count("北京", segmenter=own)
+
+
+def nothing(text: str) -> None:
+    """A segmenter that forgets to return."""
+
+
+def one_text(text: str) -> str:
+    """A segmenter that returns a text."""
+    return text
+
+
+def numbers(text: str) -> list[int]:
+    """A segmenter that returns something else than words."""
+    return list(map(ord, text))
 
 
 def by_bars(text: str) -> list[str]:
