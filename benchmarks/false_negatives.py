@@ -7,7 +7,7 @@ fits the model that the package ships, and writes no page.
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks import pages
-from benchmarks.hidden import Examples, Hidden, Judged, K, judged
+from benchmarks.hidden import Examples, Hidden, Judged, K, judged, together
 from benchmarks.potion import potion_folder
 from benchmarks.real_vectors import model_folder
 from operators.candidates.config import SelectConfig
@@ -90,7 +90,7 @@ def first_kept(hidden: Hidden, kept: Mask, probability: Doubles | None = None) -
     at = at[rank_within(hidden.query[at]) < NEGATIVES]
     queries = int(hidden.query.max()) + 1
     negatives = np.bincount(hidden.query[at], minlength=queries).astype(np.float64)
-    found = np.bincount(hidden.query[at], weights=hidden.truth[at], minlength=queries)
+    found = np.bincount(hidden.query[at], weights=hidden.truth[at], minlength=queries).astype(np.float64)
     hardness = float(to_numpy(hidden.candidates, "score")[at].mean()) if len(at) else float("nan")
     predicted = float("nan") if probability is None or not len(at) else float(probability[at].mean())
     return Outcome(found, negatives, hardness, float((negatives == NEGATIVES).mean()), predicted)
@@ -106,7 +106,7 @@ def by_margin(hidden: Hidden, reference: str) -> Outcome:
     truth = hidden.truth[first_index(keys_of_pairs(hidden.candidates), keys_of_pairs(chosen))]
     query, queries = to_numpy(chosen, "query_key"), int(hidden.query.max()) + 1
     return Outcome(
-        np.bincount(query, weights=truth, minlength=queries),
+        np.bincount(query, weights=truth, minlength=queries).astype(np.float64),
         np.bincount(query, minlength=queries).astype(np.float64),
         float(to_numpy(selection.negatives, "score").mean()),
         1 - (selection.short_rows + selection.empty_rows) / selection.rows,
@@ -237,12 +237,9 @@ def _thinned_examples(outer: Hidden, several: Sequence[Hidden]) -> Examples:
         known = outer.known_in(seen) & seen.truth
         before, after = (np.bincount(one.shown.view, minlength=int(outer.query.max()) + 1) for one in (outer, seen))
         fewer = np.maximum(before - after, 1)
-        weight = np.where(known, (before / fewer)[seen.query], 1.0) * (before > after)[seen.query]
-        examples.append(Examples(seen.features, known, weight.astype(np.float32) / len(several), seen.query))
-    return Examples(
-        {name: np.concatenate([one.features[name] for one in examples]) for name in FEATURES},
-        *(np.concatenate([getattr(one, what) for one in examples]) for what in ("label", "weight", "query")),
-    )
+        weights = np.where(known, (before / fewer)[seen.query], 1.0) * (before > after)[seen.query] / len(several)
+        examples.append(Examples(seen.features, known, weights.astype(np.float32), seen.query))
+    return together(examples)
 
 
 def default_examples(collections: Mapping[str, Judged]) -> list[Examples]:
@@ -269,13 +266,11 @@ def one_known(collection: Judged) -> Examples:
 def default_model(collections: Mapping[str, Judged], about: Mapping[str, object]) -> FalseNegativeModel:
     """Fit one model on several collections, of which each weighs the same."""
     examples = default_examples(collections)
-    weights = [one.weight / one.weight[one.label].sum() for one in examples]
-    features = {name: np.concatenate([one.features[name] for one in examples]) for name in FEATURES}
-    label = np.concatenate([one.label for one in examples])
-    weight = np.concatenate(weights)
-    weight = (weight / weight[label].sum() * label.sum()).astype(np.float32)
+    scaled = [replace(one, weight=one.weight / one.weight[one.label].sum()) for one in examples]
+    everything = together(scaled)
+    weight = everything.weight * np.float32(everything.label.sum() / len(scaled))
     facts = {**about, "collections": {name: int(one.positives.num_rows) for name, one in collections.items()}}
-    return fitted(features, label, weight, FEATURES, facts)
+    return fitted(everything.features, everything.label, weight, FEATURES, facts)
 
 
 def cost(hidden: Hidden, model: FalseNegativeModel) -> float:
@@ -287,7 +282,7 @@ def cost(hidden: Hidden, model: FalseNegativeModel) -> float:
         began = time.process_time()
         model.probability(features_of(candidates, positives), 0.5)
         took.append(time.process_time() - began)
-    return candidates.num_rows / float(np.median(took))
+    return float(candidates.num_rows / np.median(took))
 
 
 def _repeated(table: pa.Table, times: int, queries: int) -> pa.Table:

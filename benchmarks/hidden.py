@@ -1,6 +1,6 @@
 """Real collections of which some positives are hidden: what search found, and which of it is a hidden positive."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,16 @@ class Examples:
         at = np.ones(len(self.label), dtype=np.bool_) if some is None else some
         features = {name: self.features[name][at] for name in names}
         return fitted(features, self.label[at], self.weight[at], names)
+
+
+def together(several: Sequence[Examples]) -> Examples:
+    """Return the examples of several collections or views as one."""
+    return Examples(
+        {name: np.concatenate([one.features[name] for one in several]) for name in FEATURES},
+        np.concatenate([one.label for one in several]),
+        np.concatenate([one.weight for one in several]),
+        np.concatenate([one.query for one in several]),
+    )
 
 
 def _number(values: Ints, known: Ints) -> Ints:
