@@ -19,8 +19,8 @@ from scipy import stats
 
 from benchmarks import beir, pages
 from benchmarks.mining import Mined, given_vectors, mine
+from benchmarks.potion import potion_folder
 from benchmarks.processes import measure
-from benchmarks.real_vectors import model_folder
 
 ENGINES = ("local", "ray")
 DIMENSION, CENTRES, NOISE = 32, 500, 0.5
@@ -60,7 +60,7 @@ def main() -> None:
             pages.table(["engine", "seconds", "MiB", "select, s", *BALANCE], table),
             pages.goal(len(digests) == 1, "Both engines give the same rows"),
             "## Real texts",
-            f"{REAL} ({SPLIT}) with all-MiniLM-L6-v2, {NEGATIVES} negatives, `relative_margin: 0.05`, and "
+            f"{REAL} ({SPLIT}) with potion-base-4m, {NEGATIVES} negatives, `relative_margin: 0.05`, and "
             f"`select.max_rows_per_document` as the first column says, all else by default.",
             pages.table(["cap", *BALANCE], real),
             "## Draws",
@@ -127,7 +127,7 @@ def _real(run: Path, cap: int | None, until: str | None = None) -> Mined:
     """Mine real texts; of the caps behind the first only the selection is done again."""
     settings: dict[str, Any] = {
         "data": {"beir": str(beir.SETS / REAL), "split": SPLIT},
-        "encoder": {"model": str(model_folder())},
+        "encoder": {"model": str(potion_folder(run.with_name("potion")))},
         "select": {"num_negatives": NEGATIVES, "relative_margin": 0.05, "max_rows_per_document": cap},
     }
     mined = mine(settings, "local", run, until)

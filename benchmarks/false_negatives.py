@@ -28,6 +28,7 @@ from operators.candidates.select import Select
 from operators.candidates.sources import keys_of_pairs
 from operators.schemas import to_numpy
 from operators.segments import first_index, rank_within
+from pipelines.reports.charts import frontier_chart
 
 Mask = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
@@ -38,6 +39,9 @@ TRAINING = (("scifact", "train"), ("insuranceqa-en", "train"))
 MOST_QUERIES = 2_000
 NEGATIVES = 4
 MARGIN = 0.05
+MARGINS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+# Fewer negatives than these are no point of a curve.
+SMALLEST = 100
 SEEDS = 5
 FOLDS = 5
 CUTS = 200
@@ -96,10 +100,10 @@ def first_kept(hidden: Hidden, kept: Mask, probability: Doubles | None = None) -
     return Outcome(found, negatives, hardness, float((negatives == NEGATIVES).mean()), predicted)
 
 
-def by_margin(hidden: Hidden, reference: str) -> Outcome:
+def by_margin(hidden: Hidden, reference: str, margin: float = MARGIN) -> Outcome:
     """Select as `relative_margin` does: to the row's positive, or to the lowest."""
     config = SelectConfig.model_validate(
-        {"relative_margin": MARGIN, "margin_positive": reference, "num_negatives": NEGATIVES, "range_max": K}
+        {"relative_margin": margin, "margin_positive": reference, "num_negatives": NEGATIVES, "range_max": K}
     )
     selection = Select(config)(hidden.candidates, hidden.positives)
     chosen = distinct(selection.negatives)
@@ -176,6 +180,31 @@ def frontier_rows(collection: Judged, share: float | None, model: FalseNegativeM
             "" if name == "model" or not mean(several, "rate") else f"{_ratio(outcomes['model'], several):.2f}",
             "" if name == "model" else f"[{low:+.3f}, {high:+.3f}]",
         ]
+
+
+def drawn_frontier(collection: Judged) -> str:
+    """Draw the rate of each rule over the hardness of its negatives, half of the positives hidden; return Markdown."""
+    hidden = Hidden.of(collection, 0.5, 0)
+    probability = cross_fitted(hidden, hidden.examples(), 0.5)
+    curves = {
+        "relative margin, row": [by_margin(hidden, "row", margin) for margin in MARGINS],
+        "skip ranks": _cut(hidden, -hidden.features["log_rank"].astype(np.float64)),
+        "positive similarity": _cut(hidden, hidden.features["max_positive_similarity"].astype(np.float64)),
+        "model": _cut(hidden, probability),
+    }
+    points = []
+    for rule, outcomes in curves.items():
+        for one in (one for one in outcomes if one.negatives.sum() > SMALLEST):
+            error = 1.96 * np.sqrt(one.found.sum()) / one.negatives.sum()
+            ends = {"low": one.rate - error, "high": one.rate + error}
+            points.append({"rule": rule, "rate": one.rate, "hardness": one.hardness, **ends})
+    path = Path(__file__).with_suffix(".svg")
+    path.write_text(frontier_chart(points), encoding="utf-8")
+    return f"![The rate of false negatives over the hardness of the negatives, by rule]({path.name})"
+
+
+def _cut(hidden: Hidden, values: Doubles) -> list[Outcome]:
+    return [first_kept(hidden, values <= cut) for cut in np.unique(np.quantile(values, np.linspace(0.3, 1, 40)))]
 
 
 def _ratio(one: Sequence[Outcome], other: Sequence[Outcome]) -> float:
@@ -294,11 +323,10 @@ def _repeated(table: pa.Table, times: int, queries: int) -> pa.Table:
 
 def collections_of(scratch: Path) -> Iterator[tuple[str, Judged]]:
     """Yield what the shipped model is fitted on: each collection with each encoder."""
-    encoders = {"all-MiniLM-L6-v2": model_folder(), "potion-base-4m": potion_folder(scratch / "potion")}
-    for encoder, folder in encoders.items():
-        for name, split in TRAINING:
-            run = scratch / f"{name}-{encoder}"
-            yield f"{name} {split}, {encoder}", judged(name, split, {"model": str(folder)}, run).several(MOST_QUERIES)
+    folder = potion_folder(scratch / "potion")
+    for name, split in TRAINING:
+        run = scratch / f"{name}-potion"
+        yield f"{name} {split}, potion-base-4m", judged(name, split, {"model": str(folder)}, run).several(MOST_QUERIES)
 
 
 def main() -> None:
@@ -341,6 +369,7 @@ def main() -> None:
             f"row's positive. Intervals resample queries.",
             "## Half of the positives hidden\n\nThe model is fitted on the known half of other queries.",
             pages.table(head, [*half, ["shipped model", *half_shipped[1:5], "", ""]]),
+            drawn_frontier(collection),
             "## One known positive\n\nNothing can be hidden, so the shipped model is used, which has seen neither this "
             "collection nor its queries.",
             pages.table(head, one),
