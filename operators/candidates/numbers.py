@@ -43,7 +43,7 @@ def numbers_of(values: Sequence[int | float | None]) -> pa.Array:
     if all(value is None or (isinstance(value, int) and _fits(value)) for value in plain):
         return pa.array(plain, pa.int64())
     floats, rest = np.zeros(len(plain)), np.zeros(len(plain), dtype=np.int64)
-    for place, value in enumerate(plain):
+    for place, value in enumerate(values):
         if value is not None:
             floats[place], rest[place] = _float_and_rest(value)
     missing = np.array([value is None for value in plain], dtype=np.bool_)
@@ -87,7 +87,7 @@ def _fits(number: float) -> bool:
     return -LARGEST_INTEGER - 1 <= number <= LARGEST_INTEGER
 
 
-def _float_and_rest(value: float) -> tuple[float, int]:
+def _float_and_rest(value: int | float) -> tuple[float, int]:
     if isinstance(value, float):
         return value, 0
     if not -LARGEST_INTEGER - 1 <= value <= LARGEST_UNSIGNED and not _is_float(value):

@@ -225,7 +225,8 @@ class SampleCorpus:
         with placed(f"{self.sampler.place}: "):
             fields = {} if rule is None else fields_of(table.column("cell"), rule.fields)
         bucket = np.repeat(np.arange(len(cells)), [one.num_rows for one in cells])
-        return _Cells(bucket, *(to_numpy(table, name) for name in ("begin", "end", "weighted", "weight")), fields)
+        begin, end, documents, weight = (to_numpy(table, name) for name in ("begin", "end", "weighted", "weight"))
+        return _Cells(bucket, begin, end, documents, weight, fields)
 
     def _drawn(self, query_key: Keys, allowed: npt.NDArray[np.bool_]) -> pa.Table:
         """Draw for some queries from the same cells."""

@@ -243,8 +243,8 @@ class Select:
 
     def _judged(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
         """Return which pairs a source named whose candidates are known not to be relevant: bool of shape (n,)."""
-        none = np.zeros(len(pairs), dtype=np.bool_)
-        return np.any([none, *(pairs[rank_column(source)] != NOT_NAMED for source in self.judged)], axis=0)
+        named = (pairs[rank_column(source)] != NOT_NAMED for source in self.judged)
+        return np.asarray(np.any([np.zeros(len(pairs), dtype=np.bool_), *named], axis=0))
 
     def _suspects(self, pairs: Pairs, reason: Codes) -> Ints:
         """Return the pairs that were dropped because they are probably relevant, ascending: int64 of shape (m,)."""

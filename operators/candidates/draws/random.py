@@ -17,7 +17,8 @@ class Random(Draw):
     in the batch and in which order changes nothing.
 
     Attributes:
-        per: `row` draws anew for every positive of a query; `query` draws the same for all, among what each row may take.
+        per: `row` draws anew for every positive of a query; `query` draws the same for all, among what each row may
+            take.
     """
 
     needs = ("query_key", "positive_key", "doc_key")
