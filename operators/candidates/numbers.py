@@ -5,7 +5,7 @@ floats do, and where these are equal as the rest. Both are written as bytes that
 """
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +39,11 @@ def numbers_of(values: Sequence[int | float | None]) -> pa.Array:
     Raises:
         ValueError: an integer does not fit into 64 bits and is no float64; its text is the message.
     """
-    plain = [cast("int | float | None", whole(value)) for value in values]
+    plain = [whole(value) for value in values]
     if all(value is None or (isinstance(value, int) and _fits(value)) for value in plain):
         return pa.array(plain, pa.int64())
     floats, rest = np.zeros(len(plain)), np.zeros(len(plain), dtype=np.int64)
-    for place, value in enumerate(plain):
+    for place, value in enumerate(values):
         if value is not None:
             floats[place], rest[place] = _float_and_rest(value)
     missing = np.array([value is None for value in plain], dtype=np.bool_)
@@ -87,8 +87,8 @@ def _fits(number: float) -> bool:
     return -LARGEST_INTEGER - 1 <= number <= LARGEST_INTEGER
 
 
-def _float_and_rest(value: float | int) -> tuple[float, int]:
-    if not isinstance(value, int):
+def _float_and_rest(value: int | float) -> tuple[float, int]:
+    if isinstance(value, float):
         return value, 0
     if not -LARGEST_INTEGER - 1 <= value <= LARGEST_UNSIGNED and not _is_float(value):
         raise ValueError(str(value))

@@ -22,7 +22,6 @@ from operators.candidates.rule import cell_names, fields_of
 from operators.candidates.sources import seeds_of
 from operators.errors import InputError, placed, shown
 from operators.keys import Keys, uniform
-from operators.plugins import calling
 from operators.schemas import PROPOSALS, concat, to_numpy
 from operators.segments import first_index, first_of_each, group_indices, rank_within, starts_of
 
@@ -105,8 +104,7 @@ def weighted(sampler: CorpusSampler, entries: pa.Table) -> tuple[pa.Table, pa.Ta
     if sampler.counts_judgements:
         judged, counts = np.unique(to_numpy(entries.filter(is_judgement), "doc_key"), return_counts=True)
         number = np.append(counts, 0)[first_index(judged, keys)].astype(np.float64)
-    with calling(f"{sampler.place}: {sampler.proposer}", sampler, "weight"):
-        weight = np.asarray(sampler.weight(number), dtype=np.float64)
+    weight = np.asarray(sampler.weight(number), dtype=np.float64)
     wrong = ~np.isfinite(weight) | (weight < 0)
     if wrong.any():
         at = int(np.flatnonzero(wrong)[0])
@@ -227,8 +225,8 @@ class SampleCorpus:
         with placed(f"{self.sampler.place}: "):
             fields = {} if rule is None else fields_of(table.column("cell"), rule.fields)
         bucket = np.repeat(np.arange(len(cells)), [one.num_rows for one in cells])
-        begin, end, weighted, weight = (to_numpy(table, name) for name in ("begin", "end", "weighted", "weight"))
-        return _Cells(bucket, begin, end, weighted, weight, fields)
+        begin, end, documents, weight = (to_numpy(table, name) for name in ("begin", "end", "weighted", "weight"))
+        return _Cells(bucket, begin, end, documents, weight, fields)
 
     def _drawn(self, query_key: Keys, allowed: npt.NDArray[np.bool_]) -> pa.Table:
         """Draw for some queries from the same cells."""
