@@ -8,7 +8,6 @@ from operators.candidates.groups import Groups
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.reading import Reading, check_readings
 from operators.candidates.resemblance import RESEMBLANCE, Resemblance
-from operators.candidates.sources import WHERE
 from operators.documents.check import check
 from operators.documents.known import KnownMetadata
 from operators.documents.sources import SourceFile
@@ -29,6 +28,7 @@ from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
+from pipelines.text.stages.search.candidates import SIGNAL
 from pipelines.text.stages.search.compare import CompareWithPositives
 from pipelines.text.stages.search.propose import proposing
 from pipelines.text.stages.search.rules import EvaluateRules
@@ -57,14 +57,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     machines = inspect_machines(cluster)
     sources = tuple(proposer.source for proposer in config.proposers)
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
-    used = [signal for signal in config.signals if signal.gives in config.select.signals]
-    rules = config.select.rules
-    comparisons = _comparisons(config)
-    signals = (
-        *(signal.gives for signal in used),
-        *(comparison.name for comparison in comparisons),
-        *([WHERE] if rules else []),
-    )
+    signals = _signals(config, sources)
     encoders = _encoders(config, machines)
     _check_draws(config, encoders[0].config.similarity)
     return [
@@ -81,20 +74,23 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         ),
         encoders[0],
         *_index_and_search(config, machines, encoders),
-        *(ComputeSignal(signal, sources) for signal in used),
-        *(CompareWithPositives(comparison, sources, _cache(config)) for comparison in comparisons),
-        *([EvaluateRules(rules, sources, _cache(config))] if rules else []),
-        SelectNegatives(config.select, sources, signals, judged),
+        *signals,
+        SelectNegatives(config.select, sources, tuple(stage.name.removeprefix(SIGNAL) for stage in signals), judged),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
 
 
-def _comparisons(config: Config) -> list[Comparison]:
-    """Return what compares candidates with positives, where a filter or draw reads it."""
-    groups = config.select.groups
+def _signals(config: Config, sources: tuple[str, ...]) -> list[Stage]:
+    """Return the stages that compute signals: what the selection reads, and no other."""
+    select, cache = config.select, _cache(config)
+    comparisons: list[Comparison] = [
+        *([Resemblance()] if RESEMBLANCE in select.signals else []),
+        *([Groups(select.groups)] if select.groups else []),
+    ]
     return [
-        *([Resemblance()] if RESEMBLANCE in config.select.signals else []),
-        *([Groups(groups)] if groups else []),
+        *(ComputeSignal(signal, sources) for signal in config.signals if signal.gives in select.signals),
+        *(CompareWithPositives(comparison, sources, cache) for comparison in comparisons),
+        *([EvaluateRules(select.rules, sources, cache)] if select.rules else []),
     ]
 
 
