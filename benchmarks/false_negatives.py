@@ -299,7 +299,7 @@ def default_model(collections: Mapping[str, Judged], about: Mapping[str, object]
     everything = together(scaled)
     weight = everything.weight * np.float32(everything.label.sum() / len(scaled))
     facts = {**about, "collections": {name: int(one.positives.num_rows) for name, one in collections.items()}}
-    return fitted(everything.features, everything.label, weight, FEATURES, facts)
+    return fitted(everything.features, everything.label, weight, FEATURES, fitted_on=facts)
 
 
 def cost(hidden: Hidden, model: FalseNegativeModel) -> float:

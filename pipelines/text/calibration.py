@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from operators.candidates.false_negatives.calibrate import Calibration, calibrate
 from operators.candidates.false_negatives.config import FalseNegativeConfig
+from operators.candidates.false_negatives.frontier import Views
 from operators.errors import InputError
 from operators.schemas import to_numpy
 from operators.segments import starts_of
@@ -22,6 +23,7 @@ from pipelines.runtime.session import Session, session
 from pipelines.runtime.stage import Stage
 from pipelines.text.config import Config
 from pipelines.text.stages.calibrate.views import VIEWS
+from pipelines.text.stages.encode import EncodeTexts
 
 FOLDER = "calibration"
 MODEL = f"{FOLDER}/model.json"
@@ -51,7 +53,9 @@ def run_calibration(config: Config) -> dict[str, Any]:
         InputError: every query has one positive, so none can be hidden; or anything that `mine` refuses.
     """
     began = time.perf_counter()
-    of_views = CalibratedConfig(**{name: getattr(config, name) for name in Config.model_fields})
+    of_views = CalibratedConfig(
+        **{name: getattr(config, name) for name in Config.model_fields} | _without_model(config)
+    )
     with session(of_views) as at_work:
         calibration = at_work.repaired(lambda: _calibrated(at_work, config))
         result = _result(config, calibration)
@@ -61,6 +65,12 @@ def run_calibration(config: Config) -> dict[str, Any]:
         run.write_bytes(f"{FOLDER}/frontier.svg", frontier_chart(result["frontier"]).encode())
         result |= {"model": f"{run.uri.rstrip('/')}/{MODEL}"}
     return {"run": config.run, **result, "seconds": round(time.perf_counter() - began, 2)}
+
+
+def _without_model(config: Config) -> dict[str, Any]:
+    """Return the sections that name a model, without it: it may be for other vectors than those of this run."""
+    limits = {"max_false_negative_probability": None, "target_false_negative_rate": None}
+    return {"false_negatives": None, "select": config.select.model_copy(update=limits)}
 
 
 def _calibrated(at_work: Session, config: Config) -> Calibration:
@@ -74,7 +84,9 @@ def _calibrated(at_work: Session, config: Config) -> Calibration:
         )
     window = (min(config.select.negatives_per_row, config.search.k), config.search.k)
     about = {"encoder": str(config.encoder.model), "k": config.search.k}
-    return calibrate(candidates, shown, origin, config.false_negatives or FalseNegativeConfig(), window, about)
+    encoder = next(stage.config for stage in at_work.pipeline.stages if isinstance(stage, EncodeTexts))
+    used = config.false_negatives or FalseNegativeConfig()
+    return calibrate(Views.of(candidates, shown, origin), used, window, encoder.similarity, about)
 
 
 def _views(stage: StageOutput) -> tuple[pa.Table, pa.Table]:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from operators.candidates.comparison import Comparison
+from operators.candidates.false_negatives.signal import FalseNegativeProbability
 from operators.candidates.groups import Groups
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.reading import Reading, check_readings
 from operators.candidates.resemblance import RESEMBLANCE, Resemblance
-from operators.candidates.sources import WHERE
 from operators.documents.check import check
 from operators.documents.known import KnownMetadata
 from operators.documents.sources import SourceFile
@@ -30,6 +30,7 @@ from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
+from pipelines.text.stages.search.candidates import SIGNAL
 from pipelines.text.stages.search.compare import CompareWithPositives
 from pipelines.text.stages.search.propose import proposing
 from pipelines.text.stages.search.rules import EvaluateRules
@@ -60,16 +61,9 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     machines = inspect_machines(cluster)
     sources = tuple(proposer.source for proposer in config.proposers)
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
-    used = config.used_signals()
-    rules = config.select.rules
-    comparisons = _comparisons(config)
-    signals = (
-        *(signal.gives for signal in used),
-        *(comparison.name for comparison in comparisons),
-        *([WHERE] if rules else []),
-    )
+    signals = _signals(config, sources)
     encoders = _encoders(config, machines)
-    _check_draws(config, encoders[0].config.similarity)
+    _check_similarity(config, encoders[0].config.similarity)
     return [
         # That of the run last: where the trials are in the process that encodes, it keeps the model tried last.
         *(trial for one in reversed(encoders) for trial in _trial(one)),
@@ -84,10 +78,8 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         ),
         encoders[0],
         *_index_and_search(config, machines, encoders),
-        *(ComputeSignal(signal, sources) for signal in used),
-        *(CompareWithPositives(comparison, sources, _cache(config)) for comparison in comparisons),
-        *([EvaluateRules(rules, sources, _cache(config))] if rules else []),
-        SelectNegatives(config.select, sources, signals, judged),
+        *signals,
+        SelectNegatives(config.select, sources, tuple(stage.name.removeprefix(SIGNAL) for stage in signals), judged),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
 
@@ -105,12 +97,17 @@ def calibration_stages_of(config: Config, cluster: RayCluster | None) -> list[St
     return [*stages[: last + 1], HidePositives(search.searchers, HIDDEN)]
 
 
-def _comparisons(config: Config) -> list[Comparison]:
-    """Return what compares candidates with positives, where a filter or draw reads it."""
-    groups = config.select.groups
+def _signals(config: Config, sources: tuple[str, ...]) -> list[Stage]:
+    """Return the stages that compute signals: those in use, and no other."""
+    select, cache = config.select, _cache(config)
+    comparisons: list[Comparison] = [
+        *([Resemblance()] if RESEMBLANCE in select.signals else []),
+        *([Groups(select.groups)] if select.groups else []),
+    ]
     return [
-        *([Resemblance()] if RESEMBLANCE in config.select.signals else []),
-        *([Groups(groups)] if groups else []),
+        *(ComputeSignal(signal, sources) for signal in config.used_signals()),
+        *(CompareWithPositives(comparison, sources, cache) for comparison in comparisons),
+        *([EvaluateRules(select.rules, sources, cache)] if select.rules else []),
     ]
 
 
@@ -132,13 +129,19 @@ def _check_all(files: Sequence[SourceFile], config: Config) -> None:
     check_readings(readings, known.get("corpus", KnownMetadata()), of_pairs or known["queries"])
 
 
-def _check_draws(config: Config, similarity: str) -> None:
+def _check_similarity(config: Config, similarity: str) -> None:
     for draw in config.select.active_draws():
         if draw.only_cosine and similarity != "cosine":
             raise InputError(
                 f"select: {draw.strategy} is defined for cosine similarity, and this model compares by {similarity}. "
                 f"Set encoder.similarity: cosine, or choose another draw."
             )
+    probability = next((one for one in config.used_signals() if isinstance(one, FalseNegativeProbability)), None)
+    if probability is not None and probability.config.model.similarity != similarity:
+        raise InputError(
+            f"false_negatives.model: it is fitted on {probability.config.model.similarity} similarities, and this "
+            f"model compares by {similarity}. Fit your own: `hardneg calibrate CONFIG`."
+        )
 
 
 def _index_and_search(config: Config, machines: Machines, encoders: Sequence[EncodeTexts]) -> list[Stage]:

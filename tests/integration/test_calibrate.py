@@ -149,3 +149,29 @@ def test_a_model_that_is_none_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         configuration(tmp_path / "run", collection, static_model, false_negatives=section)
+
+
+def test_a_model_of_cosines_is_refused_for_vectors_that_are_compared_otherwise(
+    collection: Collection, static_model: Path, tmp_path: Path
+) -> None:
+    dot = {"similarity": "dot"}
+    with pytest.raises(InputError, match="fitted on cosine similarities, and this model compares by dot"):
+        run(
+            configuration(
+                tmp_path / "run", collection, static_model, encoder=dot, select={"max_false_negative_probability": 0.1}
+            )
+        )
+    own = run_calibration(configuration(tmp_path / "run", collection, static_model, encoder=dot))
+    select = {"max_false_negative_probability": 0.1}
+    mined = mine(
+        configuration(
+            tmp_path / "run",
+            collection,
+            static_model,
+            encoder=dot,
+            select=select,
+            false_negatives={"model": own["model"]},
+        ),
+        progress=False,
+    )
+    assert to_numpy(mined.output("select", "negatives"), PROBABILITY).max() <= np.float32(0.1)

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from scipy.optimize import brentq
 from scipy.special import expit
 
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
-from operators.candidates.false_negatives.frontier import Point, frontier
-from operators.candidates.false_negatives.model import PROBABILITY, FalseNegativeModel
-from operators.keys import Keys, uniform
+from operators.candidates.false_negatives.frontier import Point, Views, frontier
+from operators.candidates.false_negatives.model import FalseNegativeModel
+from operators.errors import InputError
+from operators.keys import uniform
 from operators.schemas import to_numpy
 
 Floats = npt.NDArray[np.float32]
@@ -54,38 +54,47 @@ class Calibration:
 
 
 def calibrate(
-    candidates: pa.Table,
-    positives: pa.Table,
-    origin: Keys,
+    views: Views,
     config: FalseNegativeConfig,
     window: tuple[int, int],
+    similarity: str = "cosine",
     about: Mapping[str, Any] | None = None,
 ) -> Calibration:
     """Fit on views, and measure on views of other queries.
 
     Args:
-        candidates: schema VIEWED.
-        positives: schema POSITIVES, those that the views show.
-        origin: the query of each view, shape (views,).
+        views: of hidden positives.
         config: the model to fall back to, and the share of relevant documents that nobody judged.
         window: of the frontier: how many negatives a row gets, and among how many of its best candidates.
+        similarity: how vectors are compared.
         about: kept with the model.
+
+    Raises:
+        InputError: too few hidden positives were found to fit a model, and the one to fall back to is for vectors that
+            are compared in another way.
     """
-    features, hidden = features_of(candidates, positives), np.asarray(candidates.column("hidden"))
-    weight, of_query = to_numpy(candidates, "weight"), origin[to_numpy(candidates, "query_key")]
-    facts = {**(about or {}), "hidden": int(hidden.sum()), "views": len(origin), "queries": len(np.unique(origin))}
+    features, hidden = features_of(views.candidates, views.positives), views.hidden
+    weight = to_numpy(views.candidates, "weight")
+    of_query = views.origin[to_numpy(views.candidates, "query_key")]
+    count = len(views.origin)
+    facts = {**(about or {}), "hidden": int(hidden.sum()), "views": count, "queries": views.queries}
+    if facts["hidden"] < FEWEST_TO_FIT and config.model.similarity != similarity:
+        raise InputError(
+            f"data: the search found {facts['hidden']:,} of {count:,} hidden positives, too few to fit a model "
+            f"({FEWEST_TO_FIT} are needed), and the given one is for {config.model.similarity}, not {similarity}. Add "
+            f"judgements, or use a margin instead."
+        )
     fold = np.floor(uniform(FOLD_SEED, of_query) * FOLDS).astype(np.int64)
     log_odds = np.empty(len(hidden))
     for number in range(FOLDS):
         here = fold == number
-        model, _ = _best(features, hidden, weight, ~here, config.model, {})
+        model, _ = _best(features, hidden, weight, ~here, config.model)
         log_odds[here] = model.log_odds({name: values[here] for name, values in features.items()})
-    final, how = _best(features, hidden, weight, np.ones(len(hidden), dtype=np.bool_), config.model, facts)
+    final, how = _best(features, hidden, weight, np.ones(len(hidden), dtype=np.bool_), config.model)
+    final = final.model_copy(update={"similarity": similarity, "fitted_on": {**final.fitted_on, how: facts}})
     prior = np.log(config.unjudged_share) - np.log1p(-config.unjudged_share)
     probability = np.exp(np.minimum(log_odds + prior, 0)).astype(np.float32)
-    points = frontier(
-        candidates.append_column(PROBABILITY, pa.array(probability)), positives, origin, window, config.unjudged_share
-    )
+    points = frontier(views.with_probability(probability), window, config.unjudged_share)
     skill = _skill(log_odds, hidden, weight)
     return Calibration(final, how, facts["hidden"], facts["views"], facts["queries"], skill, points)
 
@@ -96,14 +105,13 @@ def _best(
     weight: Floats,
     some: Mask,
     default: FalseNegativeModel,
-    facts: Mapping[str, Any],
 ) -> tuple[FalseNegativeModel, str]:
     """Return the model that so many hidden positives allow, and what became of it."""
     taken = {name: values[some] for name, values in features.items()}
     known, weights = hidden[some], weight[some]
     count = int(known.sum())
     if count >= FEWEST_TO_FIT:
-        return fitted(taken, known, weights, FEATURES, facts), "fitted"
+        return fitted(taken, known, weights, FEATURES), "fitted"
     if count < FEWEST_TO_SHIFT:
         return default, "default"
     log_odds = default.log_odds(taken)
@@ -112,8 +120,7 @@ def _best(
         return float(weights @ expit(log_odds + shift) - weights @ known)
 
     shift = brentq(excess, -FURTHEST_SHIFT, FURTHEST_SHIFT)
-    about = {**default.fitted_on, "intercept": dict(facts)}
-    return default.model_copy(update={"intercept": default.intercept + shift, "fitted_on": about}), "intercept"
+    return default.model_copy(update={"intercept": default.intercept + shift}), "intercept"
 
 
 def _skill(log_odds: npt.NDArray[np.float64], hidden: Mask, weight: Floats) -> float:

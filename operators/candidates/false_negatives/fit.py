@@ -23,6 +23,7 @@ def fitted(
     hidden: Mask,
     weight: Floats,
     names: Sequence[str],
+    similarity: str = "cosine",
     fitted_on: Mapping[str, Any] | None = None,
 ) -> FalseNegativeModel:
     """Fit a model.
@@ -32,6 +33,7 @@ def fitted(
         hidden: which are hidden positives, shape (n,): at least one of either kind.
         weight: of each candidate, shape (n,).
         names: of the features that the model reads.
+        similarity: how vectors are compared; kept with the model.
         fitted_on: kept with the model.
     """
     matrix = np.column_stack([features[name] for name in names]).astype(np.float64)
@@ -48,5 +50,6 @@ def fitted(
         scale=tuple(scale.tolist()),
         coefficients=tuple(regression.coef_[0].tolist()),
         intercept=float(regression.intercept_[0]),
+        similarity=similarity,
         fitted_on=dict(fitted_on or {}),
     )

@@ -1,7 +1,7 @@
 """What rules against false negatives cost and give: rate, hardness and yield, measured on views."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,9 +67,7 @@ class Point:
     predicted: float
 
 
-def frontier(
-    candidates: pa.Table, positives: pa.Table, origin: Keys, window: tuple[int, int], unjudged_share: float
-) -> list[Point]:
+def frontier(views: "Views", window: tuple[int, int], unjudged_share: float) -> list[Point]:
     """Select from views by each rule, and look how many hidden positives become negatives.
 
     A view hides one of the n known positives of its query. Of the unjudged ones a judge would mark n u / (1 - u), which
@@ -77,14 +75,11 @@ def frontier(
     the rate is h u / (1 - u) / c.
 
     Args:
-        candidates: schema VIEWED, with PROBABILITY.
-        positives: schema POSITIVES, those that the views show.
-        origin: the query of each view, shape (views,).
+        views: with probabilities.
         window: how many negatives a row gets, and among how many of its best candidates they are looked for. Settings
             that leave fewer are left out.
         unjudged_share: u.
     """
-    views = Views.of(candidates, positives, origin)
     prior = unjudged_share / (1 - unjudged_share)
     negatives, deepest = window
     base = {"num_negatives": negatives, "range_max": deepest, "max_rows_per_query": ROWS_PER_VIEW}
@@ -101,8 +96,8 @@ class Views:
     """Views, and which of their candidates are hidden positives.
 
     Attributes:
-        candidates: schema VIEWED, with PROBABILITY.
-        positives: schema POSITIVES.
+        candidates: schema VIEWED; with PROBABILITY for a frontier.
+        positives: schema POSITIVES, those that the views show.
         origin: the number of the query of each view, shape (views,).
         known: how many positives the query of each view has, shape (views,).
         queries: how many there are.
@@ -119,13 +114,22 @@ class Views:
         """Return views.
 
         Args:
-            candidates: schema VIEWED, with PROBABILITY.
+            candidates: schema VIEWED.
             positives: schema POSITIVES.
             origin: the query of each view, shape (views,).
         """
         names, number = np.unique(origin, return_inverse=True)
         shown = np.bincount(to_numpy(positives, "query_key"), minlength=len(origin))
         return cls(candidates, positives, number, shown + 1, len(names))
+
+    @property
+    def hidden(self) -> npt.NDArray[np.bool_]:
+        """Which candidates are hidden positives: bool of shape (n,)."""
+        return np.asarray(self.candidates.column("hidden"))
+
+    def with_probability(self, probability: npt.NDArray[np.float32]) -> "Views":
+        """Return the same views with a probability of each candidate, float32 of shape (n,)."""
+        return replace(self, candidates=self.candidates.append_column(PROBABILITY, pa.array(probability)))
 
     def point(self, rule: str, settings: Mapping[str, float | str], select: SelectConfig, prior: float) -> Point:
         """Select by one setting of a rule, and measure.
@@ -140,7 +144,7 @@ class Views:
         chosen = distinct(selection.negatives)
         view = to_numpy(chosen, "query_key")
         at = first_index(keys_of_pairs(self.candidates), keys_of_pairs(chosen))
-        hidden = np.asarray(self.candidates.column("hidden"))[at]
+        hidden = self.hidden[at]
         found, negatives = (
             np.bincount(self.origin[view], weights=weights, minlength=self.queries).astype(np.float64)
             for weights in (hidden, 1 / self.known[view])

@@ -40,6 +40,7 @@ class FalseNegativeModel(Settings):
         scale: by what each is divided then.
         coefficients: of each.
         intercept: of the regression.
+        similarity: how the vectors were compared that it was fitted on.
         fitted_on: on what: collections, encoder, counts.
     """
 
@@ -48,6 +49,7 @@ class FalseNegativeModel(Settings):
     scale: tuple[float, ...]
     coefficients: tuple[float, ...]
     intercept: float
+    similarity: str = "cosine"
     fitted_on: Mapping[str, Any] = {}
 
     @model_validator(mode="after")

@@ -49,13 +49,13 @@ def jaccard(first: str, second: str) -> float:
     return len(sets[0] & sets[1]) / max(len(sets[0] | sets[1]), 1)
 
 
-@pytest.mark.parametrize("length", [3, 30, 300])
-def test_estimates_are_those_of_the_sets_and_as_exact_as_said(length: int) -> None:
+@pytest.mark.parametrize(("length", "count"), [(3, 1_000), (30, 1_000), (300, 50)])
+def test_estimates_are_those_of_the_sets_and_as_exact_as_said(length: int, count: int) -> None:
     """Without bias, and with at most the standard error of so many values, for texts of any length."""
     rng = np.random.default_rng(length)
     words = np.array([f"{number:x}word{number % 7}" for number in range(5_000)])
     firsts, seconds = [], []
-    for share in np.repeat([0.0, 0.05, 0.2, 0.5, 1.0], 200):
+    for share in np.repeat([0.0, 0.3, 0.4, 0.5, 1.0], count):
         text = rng.choice(words, length)
         changed = np.where(rng.random(length) < share, rng.choice(words, length), text)
         firsts.append(" ".join(text))
@@ -63,12 +63,12 @@ def test_estimates_are_those_of_the_sets_and_as_exact_as_said(length: int) -> No
     places = [(number, number) for number in range(len(firsts))]
     found = compared([*firsts, *seconds], places, [(number, number + len(firsts)) for number, _ in places])
     exact = np.array([jaccard(*texts) for texts in zip(firsts, seconds, strict=True)])
-    error = found - exact
     largest = 1 / (2 * np.sqrt(VALUES))
     assert (found[exact == 1] == 1).all()
-    assert 0 < error[exact > 0].std() < largest
-    assert abs(error.mean()) < 4 * largest / np.sqrt(len(error))
-    assert np.abs(error).max() < 6 * largest
+    assert np.abs(found - exact).max() < 6 * largest
+    error = (found - exact)[(exact > 0.1) & (exact < 1)]
+    assert 0 < error.std() < largest
+    assert abs(error.mean()) < 3 * error.std() / np.sqrt(len(error))
 
 
 @settings(derandomize=True, deadline=None, max_examples=100)
