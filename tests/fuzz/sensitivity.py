@@ -150,8 +150,8 @@ PATCHES: Sequence[Patch] = (
     Patch(
         "judged negatives are not suspected",
         "operators/candidates/select.py",
-        "mask = mask & ~np.any(known, axis=0)",
-        "mask = mask & True",
+        "mask & ~self._judged(pairs) if of_judged else mask",
+        "mask",
         ("mixed",),
     ),
     Patch(
