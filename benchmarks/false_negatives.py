@@ -19,6 +19,7 @@ from benchmarks.hidden import Examples, Hidden, Judged, K, judged, together
 from benchmarks.potion import potion_folder
 from benchmarks.real_vectors import model_folder
 from operators.candidates.config import SelectConfig
+from operators.candidates.false_negatives.calibrate import recalibrated
 from operators.candidates.false_negatives.config import DEFAULT_FILE, FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
@@ -46,6 +47,9 @@ SEEDS = 5
 FOLDS = 5
 CUTS = 200
 RESAMPLES = 2_000
+LIMIT = 0.05
+JUDGED_QUERIES = (3, 6, 12, 25, 50)
+TESTED_QUERIES = 40
 HIDDEN_SHARES = (0.2, 0.5, 0.8)
 LIMITS = (0.01, 0.02, 0.03, 0.05, 0.1)
 # Signals of which each has a frontier of its own: those above a cut are dropped, or, with -1, those below.
@@ -302,6 +306,76 @@ def default_model(collections: Mapping[str, Judged], about: Mapping[str, object]
     return fitted(everything.features, everything.label, weight, FEATURES, fitted_on=facts)
 
 
+def left_out(collections: Mapping[str, Judged]) -> Iterator[list[str]]:
+    """Yield, for each collection, what a model of the others does on it, what its intercept does, and its own model."""
+    for name, collection in collections.items():
+        others = {one: of_one for one, of_one in collections.items() if one != name}
+        model = default_model(others, {})
+        rows: dict[str, list[tuple[Outcome, Outcome]]] = {}
+        margins = []
+        for seed in range(SEEDS):
+            hidden = Hidden.of(collection, 0.5, seed)
+            examples = hidden.examples()
+            share = 1 - len(hidden.shown.view) / collection.positives.num_rows
+            shifted = recalibrated(model, examples.features, examples.label, examples.weight)
+            probabilities = {
+                "fitted on the others": by_model(hidden, model, share),
+                "intercept of its own": by_model(hidden, shifted, share),
+                "fitted on itself": cross_fitted(hidden, examples, share),
+            }
+            margins.append(by_margin(hidden, "row"))
+            for how, probability in probabilities.items():
+                hard = at_hardness(hidden, probability, margins[-1].hardness, probability)
+                limited = first_kept(hidden, probability <= LIMIT, probability)
+                rows.setdefault(how, []).append((hard, limited))
+        for how, several in rows.items():
+            hard, limited = [one for one, _ in several], [one for _, one in several]
+            yield [
+                name,
+                how,
+                f"{mean(hard, 'rate') / mean(margins, 'rate'):.2f}",
+                f"{mean(limited, 'predicted'):.4f}",
+                f"{mean(limited, 'rate'):.4f}",
+            ]
+
+
+def by_judged_queries(collection: Judged, model: FalseNegativeModel) -> Iterator[list[str]]:
+    """Yield what a model does that is fitted on so many queries, and the given one with an intercept of these."""
+    queries = len(np.unique(to_numpy(collection.positives, "query_key")))
+    for count in JUDGED_QUERIES:
+        rows: dict[str, list[tuple[float, Outcome]]] = {}
+        positives = []
+        for seed in range(SEEDS):
+            hidden = Hidden.of(collection, 0.5, seed)
+            chosen = np.random.default_rng(seed).permutation(queries)
+            examples = hidden.examples()
+            some = np.isin(examples.query, chosen[:count])
+            positives.append(int(examples.label[some].sum()))
+            taken = {name: values[some] for name, values in examples.features.items()}
+            shifted = recalibrated(model, taken, examples.label[some], examples.weight[some])
+            tested = np.isin(hidden.query, chosen[-TESTED_QUERIES:])
+            margin = by_margin(hidden, "row").hardness
+            for how, one in {"fitted": examples.model(some), "intercept": shifted}.items():
+                probability = np.where(tested, by_model(hidden, one, 0.5), 2.0)
+                cuts = np.quantile(probability[tested], np.linspace(0, 1, CUTS))
+                outcomes = [first_kept(hidden, probability <= cut, probability) for cut in cuts]
+                some_taken = [one_cut for one_cut in outcomes if one_cut.negatives.sum()]
+                hard = min(some_taken, key=lambda one_cut: abs(one_cut.hardness - margin))
+                rows.setdefault(how, []).append((hard.rate, first_kept(hidden, probability <= LIMIT, probability)))
+        yield [
+            f"{count}",
+            f"{np.mean(positives):.0f}",
+            *(
+                text
+                for several in rows.values()
+                for text in (
+                    f"{np.mean([rate for rate, _ in several]):.3f}",
+                    f"{np.mean([abs(np.log(one.predicted / max(one.rate, 1e-3))) for _, one in several]):.2f}",
+                )
+            ),
+        ]
+
+
 def cost(hidden: Hidden, model: FalseNegativeModel) -> float:
     """Return how many candidates a second get a probability, on one core."""
     times, queries = 20, int(hidden.query.max()) + 1
@@ -352,6 +426,14 @@ def main() -> None:
     one = list(frontier_rows(collection, None, shipped))
     pages.tell("predictions")
     predicted = list(predictions(collection))
+    pages.tell("other collections")
+    folder = potion_folder(scratch / "potion")
+    others = {
+        one: judged(one, of_one, {"model": str(folder)}, scratch / f"{one}-potion").several(MOST_QUERIES)
+        for one, of_one in (*TRAINING, TEST)
+    }
+    carried = list(left_out(others))
+    few = list(by_judged_queries(collection, shipped))
     speed = cost(Hidden.of(collection, 0.5, 0), shipped)
     rates = {row[0]: float(row[1]) for row in half}
     per_query = {row[0]: float(row[2]) for row in half}
@@ -377,6 +459,16 @@ def main() -> None:
             "The model is fitted by hiding one known positive at a time, or a share of them, and applied with as many "
             "known positives as it was fitted with.",
             pages.table(["hidden to fit", "limit", "predicted", "observed", "95 %", "hardness"], predicted),
+            f"## Other collections\n\nWith potion-base-4m, up to {MOST_QUERIES:,} queries of each collection. The rate "
+            f"at the hardness of the margin to the row's positive, as a share of its rate; and, at a limit of {LIMIT}, "
+            f"what is predicted with the share that was hidden, and observed. One positive of each query stays known, "
+            f"so less than half are hidden, and of queries with one known positive more are than of others.",
+            pages.table(["collection", "model", "rate / margin", "predicted", "observed"], carried),
+            f"## How many judged queries\n\n{name}: a model that is fitted on the known positives of so many "
+            f"queries, and the shipped one with an intercept of these, on {TESTED_QUERIES} other queries: the rate at "
+            f"the hardness of the margin, and how far the prediction at a limit of {LIMIT} is off, as the mean of "
+            f"|log(predicted / observed)|.",
+            pages.table(["queries", "hidden positives found", "fitted: rate", "off", "intercept: rate", "off"], few),
             f"## Cost\n\n{speed / 1e6:.1f} million candidates a second on one core, features included.",
             "\n".join(
                 [

@@ -24,7 +24,7 @@ Mask = npt.NDArray[np.bool_]
 FOLDS = 5
 FOLD_SEED = 3
 # Hidden positives that search found: from so many on a model is fitted, and with fewer the default's intercept is.
-FEWEST_TO_FIT = 100
+FEWEST_TO_FIT = 200
 FEWEST_TO_SHIFT = 10
 # The intercept is looked for so far from that of the default.
 FURTHEST_SHIFT = 30.0
@@ -114,13 +114,27 @@ def _best(
         return fitted(taken, known, weights, FEATURES), "fitted"
     if count < FEWEST_TO_SHIFT:
         return default, "default"
-    log_odds = default.log_odds(taken)
+    return recalibrated(default, taken, known, weights), "intercept"
+
+
+def recalibrated(
+    model: FalseNegativeModel, features: Mapping[str, Floats], hidden: Mask, weight: Floats
+) -> FalseNegativeModel:
+    """Return a model with the intercept by which it expects as many hidden positives as there are.
+
+    Args:
+        model: its coefficients stay.
+        features: of the candidates of views, name -> float32 of shape (n,).
+        hidden: which are hidden positives, shape (n,): at least one.
+        weight: of each candidate, shape (n,).
+    """
+    log_odds = model.log_odds(features)
 
     def excess(shift: float) -> float:
-        return float(weights @ expit(log_odds + shift) - weights @ known)
+        return float(weight @ expit(log_odds + shift) - weight @ hidden)
 
     shift = brentq(excess, -FURTHEST_SHIFT, FURTHEST_SHIFT)
-    return default.model_copy(update={"intercept": default.intercept + shift}), "intercept"
+    return model.model_copy(update={"intercept": model.intercept + shift})
 
 
 def _skill(log_odds: npt.NDArray[np.float64], hidden: Mask, weight: Floats) -> float:

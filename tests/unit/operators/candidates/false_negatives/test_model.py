@@ -105,7 +105,7 @@ def test_a_query_without_positives_or_with_equal_scores_gives_no_error() -> None
     assert not len(model.probability(features_of(candidates.slice(0, 0), positives), 0.5))
 
 
-@pytest.mark.parametrize(("views", "how"), [(4, "default"), (40, "intercept"), (150, "fitted")])
+@pytest.mark.parametrize(("views", "how"), [(4, "default"), (40, "intercept"), (250, "fitted")])
 def test_a_model_is_fitted_only_where_enough_positives_were_found(views: int, how: str) -> None:
     rng = np.random.default_rng(5)
     length = 20
