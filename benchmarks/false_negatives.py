@@ -329,13 +329,13 @@ def left_out(collections: Mapping[str, Judged]) -> Iterator[list[str]]:
                 limited = first_kept(hidden, probability <= LIMIT, probability)
                 rows.setdefault(how, []).append((hard, limited))
         for how, several in rows.items():
-            hard, limited = [one for one, _ in several], [one for _, one in several]
+            at_margin, at_limit = [one for one, _ in several], [one for _, one in several]
             yield [
                 name,
                 how,
-                f"{mean(hard, 'rate') / mean(margins, 'rate'):.2f}",
-                f"{mean(limited, 'predicted'):.4f}",
-                f"{mean(limited, 'rate'):.4f}",
+                f"{mean(at_margin, 'rate') / mean(margins, 'rate'):.2f}",
+                f"{mean(at_limit, 'predicted'):.4f}",
+                f"{mean(at_limit, 'rate'):.4f}",
             ]
 
 
