@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from operators.candidates import draws, filters, proposers
 from operators.candidates.draw import Draw
+from operators.candidates.false_negatives.model import FalseNegativeModel
 from operators.candidates.proposer import CandidateSource
 from operators.datasets.export import FORMATS
 from operators.plugins import find, names_in
@@ -73,8 +74,8 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> list[str]:
         kind = field.annotation
         options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
         inner = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
-        sources = prefix == "data." and inner
-        keys += keys_of(inner[0], f"{prefix}{name}.") if inner and not sources else [f"{prefix}{name}"]
+        named = prefix == "data." or FalseNegativeModel in inner  # by a path
+        keys += keys_of(inner[0], f"{prefix}{name}.") if inner and not named else [f"{prefix}{name}"]
     return keys
 
 
