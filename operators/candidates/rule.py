@@ -171,7 +171,9 @@ def fields_of(
     column = metadata.combine_chunks() if isinstance(metadata, pa.ChunkedArray) else metadata
     if not len(column):
         return {name: pa.nulls(0) for name in names}
-    rows = pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), pc.fill_null(column, "{}"))
+    rows = pa.ListArray.from_arrays(
+        pa.array([0, len(column)], pa.int32()), pc.fill_null(column.cast(pa.string()), "{}")
+    )
     lines = pc.binary_join(rows, "\n")[0].as_buffer()
     return {name: _one_field(lines, len(column), name, of_queries) for name in names}
 

@@ -140,6 +140,7 @@ def output(row: Row, candidate: Row, reason: str, draw: str | None = None, log_p
         "positive_key": row["doc_key"],
         "positive_score": row["score"],
         **{name: candidate[name] for name in SELECTED.names if name in candidate and name != "query_key"},
+        "false_negative_probability": None,
         "sources": ["search"],
         "draw": draw,
         "log_probability": log_probability,
