@@ -199,8 +199,7 @@ def drawn_frontier(collection: Judged) -> str:
     points = []
     for rule, outcomes in curves.items():
         for one in (one for one in outcomes if one.negatives.sum() > SMALLEST):
-            error = 1.96 * np.sqrt(one.found.sum()) / one.negatives.sum()
-            ends = {"low": one.rate - error, "high": one.rate + error}
+            ends = dict(zip(("low", "high"), rate_interval([one]), strict=True))
             points.append({"rule": rule, "rate": one.rate, "hardness": one.hardness, **ends})
     path = Path(__file__).with_suffix(".svg")
     path.write_text(frontier_chart(points), encoding="utf-8")
@@ -233,6 +232,16 @@ def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> tuple[float, flo
     return float(low), float(high)
 
 
+def rate_interval(outcomes: Sequence[Outcome]) -> tuple[float, float]:
+    """Return the 95 % interval of a rate, over resampled queries, each with all its seeds."""
+    rng = np.random.default_rng(0)
+    queries = len(outcomes[0].found)
+    weights = rng.multinomial(queries, np.full(queries, 1 / queries), size=RESAMPLES)
+    found, negatives = (np.sum([getattr(one, what) for one in outcomes], axis=0) for what in ("found", "negatives"))
+    low, high = np.percentile(weights @ found / (weights @ negatives), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def predictions(collection: Judged) -> Iterator[list[str]]:
     """Yield predicted and observed rates with half of the positives hidden, for several shares hidden to fit."""
     for share in (None, *HIDDEN_SHARES):
@@ -252,25 +261,25 @@ def predictions(collection: Judged) -> Iterator[list[str]]:
                 rows.setdefault(limit, []).append(first_kept(seen, (probability <= limit) & ~known, probability))
         for limit, of_limit in rows.items():
             found, negatives = (sum(getattr(one, what).sum() for one in of_limit) for what in ("found", "negatives"))
-            error = 1.96 * np.sqrt(found) / negatives
+            low, high = rate_interval(of_limit)
             yield [
                 "one at a time" if share is None else f"{share:.0%}",
                 f"{limit:g}",
                 f"{mean(of_limit, 'predicted'):.3f}",
                 f"{found / negatives:.3f}",
-                f"±{error:.3f}",
+                f"[{low:.3f}, {high:.3f}]",
                 f"{mean(of_limit, 'hardness'):.3f}",
             ]
 
 
 def _thinned_examples(outer: Hidden, several: Sequence[Hidden]) -> Examples:
-    """Return views of queries of which some known positives are hidden; every known positive counts once in each."""
+    """Return views of queries of which some known positives are hidden; the hidden ones count as many as are left."""
     examples = []
     for seen in several:
         known = outer.known_in(seen) & seen.truth
         before, after = (np.bincount(one.shown.view, minlength=int(outer.query.max()) + 1) for one in (outer, seen))
         fewer = np.maximum(before - after, 1)
-        weights = np.where(known, (before / fewer)[seen.query], 1.0) * (before > after)[seen.query] / len(several)
+        weights = np.where(known, (after / fewer)[seen.query], 1.0) * (before > after)[seen.query] / len(several)
         examples.append(Examples(seen.features, known, weights.astype(np.float32), seen.query))
     return together(examples)
 
@@ -292,7 +301,7 @@ def one_known(collection: Judged) -> Examples:
     hidden = Hidden.of(collection, None, 1)
     query = to_numpy(collection.positives, "query_key")
     _, count = np.unique(query, return_counts=True)
-    weight = np.where(hidden.truth, count[hidden.query] / (count[hidden.query] - 1), 1.0).astype(np.float32)
+    weight = np.where(hidden.truth, 1 / (count[hidden.query] - 1), 1.0).astype(np.float32)
     return Examples(hidden.features, hidden.truth, weight, hidden.query)
 
 

@@ -163,8 +163,9 @@ class Hidden:
         views = Hidden.with_shown(self.collection, shown)
         text = to_numpy(self.collection.positives, "text_key")[positive[chosen]]
         label = to_numpy(views.candidates, "text_key") == text[views.query]
-        weight = np.where(label, 1.0, 1 / count[chosen][views.query]).astype(np.float32)
-        return Examples(views.features, label, weight, view[chosen][views.query])
+        of_query = count[chosen][views.query]
+        weight = np.where(label, of_query - 1, 1) / of_query
+        return Examples(views.features, label, weight.astype(np.float32), view[chosen][views.query])
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ class Signal(Settings):
 
     gives: ClassVar[str]
 
+    def caveat(self) -> str | None:
+        """Return what a run with it warns of; None where there is nothing."""
+        return None
+
     @abstractmethod
     def __call__(self, candidates: pa.Table, positives: pa.Table) -> npt.NDArray[np.float32]:
         """Return the number of each candidate, float32 of shape (n,). May be called twice on the same batch.

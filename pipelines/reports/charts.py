@@ -30,7 +30,7 @@ def frontier_chart(points: Sequence[Mapping[str, Any]]) -> str:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     for rule, colour in zip(dict.fromkeys(point["rule"] for point in points), cycle(COLOURS), strict=False):
-        of_rule = [point for point in points if point["rule"] == rule and np.isfinite(point["hardness"])]
+        of_rule = [point for point in points if point["rule"] == rule and point["hardness"] is not None]
         of_rule.sort(key=lambda point: point["hardness"])
         hardness = [point["hardness"] for point in of_rule]
         rate, low, high = ([max(point[name], LOWEST_RATE) for point in of_rule] for name in ("rate", "low", "high"))

@@ -1,6 +1,7 @@
 """Calibrate the false-negative probability on the judgements of a run: hide known positives, fit, and measure."""
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import pyarrow as pa
 from operators.candidates.false_negatives.calibrate import Calibration, calibrate
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.frontier import Views
+from operators.candidates.signal import Signal
 from operators.errors import InputError
 from operators.schemas import to_numpy
 from operators.segments import starts_of
@@ -31,6 +33,10 @@ MODEL = f"{FOLDER}/model.json"
 
 class CalibratedConfig(Config):
     """A configuration whose stages end with the views of hidden positives."""
+
+    def used_signals(self) -> tuple[Signal, ...]:
+        """Return none: a calibration ends with the search."""
+        return ()
 
     def stages(self, cluster: RayCluster | None) -> Sequence[Stage]:
         """Return the stages up to search, and the one that hides positives."""
@@ -103,10 +109,16 @@ def _views(stage: StageOutput) -> tuple[pa.Table, pa.Table]:
 
 
 def _result(config: Config, calibration: Calibration) -> dict[str, Any]:
-    found = {name: getattr(calibration, name) for name in ("how", "hidden", "views", "queries", "skill")}
+    found = {name: _known(getattr(calibration, name)) for name in ("how", "hidden", "views", "queries", "skill")}
+    points = [{name: _known(value) for name, value in asdict(point).items()} for point in calibration.points]
     share = (config.false_negatives or FalseNegativeConfig()).unjudged_share
-    return {**found, "unjudged_share": share, "frontier": [asdict(point) for point in calibration.points]}
+    return {**found, "unjudged_share": share, "frontier": points}
+
+
+def _known(value: object) -> object:
+    """Return None for a number that is not known, as of a rule that leaves no negatives."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _as_json(content: object) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()

@@ -18,7 +18,7 @@ def lines_of(result: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"Rates suppose that {result['unjudged_share']:.0%} of what a judge would mark is unjudged."
     yield f"{'rule':24} {'setting':10} {'rate':>7} {'95 % interval':>17} {'hardness':>9} {'full':>6} {'predicted':>10}"
-    for point in result["frontier"]:
+    for point in (one for one in result["frontier"] if one["hardness"] is not None):  # others leave no negatives
         setting = ", ".join(f"{value:g}" for value in point["settings"].values() if not isinstance(value, str))
         yield (
             f"{point['rule']:24} {setting:10} {point['rate']:7.4f} {point['low']:8.4f} {point['high']:8.4f} "

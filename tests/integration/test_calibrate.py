@@ -154,23 +154,23 @@ def test_a_model_that_is_none_is_refused(
 def test_a_model_of_cosines_is_refused_for_vectors_that_are_compared_otherwise(
     collection: Collection, static_model: Path, tmp_path: Path
 ) -> None:
-    dot = {"similarity": "dot"}
+    dot: dict[str, Any] = {"encoder": {"similarity": "dot"}, "search": {"k": 450}}
     with pytest.raises(InputError, match="fitted on cosine similarities, and this model compares by dot"):
         run(
             configuration(
-                tmp_path / "run", collection, static_model, encoder=dot, select={"max_false_negative_probability": 0.1}
+                tmp_path / "run", collection, static_model, select={"max_false_negative_probability": 0.1}, **dot
             )
         )
-    own = run_calibration(configuration(tmp_path / "run", collection, static_model, encoder=dot))
+    own = run_calibration(configuration(tmp_path / "run", collection, static_model, **dot))
     select = {"max_false_negative_probability": 0.1}
     mined = mine(
         configuration(
             tmp_path / "run",
             collection,
             static_model,
-            encoder=dot,
             select=select,
             false_negatives={"model": own["model"]},
+            **dot,
         ),
         progress=False,
     )

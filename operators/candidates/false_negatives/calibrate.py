@@ -78,7 +78,11 @@ def calibrate(
     of_query = views.origin[to_numpy(views.candidates, "query_key")]
     count = len(views.origin)
     facts = {**(about or {}), "hidden": int(hidden.sum()), "views": count, "queries": views.queries}
-    if facts["hidden"] < FEWEST_TO_FIT and config.model.similarity != similarity:
+    if hidden.all():
+        raise InputError("search.k: the search found nothing but known positives. Raise search.k.")
+    enough = {"fitted": FEWEST_TO_FIT, "intercept": FEWEST_TO_SHIFT, "default": 0}
+    how = next(one for one, fewest in enough.items() if facts["hidden"] >= fewest)
+    if how != "fitted" and config.model.similarity != similarity:
         raise InputError(
             f"data: the search found {facts['hidden']:,} of {count:,} hidden positives, too few to fit a model "
             f"({FEWEST_TO_FIT} are needed), and the given one is for {config.model.similarity}, not {similarity}. Add "
@@ -88,9 +92,9 @@ def calibrate(
     log_odds = np.empty(len(hidden))
     for number in range(FOLDS):
         here = fold == number
-        model, _ = _best(features, hidden, weight, ~here, config.model)
+        model = _made(how, (features, hidden, weight), ~here, config.model)
         log_odds[here] = model.log_odds({name: values[here] for name, values in features.items()})
-    final, how = _best(features, hidden, weight, np.ones(len(hidden), dtype=np.bool_), config.model)
+    final = _made(how, (features, hidden, weight), np.ones(len(hidden), dtype=np.bool_), config.model)
     final = final.model_copy(update={"similarity": similarity, "fitted_on": {**final.fitted_on, how: facts}})
     prior = np.log(config.unjudged_share) - np.log1p(-config.unjudged_share)
     probability = np.exp(np.minimum(log_odds + prior, 0)).astype(np.float32)
@@ -99,22 +103,17 @@ def calibrate(
     return Calibration(final, how, facts["hidden"], facts["views"], facts["queries"], skill, points)
 
 
-def _best(
-    features: Mapping[str, Floats],
-    hidden: Mask,
-    weight: Floats,
-    some: Mask,
-    default: FalseNegativeModel,
-) -> tuple[FalseNegativeModel, str]:
-    """Return the model that so many hidden positives allow, and what became of it."""
+def _made(
+    how: str, examples: tuple[Mapping[str, Floats], Mask, Floats], some: Mask, default: FalseNegativeModel
+) -> FalseNegativeModel:
+    """Return the model of some examples: features, hidden and weight of each."""
+    features, hidden, weight = examples
+    if how == "default" or not hidden[some].any() or hidden[some].all():
+        return default
     taken = {name: values[some] for name, values in features.items()}
-    known, weights = hidden[some], weight[some]
-    count = int(known.sum())
-    if count >= FEWEST_TO_FIT:
-        return fitted(taken, known, weights, FEATURES), "fitted"
-    if count < FEWEST_TO_SHIFT:
-        return default, "default"
-    return recalibrated(default, taken, known, weights), "intercept"
+    if how == "fitted":
+        return fitted(taken, hidden[some], weight[some], FEATURES)
+    return recalibrated(default, taken, hidden[some], weight[some])
 
 
 def recalibrated(

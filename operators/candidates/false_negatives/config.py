@@ -11,6 +11,7 @@ from operators.candidates.false_negatives.model import FalseNegativeModel, Share
 from operators.errors import shown
 from operators.settings import Settings
 from operators.settings_errors import what_is_wrong
+from operators.storage import is_storage_error
 
 DEFAULT = "default"
 DEFAULT_FILE = Path(__file__).with_name("default.json")
@@ -26,18 +27,27 @@ def _model(given: object) -> object:
         return given
     place = str(DEFAULT_FILE) if given == DEFAULT else given
     remedy = "Name the model.json that `hardneg calibrate` wrote, or `default`"
+    if "@" in place.partition("://")[2].partition("/")[0]:
+        raise ValueError("the URI holds credentials. Leave them to the environment")
     try:
         with fsspec.open(place, "rb") as file:
             read = json.loads(file.read())
     except FileNotFoundError:
         raise ValueError(f"there is no file {shown(place)}. {remedy}") from None
-    except (OSError, ValueError) as error:
+    except Exception as error:  # libraries below fsspec share no class of errors
+        if not isinstance(error, OSError | ValueError | ImportError) and not is_storage_error(error):
+            raise
         raise ValueError(f"{shown(place)} cannot be read ({type(error).__name__}). {remedy}") from None
     try:
         return FalseNegativeModel.model_validate(read)
     except ValidationError as error:
         said = what_is_wrong(error, FalseNegativeModel, lambda inner: f"{shown(place)}: {inner}")
         raise ValueError(f"{said.rstrip('.')}. {remedy}") from None
+
+
+def shipped_model() -> FalseNegativeModel:
+    """Return the model that is shipped."""
+    return FalseNegativeModel.model_validate(_model(DEFAULT))
 
 
 AnyModel = Annotated[FalseNegativeModel, BeforeValidator(_model)]
@@ -53,5 +63,5 @@ class FalseNegativeConfig(Settings):
             judged. It is not known from judgements alone: a half supposes one more for each known positive.
     """
 
-    model: AnyModel = Field(default_factory=lambda: FalseNegativeModel.model_validate(_model(DEFAULT)))
+    model: AnyModel = Field(default_factory=shipped_model)
     unjudged_share: Share = 0.5

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import to_numpy
-from operators.segments import first_index, starts_of
+from operators.schemas import NOT_POSITIVE, to_numpy
+from operators.segments import count_before, first_index, starts_of
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -15,6 +15,8 @@ Ints = npt.NDArray[np.int64]
 
 # A list of equal scores has no spread.
 SMALLEST_SPREAD = 1e-6
+# Of the list of a query so many count: neither a deeper search nor proposers change the features of a candidate.
+DEPTH = 100
 FEATURES = (
     "score",
     "below_first",
@@ -37,8 +39,9 @@ def features_of(candidates: pa.Table, positives: pa.Table) -> dict[str, Floats]:
     """Return FEATURES of each candidate: name -> float32 of shape (n,).
 
     Scores are in units of the spread of the query's list, so that encoders whose similarities are crowded together
-    look like those whose are not. What depends on judged positives are the gaps to their scores, the similarities to
-    their documents, and how many they are. Not a number for a query without positives.
+    look like those whose are not. The list is that of the search, without positives. What depends on judged positives
+    are the gaps to their scores, the similarities to their documents, and how many they are. Not a number for a query
+    without positives.
 
     Args:
         candidates: schema CANDIDATES, those of one query together, positives among them.
@@ -83,14 +86,20 @@ class _Lists:
 
 
 def _lists(candidates: pa.Table) -> _Lists:
-    score, starts = _of(candidates, "score"), starts_of(to_numpy(candidates, "query_key"))
+    query, score = to_numpy(candidates, "query_key"), _of(candidates, "score")
+    starts = starts_of(query)
     length = np.diff(np.append(starts, len(score)))
     if not len(starts):
         nothing = np.zeros(0)
         return _Lists(starts, length, nothing, nothing)
-    mean = np.add.reduceat(score, starts) / length
-    variance = np.add.reduceat((score - np.repeat(mean, length)) ** 2, starts) / length
-    first = np.maximum.reduceat(score, starts)
+    counted = (to_numpy(candidates, "rank") >= 0) & (to_numpy(candidates, "positive_kind") == NOT_POSITIVE)
+    counted &= count_before(counted, query) < DEPTH
+    weight = counted.astype(np.float64)
+    number = np.maximum(np.add.reduceat(weight, starts), 1)
+    mean = np.add.reduceat(score * weight, starts) / number
+    variance = np.add.reduceat(weight * (score - np.repeat(mean, length)) ** 2, starts) / number
+    first = np.maximum.reduceat(np.where(counted, score, -np.inf), starts)
+    first = np.where(np.isfinite(first), first, np.maximum.reduceat(score, starts))
     return _Lists(starts, length, first, np.maximum(np.sqrt(variance), SMALLEST_SPREAD))
 
 

@@ -170,5 +170,6 @@ def _ratio(numerator: Doubles, denominator: Doubles) -> tuple[float, tuple[float
     weights = rng.multinomial(len(numerator), np.full(len(numerator), 1 / len(numerator)), size=RESAMPLES)
     below = weights @ denominator
     ratios = (weights @ numerator)[below > 0] / below[below > 0]
-    low, high = np.percentile(ratios, INTERVAL)
-    return float(numerator.sum() / denominator.sum()), (float(low), float(high))
+    low, high = np.minimum(np.percentile(ratios, INTERVAL), 1)
+    # Of many unjudged positives for each known one more are estimated than a row has negatives.
+    return min(float(numerator.sum() / denominator.sum()), 1.0), (float(low), float(high))

@@ -1,9 +1,10 @@
 """The model of false negatives: a logistic regression of what known positives and unjudged candidates look like.
 
 Let a judge of the collection mark documents as relevant, and let a share u of what it would mark be unjudged, at
-random. Hide a known positive, and look at it as the search would have found it: at the features x, known positives have
-the density k(x), over all queries, and unjudged candidates the density c(x). The unjudged relevant ones among these
-have the density k(x) u / (1 - u), so the probability that an unjudged candidate is one is
+random. Hide a known positive, and look at it as the search would have found it with those that are left: at the
+features x, hidden positives have the density k(x), over all queries, where those of a query count as many as are left,
+and unjudged candidates the density c(x). For each known positive there are u / (1 - u) unjudged ones, which look like
+hidden ones, so the probability that an unjudged candidate is one is
 
     P(x) = k(x) / c(x) * u / (1 - u).
 
@@ -19,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from operators.candidates.false_negatives.features import FEATURES
+from operators.errors import shown
 from operators.settings import Settings
 
 Floats = npt.NDArray[np.float32]
@@ -57,6 +60,11 @@ class FalseNegativeModel(Settings):
         numbers = {len(self.features), len(self.centre), len(self.scale), len(self.coefficients)}
         if len(numbers) > 1:
             raise ValueError("features, centre, scale and coefficients have to be equally many")
+        unknown = [name for name in self.features if name not in FEATURES]
+        if unknown:
+            raise ValueError(f"features: there is no feature {shown(unknown[0])}")
+        if not all(scale > 0 for scale in self.scale):
+            raise ValueError("scale: numbers above 0 are wanted")
         return self
 
     def log_odds(self, features: Mapping[str, Floats]) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.candidates.false_negatives.config import FalseNegativeConfig
+from operators.candidates.false_negatives.config import FalseNegativeConfig, shipped_model
 from operators.candidates.false_negatives.features import features_of
 from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.signal import Signal
@@ -23,6 +23,15 @@ class FalseNegativeProbability(Signal):
     config: FalseNegativeConfig
 
     gives: ClassVar[str] = PROBABILITY
+
+    def caveat(self) -> str | None:
+        """Warn of numbers of the shipped model: they do not carry over to other collections."""
+        if self.config.model != shipped_model():
+            return None
+        return (
+            "these probabilities are those of the shipped model. Their order carries over to other collections, their "
+            "size does not: fit your own with `hardneg calibrate CONFIG` where queries have several positives."
+        )
 
     def __call__(self, candidates: pa.Table, positives: pa.Table) -> npt.NDArray[np.float32]:
         """Return the probabilities; not a number for a query without positives."""

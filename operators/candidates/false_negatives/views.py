@@ -79,9 +79,8 @@ def hide(candidates: pa.Table, positives: pa.Table, similarity: Floats, shown: S
     Returns:
         The candidates of each view (schema VIEWED), without those that are positives still, and its positives (schema
         POSITIVES); `query_key` is the number of the view in both. Documents with the text of a hidden positive are
-        hidden with it. The weights of a view's hidden positives are 1 / their number, and those of its other candidates
-        1 / the number of all positives of the query: over all views of a query every positive counts once, and so does
-        every other candidate.
+        hidden with it. Of a query with n positives, of which a view shows m, the hidden ones weigh m / n together, and
+        each other candidate 1 / n: as if there were one hidden positive for each that is shown.
     """
     if not len(shown.view):
         return VIEWED.empty_table(), POSITIVES.empty_table()
@@ -107,7 +106,7 @@ def hide(candidates: pa.Table, positives: pa.Table, similarity: Floats, shown: S
     was = to_numpy(candidates, "positive_kind")[candidate]
     hidden = np.isin(was, (POSITIVE_DOCUMENT, POSITIVE_TEXT)) & ~known
     of_view = number[view_query]
-    weight = 1 / np.where(hidden, np.maximum(of_view - view_count, 1)[view], of_view[view])
+    weight = np.where(hidden, (view_count / np.maximum(of_view - view_count, 1))[view], 1.0) / of_view[view]
     kept = np.flatnonzero(~known)
     table = candidates.select(CANDIDATES.names).take(pa.array(candidate[kept]))
     columns = {

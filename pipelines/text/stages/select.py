@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from operators.candidates.config import SelectConfig
 from operators.candidates.draw import labels_of
+from operators.candidates.false_negatives.frontier import distinct
 from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.select import Select
 from operators.candidates.short_draws import WANTING
@@ -29,6 +30,8 @@ PAIRS = ("pairs", "short_rows", "empty_rows")
 ROUNDS, LEFT_OUT, GIVEN_BACK = "matching_rounds", "rows_left_out", "rows_given_back"
 SHORT_DRAWS = "short_draws"
 LIMIT, EXPECTED = "max_false_negative_probability", "expected_false_negatives"
+DISTINCT = "different_negatives"
+RISK = (LIMIT, EXPECTED, DISTINCT)
 DRAWN = ("positives", "negatives")
 DRAWS, SHARE = "draws", ("wanted", "taken", "short_rows")
 
@@ -84,7 +87,7 @@ class SelectNegatives(Stage):
                 **facts,
                 "scores": distributions,
                 **more,
-                **{name: value for name in (LIMIT, EXPECTED) if (value := selected.manifest[name]) is not None},
+                **{name: value for name in RISK if (value := selected.manifest[name]) is not None},
             },
             sentences=[
                 f"{_filled(selected.manifest)}. Dropped candidates count once for each pair of their query.",
@@ -110,9 +113,10 @@ class SelectNegatives(Stage):
         expected, limit = manifest[EXPECTED], manifest[LIMIT]
         if expected is None:
             return []
-        share = expected / max(manifest["rows_out"], 1)
+        share = expected / max(manifest[DISTINCT], 1)
         dropped = "" if limit is None else f" Candidates above {limit:.3g} were dropped."
-        return [f"By the model, {expected:,.0f} of the negatives ({share:.2%}) are expected to be relevant.{dropped}"]
+        pairs = f"{manifest[DISTINCT]:,} different pairs of a query and a negative"
+        return [f"By the model, {expected:,.0f} of {pairs} ({share:.2%}) are expected to be relevant.{dropped}"]
 
     def _draws(self, shares: Mapping[str, Mapping[str, int]]) -> Figure:
         """List what each draw should take, and took."""
@@ -141,7 +145,7 @@ class SelectNegatives(Stage):
         select = Select(self.config, self.sources, searched.manifest["dimension"], self.judged)
         limit = self.config.max_false_negative_probability
         if self.config.target_false_negative_rate is not None:
-            limit = limit_of(execution, read, select, units, sum(part["rows"] for part in searched.parts("positives")))
+            limit = limit_of(execution, read, select, units, searched.manifest["rows_in"])
             select = select.limited(limit)
         matching = None
         if self.config.max_rows_per_document is not None:
@@ -162,7 +166,8 @@ class SelectNegatives(Stage):
                     for label in sorted({label for one in stats for label in one[SHORT_DRAWS]})
                 },
                 LIMIT: limit,
-                EXPECTED: _expected(stats),
+                EXPECTED: _sum_of([one[EXPECTED] for one in stats]),
+                DISTINCT: sum(one[DISTINCT] for one in stats),
                 ROUNDS: 0 if matching is None else matching.rounds,
                 DRAWS: {
                     name: {key: sum(one[DRAWS][at][key] for one in stats) for key in SHARE}
@@ -174,9 +179,14 @@ class SelectNegatives(Stage):
         )
 
 
-def _expected(stats: Sequence[Stats]) -> float | None:
-    """Return the sum of the false-negative probabilities of all negatives; None where these are not computed."""
-    known = [one[EXPECTED] for one in stats if one[EXPECTED] is not None]
+def _expected(negatives: pa.Table) -> dict[str, Any]:
+    """Return how many different negatives of queries there are, and the sum of their probabilities, if computed."""
+    pairs = distinct(negatives)
+    return {DISTINCT: pairs.num_rows, EXPECTED: pc.sum(pairs.column(PROBABILITY).cast(pa.float64())).as_py()}
+
+
+def _sum_of(numbers: Sequence[float | None]) -> float | None:
+    known = [one for one in numbers if one is not None]
     return sum(known) if known else None
 
 
@@ -207,7 +217,7 @@ class SelectPart:
             "pairs": selection.rows,
             LEFT_OUT: positives.num_rows - selection.rows,
             GIVEN_BACK: selection.given_back,
-            EXPECTED: pc.sum(selection.negatives.column(PROBABILITY).cast(pa.float64())).as_py(),
+            **_expected(selection.negatives),
             "dropped": {reason: count for reason, count in counts.items() if count},
             DRAWS: [asdict(share) for share in selection.draws],
             "short_rows": selection.short_rows,

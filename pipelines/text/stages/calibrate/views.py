@@ -21,7 +21,7 @@ from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.stage import Stage, Summary
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.candidates import ReadFound, inputs_of, units_of
+from pipelines.text.stages.search.candidates import ALL, ReadFound, inputs_of, positives_of, units_of
 from pipelines.text.stages.search.carry import carry_vectors
 from pipelines.text.stages.search.shards import Indexed, SearchPool
 from pipelines.text.stages.wanted import WANTED, wanted_by
@@ -60,19 +60,34 @@ class HidePositives(Stage):
         found = {name: execution.inputs[name] for name in inputs_of(False)}
         folders = {name: output.folder for name, output in found.items()}
         units = units_of(found)
-        judged = sum(unit.args["positives"]["rows"] for unit in units)
-        sample = Sample(ReadFound(folders), self.views / max(judged, 1))
+        read = ReadFound(folders)
+        counted = execution.map("count", partial(CountSeveral, read), units)
+        several = sum(one["several"] for one in counted)
+        sample = Sample(read, self.views / max(several, 1))
         rows = sum(part["rows"] for output in found.values() for part in output.parts("candidates"))
         wanted = wanted_by(execution, "hide", [unit.args for unit in units], partial(documents_in, sample), rows)
         indexed = Indexed(execution.inputs["encode"], execution.inputs["index"], self.searchers)
         write = partial(WriteViews, execution.folder, sample, indexed.geometry)
         stats = carry_vectors(execution, "hide", wanted, write, units, indexed)
         return Summary(
-            rows_in=judged,
+            rows_in=several,
             rows_out=sum(one["rows_out"] for one in stats),
             parts={kind: [one[kind] for one in stats] for kind in ("views", "shown")},
             temporary=[WANTED],
         )
+
+
+@dataclass(frozen=True)
+class CountSeveral:
+    """One partition -> how many positives its queries have that have several."""
+
+    read: ReadFound
+
+    def __call__(self, unit: Unit) -> Stats:
+        """Count in one partition."""
+        positives = positives_of(self.read.folders[ALL], unit.args["positives"])
+        count, _ = _counts(np.sort(to_numpy(positives, "query_key")))
+        return {"several": int(count[count > 1].sum()), "rows_out": 0}
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,12 @@ class ComputeSignal(Stage):
         """Return the configuration of the signal, and a digest of its code where that is not ours."""
         return {**self.signal.model_dump(mode="json"), "code": code_of(self.signal)}
 
+    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Warn of what the signal says of itself."""
+        del manifest
+        caveat = self.signal.caveat()
+        return [] if caveat is None else [caveat]
+
     def run(self, execution: Execution) -> Summary:
         """Compute the signal in every partition."""
         read = ReadFound({name: output.folder for name, output in execution.inputs.items()}, self.sources)

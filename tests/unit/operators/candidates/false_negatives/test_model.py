@@ -30,11 +30,11 @@ def test_probabilities_are_the_frequencies_whatever_share_was_hidden(
     hidden = round(known * share_hidden)
     feature, is_hidden = _densities(rng, hidden, unjudged)
     weight = np.where(is_hidden, 1 / share_hidden, 1).astype(np.float32)  # every positive counts once
-    model = fitted({"x": feature}, is_hidden, weight, ["x"])
+    model = fitted({"score": feature}, is_hidden, weight, ["score"])
     there = rng.normal(0, 1, unjudged)
     # Unjudged relevant documents are distributed as known positives are.
     relevant = rng.random(unjudged) < ratio * known / unjudged * np.exp(2 * there - 2)
-    probability = model.probability({"x": there.astype(np.float32)}, unjudged_share)
+    probability = model.probability({"score": there.astype(np.float32)}, unjudged_share)
     for low, high in ((0.001, 0.01), (0.01, 0.05), (0.05, 0.2), (0.2, 0.7)):
         some = (probability > low) & (probability <= high)
         error = 4 * np.sqrt(probability[some].mean() / some.sum())
@@ -44,8 +44,8 @@ def test_probabilities_are_the_frequencies_whatever_share_was_hidden(
 def test_probability_rises_with_the_unjudged_share_as_its_odds() -> None:
     rng = np.random.default_rng(1)
     feature, hidden = _densities(rng, 200, 4000)
-    model = fitted({"x": feature}, hidden, np.ones(len(feature), np.float32), ["x"])
-    half, fifth = (model.probability({"x": feature}, share) for share in (0.5, 0.2))
+    model = fitted({"score": feature}, hidden, np.ones(len(feature), np.float32), ["score"])
+    half, fifth = (model.probability({"score": feature}, share) for share in (0.5, 0.2))
     low = half < 0.9
     assert fifth[low] == pytest.approx(half[low] / 4, rel=1e-4)
     assert half.max() <= 1
@@ -54,9 +54,9 @@ def test_probability_rises_with_the_unjudged_share_as_its_odds() -> None:
 def test_what_is_far_from_what_it_was_fitted_on_is_no_more_than_the_furthest() -> None:
     rng = np.random.default_rng(2)
     feature, hidden = _densities(rng, 200, 4000)
-    model = fitted({"x": feature}, hidden, np.ones(len(feature), np.float32), ["x"])
+    model = fitted({"score": feature}, hidden, np.ones(len(feature), np.float32), ["score"])
     edge = model.centre[0] + np.array([FURTHEST, 10 * FURTHEST]) * model.scale[0]
-    odds = model.log_odds({"x": edge.astype(np.float32)})
+    odds = model.log_odds({"score": edge.astype(np.float32)})
     assert odds[0] == pytest.approx(odds[1], abs=1e-3)
 
 

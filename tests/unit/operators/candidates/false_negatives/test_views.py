@@ -78,7 +78,8 @@ def test_views_are_what_an_oracle_finds_with_fewer_judgements(
                 continue
             hidden = row["positive_kind"] != NOT_POSITIVE
             seen = [similarity[row["doc_key"], one["doc_key"]] for one in of_shown]
-            weight = 1 / (len(everything) - len(left)) if hidden else 1 / len(everything)
+            of_hidden = len(left) / (len(everything) - len(left))
+            weight = (of_hidden if hidden else 1) / len(everything)
             expected.append((number, row["doc_key"], row["rank"], max(seen), np.mean(seen), hidden, weight))
         number += 1
     names = ("query_key", "doc_key", "rank", "max_positive_similarity", "mean_positive_similarity", "hidden", "weight")
@@ -90,7 +91,7 @@ def test_views_are_what_an_oracle_finds_with_fewer_judgements(
     assert set(views.column("positive_kind").to_pylist()) <= {NOT_POSITIVE}
 
 
-def test_each_positive_and_each_candidate_counts_once_over_all_views_of_a_query() -> None:
+def test_hidden_positives_count_as_many_as_are_shown_and_every_other_candidate_once() -> None:
     documents, judged = 6, 3
     candidates = _table(
         [
@@ -101,13 +102,12 @@ def test_each_positive_and_each_candidate_counts_once_over_all_views_of_a_query(
     )
     positives = _table([[1, n, n, 1.0, None, 0.5] for n in range(judged)], POSITIVES)
     similarity = np.zeros(documents * judged, dtype=np.float32)
-    for shown in (
-        leave_one_out(np.ones(judged, dtype=np.int64), np.ones(judged, dtype=np.bool_)),
-        keep_one(np.ones(judged, dtype=np.int64), np.ones(judged, dtype=np.bool_)),
-    ):
+    query, every = np.ones(judged, dtype=np.int64), np.ones(judged, dtype=np.bool_)
+    for shown, known in ((leave_one_out(query, every), judged - 1), (keep_one(query, every), 1)):
         views, _ = hide(candidates, positives, similarity, shown)
         weights = np.bincount(to_numpy(views, "doc_key"), weights=to_numpy(views, "weight"))
-        assert weights == pytest.approx(np.ones(documents))
+        assert weights[:judged].sum() == pytest.approx(known)
+        assert weights[judged:] == pytest.approx(np.ones(documents - judged))
 
 
 def test_no_view_of_queries_with_one_positive() -> None:
