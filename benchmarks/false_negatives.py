@@ -273,13 +273,17 @@ def predictions(collection: Judged) -> Iterator[list[str]]:
 
 
 def _thinned_examples(outer: Hidden, several: Sequence[Hidden]) -> Examples:
-    """Return views of queries of which some known positives are hidden; the hidden ones count as many as are left."""
+    """Return views of queries of which some known positives are hidden.
+
+    They are applied to such views, too, in which those that are hidden from everything are as many as all known ones,
+    not as those that are left: hidden positives count as many as all known ones.
+    """
     examples = []
     for seen in several:
         known = outer.known_in(seen) & seen.truth
         before, after = (np.bincount(one.shown.view, minlength=int(outer.query.max()) + 1) for one in (outer, seen))
         fewer = np.maximum(before - after, 1)
-        weights = np.where(known, (after / fewer)[seen.query], 1.0) * (before > after)[seen.query] / len(several)
+        weights = np.where(known, (before / fewer)[seen.query], 1.0) * (before > after)[seen.query] / len(several)
         examples.append(Examples(seen.features, known, weights.astype(np.float32), seen.query))
     return together(examples)
 
