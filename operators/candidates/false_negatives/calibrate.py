@@ -13,7 +13,7 @@ from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
 from operators.candidates.false_negatives.frontier import Point, Views, frontier
-from operators.candidates.false_negatives.model import FalseNegativeModel
+from operators.candidates.false_negatives.model import FalseNegativeModel, probability_of
 from operators.errors import InputError
 from operators.keys import uniform
 from operators.schemas import to_numpy
@@ -96,8 +96,7 @@ def calibrate(
         log_odds[here] = model.log_odds({name: values[here] for name, values in features.items()})
     final = _made(how, (features, hidden, weight), np.ones(len(hidden), dtype=np.bool_), config.model)
     final = final.model_copy(update={"similarity": similarity, "fitted_on": {**final.fitted_on, how: facts}})
-    prior = np.log(config.unjudged_share) - np.log1p(-config.unjudged_share)
-    probability = np.exp(np.minimum(log_odds + prior, 0)).astype(np.float32)
+    probability = probability_of(log_odds, config.unjudged_share)
     points = frontier(views.with_probability(probability), window, config.unjudged_share)
     skill = _skill(log_odds, hidden, weight)
     return Calibration(final, how, facts["hidden"], facts["views"], facts["queries"], skill, points)

@@ -85,6 +85,10 @@ class FalseNegativeModel(Settings):
             features: name -> float32 of shape (n,).
             unjudged_share: which share of what a judge would mark is unjudged.
         """
-        prior = np.log(unjudged_share) - np.log1p(-unjudged_share)
-        probability = np.exp(np.minimum(self.log_odds(features) + prior, 0))  # not a number stays so
-        return np.asarray(probability, dtype=np.float32)
+        return probability_of(self.log_odds(features), unjudged_share)
+
+
+def probability_of(log_odds: npt.NDArray[np.float64], unjudged_share: float) -> Floats:
+    """Return k / c u / (1 - u), at most 1, from log(k / c): float32 of the same shape; not a number stays so."""
+    prior = np.log(unjudged_share) - np.log1p(-unjudged_share)
+    return np.asarray(np.exp(np.minimum(log_odds + prior, 0)), dtype=np.float32)

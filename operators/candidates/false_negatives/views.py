@@ -6,8 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from operators.schemas import CANDIDATES, NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, POSITIVES, to_numpy
-from operators.segments import join_sorted, pair_in, starts_of
+from operators.schemas import CANDIDATES, NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, POSITIVES, Vectors, to_numpy
+from operators.segments import first_index, join_sorted, pair_in, starts_of
+from operators.vectors.geometry import AS_THEY_ARE, InnerProduct
+from operators.vectors.precision import in_float32
+from operators.vectors.similarity import score_pairs
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -50,10 +53,20 @@ def keep_one(query: Ints, sampled: Mask) -> Shown:
     return _shown(query, sampled, hide=False)
 
 
+def of_several(query: Ints) -> Mask:
+    """Return which positives are of a query that has others: bool of shape (positives,).
+
+    Args:
+        query: of each positive, those of one query together, shape (positives,).
+    """
+    _, length = _lengths(query)
+    return np.repeat(length, length) > 1
+
+
 def _shown(query: Ints, sampled: Mask, hide: bool) -> Shown:
-    segment = np.repeat(*_segments(query))
-    several = np.bincount(segment)[segment] > 1 if len(query) else np.zeros(0, dtype=np.bool_)
-    chosen = np.flatnonzero(sampled & several)
+    starts, length = _lengths(query)
+    segment = np.repeat(np.arange(len(starts)), length)
+    chosen = np.flatnonzero(sampled & of_several(query))
     if not hide:
         return Shown(np.arange(len(chosen)), chosen)
     view, positive = join_sorted(segment[chosen], segment)
@@ -61,9 +74,37 @@ def _shown(query: Ints, sampled: Mask, hide: bool) -> Shown:
     return Shown(view[other], positive[other])
 
 
-def _segments(query: Ints) -> tuple[Ints, Ints]:
+def _lengths(query: Ints) -> tuple[Ints, Ints]:
     starts = starts_of(query)
-    return np.arange(len(starts)), np.diff(np.append(starts, len(query)))
+    return starts, np.diff(np.append(starts, len(query)))
+
+
+def similarities(
+    candidates: pa.Table, positives: pa.Table, key: Ints, vectors: Vectors, geometry: InnerProduct = AS_THEY_ARE
+) -> Floats:
+    """Return the similarity of each candidate to each positive of its query, in the order of `hide`: shape (pairs,).
+
+    Args:
+        candidates: schema CANDIDATES, in ascending order of `query_key`; those of queries that are in `positives`.
+        positives: schema POSITIVES, in ascending order of `query_key`.
+        key: of the documents, each once, shape (documents,).
+        vectors: of the documents, shape (documents, dimension).
+        geometry: of the vectors.
+
+    Raises:
+        LookupError: a document has no vector.
+    """
+    row, judged = (first_index(key, to_numpy(table, "doc_key")) for table in (candidates, positives))
+    if (row < 0).any() or (judged < 0).any():
+        raise LookupError("A candidate or a positive names a document whose vector did not arrive.")
+    candidate, positive = join_sorted(*(to_numpy(table, "query_key") for table in (candidates, positives)))
+    as_queries = in_float32(geometry.as_queries(vectors))
+    return geometry.scores(score_pairs(vectors, row[candidate], as_queries, judged[positive]))
+
+
+def by_query(table: pa.Table) -> pa.Table:
+    """Return a table in ascending order of `query_key`, the rows of one query in the order in which they were."""
+    return table.take(pa.array(np.argsort(to_numpy(table, "query_key"), kind="stable")))
 
 
 def hide(candidates: pa.Table, positives: pa.Table, similarity: Floats, shown: Shown) -> tuple[pa.Table, pa.Table]:

@@ -10,13 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.candidates.false_negatives.views import hide, leave_one_out
+from operators.candidates.false_negatives.views import by_query, hide, leave_one_out, of_several, similarities
 from operators.keys import Keys, uniform
 from operators.schemas import POSITIVES, matrix_of, to_numpy
-from operators.segments import first_index, join_sorted, starts_of
+from operators.segments import starts_of
 from operators.vectors.geometry import InnerProduct
-from operators.vectors.precision import in_float32
-from operators.vectors.similarity import score_pairs
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.stage import Stage, Summary
@@ -86,8 +84,7 @@ class CountSeveral:
     def __call__(self, unit: Unit) -> Stats:
         """Count in one partition."""
         positives = positives_of(self.read.folders[ALL], unit.args["positives"])
-        count, _ = _counts(np.sort(to_numpy(positives, "query_key")))
-        return {"several": int(count[count > 1].sum()), "rows_out": 0}
+        return {"several": int(of_several(np.sort(to_numpy(positives, "query_key"))).sum()), "rows_out": 0}
 
 
 @dataclass(frozen=True)
@@ -108,12 +105,11 @@ class Sample:
         Args:
             args: of a unit of `units_of`.
         """
-        candidates, positives = map(_by_query, self.read(Unit("", dict(args))))
+        candidates, positives = map(by_query, self.read(Unit("", dict(args))))
         query = to_numpy(positives, "query_key")
         sampled = uniform(SAMPLE_SEED, query, to_numpy(positives, "doc_key")) < self.share
-        several = np.repeat(*_counts(query)) > 1
         found = np.isin(query, np.unique(to_numpy(candidates, "query_key")))
-        sampled &= several & found
+        sampled &= of_several(query) & found
         queries = pa.array(np.unique(query[sampled]))
         some = pc.is_in(positives.column("query_key"), queries)
         return (
@@ -121,16 +117,6 @@ class Sample:
             positives.filter(some),
             sampled[np.asarray(some)],
         )
-
-
-def _by_query(table: pa.Table) -> pa.Table:
-    return table.take(pa.array(np.argsort(to_numpy(table, "query_key"), kind="stable")))
-
-
-def _counts(query: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    starts = starts_of(query)
-    counts = np.diff(np.append(starts, len(query)))
-    return counts, counts
 
 
 def documents_in(sample: Sample, args: Mapping[str, Any]) -> Keys:
@@ -151,7 +137,9 @@ class WriteViews:
         """Write the views of one partition."""
         candidates, positives, sampled = self.sample(bucket.args)
         shown = leave_one_out(to_numpy(positives, "query_key"), sampled)
-        views, judged = hide(candidates, positives, self._similarity(candidates, positives, arrived), shown)
+        vectors = to_numpy(arrived, "key"), matrix_of(arrived.column("vector"))
+        similarity = similarities(candidates, positives, *vectors, self.geometry)
+        views, judged = hide(candidates, positives, similarity, shown)
         origin = to_numpy(positives, "query_key")[shown.positive]
         tables = {"views": views, "shown": judged.append_column("origin", pa.array(origin))}
         files = {
@@ -162,13 +150,3 @@ class WriteViews:
             for kind, table in tables.items()
         }
         return {**files, "rows_out": len(starts_of(shown.view))}
-
-    def _similarity(self, candidates: pa.Table, positives: pa.Table, arrived: pa.Table) -> npt.NDArray[np.float32]:
-        """Return the similarities of each candidate to each positive of its query, in the order of `hide`."""
-        vectors, key = matrix_of(arrived.column("vector")), to_numpy(arrived, "key")
-        row, judged = (first_index(key, to_numpy(table, "doc_key")) for table in (candidates, positives))
-        if (row < 0).any() or (judged < 0).any():
-            raise LookupError("A candidate or a positive names a document whose vector did not arrive.")
-        candidate, positive = join_sorted(*(to_numpy(table, "query_key") for table in (candidates, positives)))
-        as_queries = in_float32(self.geometry.as_queries(vectors))
-        return self.geometry.scores(score_pairs(vectors, row[candidate], as_queries, judged[positive]))
