@@ -7,46 +7,46 @@ fits the model that the package ships, and writes no page.
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks import pages
 from benchmarks.hidden import Examples, Hidden, Judged, K, judged, together
+from benchmarks.outcomes import (
+    CUTS,
+    NEGATIVES,
+    Doubles,
+    Outcome,
+    at_hardness,
+    by_margin,
+    first_kept,
+    mean,
+    paired,
+    rate_interval,
+    ratio,
+)
 from benchmarks.potion import potion_folder
 from benchmarks.real_vectors import model_folder
-from operators.candidates.config import SelectConfig
 from operators.candidates.false_negatives.calibrate import recalibrated
 from operators.candidates.false_negatives.config import DEFAULT_FILE, FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
-from operators.candidates.false_negatives.frontier import distinct
 from operators.candidates.false_negatives.model import FalseNegativeModel
-from operators.candidates.select import Select
-from operators.candidates.sources import keys_of_pairs
 from operators.schemas import to_numpy
-from operators.segments import first_index, rank_within
 from pipelines.reports.charts import frontier_chart
-
-Mask = npt.NDArray[np.bool_]
-Doubles = npt.NDArray[np.float64]
 
 TEST = ("vaswani", "test")
 # What the shipped model is fitted on: the collection of the test is not among it.
 TRAINING = (("scifact", "train"), ("insuranceqa-en", "train"))
 MOST_QUERIES = 2_000
-NEGATIVES = 4
-MARGIN = 0.05
 MARGINS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 # Fewer negatives than these are no point of a curve.
 SMALLEST = 100
 SEEDS = 5
 FOLDS = 5
-CUTS = 200
-RESAMPLES = 2_000
 LIMIT = 0.05
 JUDGED_QUERIES = (3, 6, 12, 25, 50)
 TESTED_QUERIES = 40
@@ -60,72 +60,6 @@ SIGNALS = {
     "max_positive_similarity": 1,
     "mean_positive_similarity": 1,
 }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Negatives of one rule.
-
-    Attributes:
-        found: of each query, how many hidden positives are among its distinct negatives.
-        negatives: of each query, how many distinct negatives it has.
-        hardness: mean score.
-        full: share of the rows with all their negatives.
-        predicted: mean probability, where there is one.
-    """
-
-    found: Doubles
-    negatives: Doubles
-    hardness: float
-    full: float
-    predicted: float = float("nan")
-
-    @property
-    def rate(self) -> float:
-        """Share of the negatives that are hidden positives."""
-        return float(self.found.sum() / self.negatives.sum())
-
-    @property
-    def per_query(self) -> float:
-        """The same share of each query, and the mean over the queries that have negatives."""
-        some = self.negatives > 0
-        return float((self.found[some] / self.negatives[some]).mean())
-
-
-def first_kept(hidden: Hidden, kept: Mask, probability: Doubles | None = None) -> Outcome:
-    """Take the first negatives of each query among the kept candidates."""
-    at = np.flatnonzero(kept)
-    at = at[rank_within(hidden.query[at]) < NEGATIVES]
-    queries = int(hidden.query.max()) + 1
-    negatives = np.bincount(hidden.query[at], minlength=queries).astype(np.float64)
-    found = np.bincount(hidden.query[at], weights=hidden.truth[at], minlength=queries).astype(np.float64)
-    hardness = float(to_numpy(hidden.candidates, "score")[at].mean()) if len(at) else float("nan")
-    predicted = float("nan") if probability is None or not len(at) else float(probability[at].mean())
-    return Outcome(found, negatives, hardness, float((negatives == NEGATIVES).mean()), predicted)
-
-
-def by_margin(hidden: Hidden, reference: str, margin: float = MARGIN) -> Outcome:
-    """Select as `relative_margin` does: to the row's positive, or to the lowest."""
-    config = SelectConfig.model_validate(
-        {"relative_margin": margin, "margin_positive": reference, "num_negatives": NEGATIVES, "range_max": K}
-    )
-    selection = Select(config)(hidden.candidates, hidden.positives)
-    chosen = distinct(selection.negatives)
-    truth = hidden.truth[first_index(keys_of_pairs(hidden.candidates), keys_of_pairs(chosen))]
-    query, queries = to_numpy(chosen, "query_key"), int(hidden.query.max()) + 1
-    return Outcome(
-        np.bincount(query, weights=truth, minlength=queries).astype(np.float64),
-        np.bincount(query, minlength=queries).astype(np.float64),
-        float(to_numpy(selection.negatives, "score").mean()),
-        1 - (selection.short_rows + selection.empty_rows) / selection.rows,
-    )
-
-
-def at_hardness(hidden: Hidden, values: Doubles, hardness: float, probability: Doubles | None = None) -> Outcome:
-    """Keep candidates up to the cut of a signal at which the negatives are as hard as this."""
-    cuts = np.unique(np.quantile(values, np.linspace(0, 1, CUTS)))
-    outcomes = [first_kept(hidden, values <= cut, probability) for cut in cuts]
-    return min((one for one in outcomes if one.negatives.sum()), key=lambda one: abs(one.hardness - hardness))
 
 
 def cross_fitted(hidden: Hidden, examples: Examples, share: float) -> Doubles:
@@ -181,7 +115,7 @@ def frontier_rows(collection: Judged, share: float | None, model: FalseNegativeM
             f"{mean(several, 'per_query'):.3f}",
             f"{mean(several, 'hardness'):.3f}",
             f"{mean(several, 'full'):.0%}",
-            "" if name == "model" or not mean(several, "rate") else f"{_ratio(outcomes['model'], several):.2f}",
+            "" if name == "model" or not mean(several, "rate") else f"{ratio(outcomes['model'], several):.2f}",
             "" if name == "model" else f"[{low:+.3f}, {high:+.3f}]",
         ]
 
@@ -208,38 +142,6 @@ def drawn_frontier(collection: Judged) -> str:
 
 def _cut(hidden: Hidden, values: Doubles) -> list[Outcome]:
     return [first_kept(hidden, values <= cut) for cut in np.unique(np.quantile(values, np.linspace(0.3, 1, 40)))]
-
-
-def _ratio(one: Sequence[Outcome], other: Sequence[Outcome]) -> float:
-    return mean(one, "rate") / mean(other, "rate")
-
-
-def mean(outcomes: Sequence[Outcome], what: str) -> float:
-    """Return the mean of a number over seeds."""
-    return float(np.mean([getattr(one, what) for one in outcomes]))
-
-
-def paired(one: Sequence[Outcome], other: Sequence[Outcome]) -> tuple[float, float]:
-    """Return the 95 % interval of the difference of two rates, over resampled queries, each with all its seeds."""
-    rng = np.random.default_rng(0)
-    queries = len(one[0].found)
-    weights = rng.multinomial(queries, np.full(queries, 1 / queries), size=RESAMPLES)
-    rates = [
-        weights @ sum(of_seed.found for of_seed in each) / (weights @ sum(of_seed.negatives for of_seed in each))
-        for each in (one, other)
-    ]
-    low, high = np.percentile(rates[0] - rates[1], [2.5, 97.5])
-    return float(low), float(high)
-
-
-def rate_interval(outcomes: Sequence[Outcome]) -> tuple[float, float]:
-    """Return the 95 % interval of a rate, over resampled queries, each with all its seeds."""
-    rng = np.random.default_rng(0)
-    queries = len(outcomes[0].found)
-    weights = rng.multinomial(queries, np.full(queries, 1 / queries), size=RESAMPLES)
-    found, negatives = (np.sum([getattr(one, what) for one in outcomes], axis=0) for what in ("found", "negatives"))
-    low, high = np.percentile(weights @ found / (weights @ negatives), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def predictions(collection: Judged) -> Iterator[list[str]]:

@@ -13,11 +13,9 @@ from benchmarks import beir
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
 from operators.candidates.false_negatives.model import FalseNegativeModel
-from operators.candidates.false_negatives.views import Shown, hide
+from operators.candidates.false_negatives.views import Shown, by_query, hide, similarities
 from operators.schemas import POSITIVES, matrix_of, to_numpy
 from operators.segments import first_index, join_sorted, starts_of
-from operators.vectors.precision import in_float32
-from operators.vectors.similarity import score_pairs
 from pipelines.run import mine
 from pipelines.text.config import Config
 
@@ -74,19 +72,11 @@ def judged(name: str, split: str, encoder: Mapping[str, Any], run: Path) -> Judg
     }
     mined = mine(Config.model_validate(raw), until="search", progress=False)
     candidates, positives = mined.output("search/all", "candidates"), mined.output("search/all", "positives")
-    candidates, positives = _by_query(candidates), _by_query(positives.select(POSITIVES.names))
+    candidates, positives = by_query(candidates), by_query(positives.select(POSITIVES.names))
+    candidates, positives = candidates.combine_chunks(), positives.combine_chunks()
     vectors = mined.output("encode", "documents", ["key", "vector"])
     key, matrix = to_numpy(vectors, "key"), matrix_of(vectors.column("vector"))
-    pairs = join_sorted(to_numpy(candidates, "query_key"), to_numpy(positives, "query_key"))
-    rows = [
-        first_index(key, to_numpy(table, "doc_key"))[at]
-        for table, at in zip((candidates, positives), pairs, strict=True)
-    ]
-    return Judged(candidates, positives, score_pairs(matrix, rows[0], in_float32(matrix), rows[1]))
-
-
-def _by_query(table: pa.Table) -> pa.Table:
-    return table.take(pa.array(np.argsort(to_numpy(table, "query_key"), kind="stable"))).combine_chunks()
+    return Judged(candidates, positives, similarities(candidates, positives, key, matrix))
 
 
 @dataclass(frozen=True)
@@ -113,10 +103,7 @@ class Hidden:
         rng = np.random.default_rng(seed)
         query = to_numpy(collection.positives, "query_key")
         number = np.cumsum(np.append(True, query[1:] != query[:-1])) - 1
-        drawn = rng.random(len(query))
-        order = np.lexsort((drawn, number))
-        first = np.zeros(len(query), dtype=np.bool_)
-        first[order[starts_of(number[order])]] = True
+        first = _one_of_each(number, rng)
         kept = first if share is None else first | (rng.random(len(query)) >= share)
         return cls.with_shown(collection, Shown(number[kept], np.flatnonzero(kept)))
 
@@ -139,10 +126,7 @@ class Hidden:
     def thinned(self, share: float, seed: int) -> "Hidden":
         """Hide this share of the known positives, too; one of each query stays."""
         rng = np.random.default_rng(seed)
-        order = np.lexsort((rng.random(len(self.shown.view)), self.shown.view))
-        first = np.zeros(len(order), dtype=np.bool_)
-        first[order[starts_of(self.shown.view[order])]] = True
-        kept = first | (rng.random(len(order)) >= share)
+        kept = _one_of_each(self.shown.view, rng) | (rng.random(len(self.shown.view)) >= share)
         return Hidden.with_shown(self.collection, Shown(self.shown.view[kept], self.shown.positive[kept]))
 
     def known_in(self, thinned: "Hidden") -> Mask:
@@ -192,6 +176,14 @@ def together(several: Sequence[Examples]) -> Examples:
         np.concatenate([one.weight for one in several]),
         np.concatenate([one.query for one in several]),
     )
+
+
+def _one_of_each(view: Ints, rng: np.random.Generator) -> Mask:
+    """Return one element of each view, drawn at random: bool of shape (n,)."""
+    order = np.lexsort((rng.random(len(view)), view))
+    first = np.zeros(len(view), dtype=np.bool_)
+    first[order[starts_of(view[order])]] = True
+    return first
 
 
 def _number(values: Ints, known: Ints) -> Ints:

@@ -1,6 +1,7 @@
 """The configuration of the false-negative probability."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,7 @@ def _model(given: object) -> object:
         raise ValueError(f"{said.rstrip('.')}. {remedy}") from None
 
 
+@cache
 def shipped_model() -> FalseNegativeModel:
     """Return the model that is shipped."""
     return FalseNegativeModel.model_validate(_model(DEFAULT))
