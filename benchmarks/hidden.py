@@ -12,6 +12,7 @@ import pyarrow as pa
 from benchmarks import beir
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
+from operators.candidates.false_negatives.list_similarity import with_list_similarities
 from operators.candidates.false_negatives.model import FalseNegativeModel
 from operators.candidates.false_negatives.views import Shown, by_query, hide, similarities
 from operators.schemas import POSITIVES, matrix_of, to_numpy
@@ -31,7 +32,7 @@ class Judged:
     """A collection with all its judgements.
 
     Attributes:
-        candidates: schema CANDIDATES, ascending by query.
+        candidates: schema LISTED, ascending by query.
         positives: schema POSITIVES, ascending by query.
         similarity: of each candidate and each positive of its query, in the order of `hide`.
     """
@@ -76,7 +77,8 @@ def judged(name: str, split: str, encoder: Mapping[str, Any], run: Path) -> Judg
     candidates, positives = candidates.combine_chunks(), positives.combine_chunks()
     vectors = mined.output("encode", "documents", ["key", "vector"])
     key, matrix = to_numpy(vectors, "key"), matrix_of(vectors.column("vector"))
-    return Judged(candidates, positives, similarities(candidates, positives, key, matrix))
+    similarity = similarities(candidates, positives, key, matrix)
+    return Judged(with_list_similarities(candidates, key, matrix), positives, similarity)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,11 @@ class Signal(Settings):
 
     gives: ClassVar[str]
 
+    @property
+    def reads_lists(self) -> bool:
+        """Whether it reads how similar candidates are to the list of their query, which takes their vectors."""
+        return False
+
     def caveat(self) -> str | None:
         """Return what a run with it warns of; None where there is nothing."""
         return None

@@ -1,5 +1,8 @@
 """Exact similarities between pairs of vectors: of candidates to their query and to the positives of their query."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -62,3 +65,42 @@ def candidate_similarities(
             highest[here][candidate[starts]] = np.maximum.reduceat(similar, starts)
             mean[here][candidate[starts]] = np.add.reduceat(similar, starts, dtype=np.float64) / counts
     return score, highest, mean
+
+
+def list_similarities(
+    documents: tuple[Vectors, Ints],
+    query: Ints,
+    listed: Sequence[npt.NDArray[np.bool_]],
+    geometry: InnerProduct = AS_THEY_ARE,
+) -> Sequence[Floats]:
+    """Return the mean similarity of each candidate to lists of its query: for each list float32 of shape (n,).
+
+    It is the score of the mean inner product, which for cosine and dot product is the mean score. Every candidate's
+    vector is read once.
+
+    Args:
+        documents: their vectors, shape (documents, dimension), and the row of each candidate, shape (n,).
+        query: of each candidate, those of one query together, shape (n,).
+        listed: for each list which candidates are in it, shape (n,). Where none of a query is, all of them are.
+        geometry: of the vectors.
+    """
+    vectors, rows = documents
+    starts = starts_of(query)
+    bounds = np.append(starts, len(rows))
+    lengths = np.diff(bounds)
+    similar = [np.empty(len(rows), dtype=np.float32) for _ in listed]
+    lists = [one | np.repeat(~np.logical_or.reduceat(one, starts), lengths) if len(one) else one for one in listed]
+    # Blocks of whole queries.
+    cuts = np.unique(np.append(np.searchsorted(bounds, np.arange(0, len(rows), PAIRS_AT_ONCE)), len(starts)))
+    for first, last in pairwise(cuts):
+        here = slice(bounds[first], bounds[last])
+        kept = vectors[rows[here]]
+        found, as_queries = in_float32(kept), in_float32(geometry.as_queries(kept))
+        segment = np.repeat(np.arange(last - first), lengths[first:last])
+        for result, of_list in zip(similar, lists, strict=True):
+            inside = np.flatnonzero(of_list[here])
+            begin = starts_of(segment[inside])
+            total = np.add.reduceat(as_queries if len(inside) == len(found) else as_queries[inside], begin)
+            middle = total / np.diff(np.append(begin, len(inside)))[:, None].astype(np.float32)
+            result[here] = geometry.scores(np.einsum("ij,ij->i", middle[segment], found))
+    return similar

@@ -30,8 +30,9 @@ from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
 from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
-from pipelines.text.stages.search.candidates import SIGNAL
+from pipelines.text.stages.search.candidates import LIST, SIGNAL
 from pipelines.text.stages.search.compare import CompareWithPositives
+from pipelines.text.stages.search.list_similarity import CompareWithList
 from pipelines.text.stages.search.propose import proposing
 from pipelines.text.stages.search.rules import EvaluateRules
 from pipelines.text.stages.search.shards import SearchPool
@@ -61,9 +62,11 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     machines = inspect_machines(cluster)
     sources = tuple(proposer.source for proposer in config.proposers)
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
-    signals = _signals(config, sources)
     encoders = _encoders(config, machines)
     _check_similarity(config, encoders[0].config.similarity)
+    workers = search_pool(config.engine, machines, not config.directory().is_local)
+    searchers = SearchPool(*workers, _cache(config))
+    signals = _signals(config, sources, searchers)
     return [
         # That of the run last: where the trials are in the process that encodes, it keeps the model tried last.
         *(trial for one in reversed(encoders) for trial in _trial(one)),
@@ -77,9 +80,14 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
             config.data.positive_labels,
         ),
         encoders[0],
-        *_index_and_search(config, machines, encoders),
+        *_index_and_search(config, encoders, workers),
         *signals,
-        SelectNegatives(config.select, sources, tuple(stage.name.removeprefix(SIGNAL) for stage in signals), judged),
+        SelectNegatives(
+            config.select,
+            sources,
+            tuple(name for stage in signals if (name := stage.name.removeprefix(SIGNAL)) != LIST),
+            judged,
+        ),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]
 
@@ -97,15 +105,16 @@ def calibration_stages_of(config: Config, cluster: RayCluster | None) -> list[St
     return [*stages[: last + 1], HidePositives(search.searchers, HIDDEN)]
 
 
-def _signals(config: Config, sources: tuple[str, ...]) -> list[Stage]:
+def _signals(config: Config, sources: tuple[str, ...], searchers: SearchPool) -> list[Stage]:
     """Return the stages that compute signals: those in use, and no other."""
-    select, cache = config.select, _cache(config)
+    select, cache, used = config.select, _cache(config), config.used_signals()
     comparisons: list[Comparison] = [
         *([Resemblance()] if RESEMBLANCE in select.signals else []),
         *([Groups(select.groups)] if select.groups else []),
     ]
     return [
-        *(ComputeSignal(signal, sources) for signal in config.used_signals()),
+        *([CompareWithList(bool(sources), searchers)] if any(one.reads_lists for one in used) else []),
+        *(ComputeSignal(signal, sources) for signal in used),
         *(CompareWithPositives(comparison, sources, cache) for comparison in comparisons),
         *([EvaluateRules(select.rules, sources, cache)] if select.rules else []),
     ]
@@ -144,13 +153,11 @@ def _check_similarity(config: Config, similarity: str) -> None:
         )
 
 
-def _index_and_search(config: Config, machines: Machines, encoders: Sequence[EncodeTexts]) -> list[Stage]:
-    engine = config.engine
-    remote = not config.directory().is_local
-    pool, device = search_pool(engine, machines, remote)
+def _index_and_search(config: Config, encoders: Sequence[EncodeTexts], workers: tuple[Pool, Device]) -> list[Stage]:
+    pool, device = workers
     searchers = SearchPool(pool, device, _cache(config))
     configured = {OF_RUN.source: config.index, **{one.source: one.index for one in _second_encoders(config)}}
-    shard_bytes = engine.memory_budget // SHARDS_OF_BUDGET
+    shard_bytes = config.engine.memory_budget // SHARDS_OF_BUDGET
     index, *other_indexes = [
         BuildIndex(configured[one.stages.source], shard_bytes, device, pool.resources, one.stages, one.config.geometry)
         for one in encoders

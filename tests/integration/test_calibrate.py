@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from operators.candidates.false_negatives.list_similarity import LISTS
 from operators.errors import InputError
 from operators.keys import keys_of
 from operators.schemas import POSITIVE_DOCUMENT, to_numpy
@@ -75,6 +76,28 @@ def test_a_view_is_what_a_search_without_that_judgement_finds(
             assert set(hidden) <= {key[document]}
             compared += 1
     assert compared > 100
+
+
+def test_candidates_are_compared_with_the_first_documents_that_search_found(
+    collection: Collection, static_model: Path, tmp_path: Path
+) -> None:
+    proposers = [{"proposer": "uniform", "limit": 5}]
+    sections: dict[str, Any] = {"select": {"max_false_negative_probability": 0.5}, "proposers": proposers}
+    mined = mine(configuration(tmp_path / "run", collection, static_model, **sections), progress=False)
+    documents = mined.output("encode", "documents", ["key", "vector"])
+    vector = dict(zip(documents.column("key").to_pylist(), documents.column("vector").to_pylist(), strict=True))
+    signals, found = mined.output("search/signal_list_similarity", "signals"), mined.output("search/all", "candidates")
+    first: dict[int, dict[int, int]] = {}
+    for row in found.select(["query_key", "rank", "doc_key"]).to_pylist():
+        first.setdefault(row["query_key"], {})[row["rank"]] = row["doc_key"]
+    some = signals.to_pylist()[::37]
+    assert len(some) > 100
+    for name, depth in LISTS.items():
+        for row in some:
+            ranked = first[row["query_key"]]
+            listed = np.array([vector[document] for rank, document in ranked.items() if rank < depth], np.float64)
+            assert row[name] == pytest.approx((listed @ np.array(vector[row["doc_key"]], np.float64)).mean(), abs=1e-4)
+    assert signals.num_rows > found.num_rows  # those of the proposer, too
 
 
 def test_every_engine_gives_the_same_views_and_selects_the_same_by_the_model(

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from operators.candidates.false_negatives.list_similarity import DEPTH, LISTS
 from operators.schemas import NOT_POSITIVE, to_numpy
 from operators.segments import count_before, first_index, starts_of
 
@@ -15,8 +16,6 @@ Ints = npt.NDArray[np.int64]
 
 # A list of equal scores has no spread.
 SMALLEST_SPREAD = 1e-6
-# Of the list of a query so many count: neither a deeper search nor proposers change the features of a candidate.
-DEPTH = 100
 FEATURES = (
     "score",
     "below_first",
@@ -29,6 +28,7 @@ FEATURES = (
     "max_positive_similarity",
     "mean_positive_similarity",
     "max_positive_similarity*log_rank",
+    *LISTS,
     "log_positives",
     "mean_positive_score",
     "spread",
@@ -36,7 +36,7 @@ FEATURES = (
 
 
 def features_of(candidates: pa.Table, positives: pa.Table) -> dict[str, Floats]:
-    """Return FEATURES of each candidate: name -> float32 of shape (n,).
+    """Return FEATURES of each candidate: name -> float32 of shape (n,); without those whose signal is not there.
 
     Scores are in units of the spread of the query's list, so that encoders whose similarities are crowded together
     look like those whose are not. The list is that of the search, without positives. What depends on judged positives
@@ -44,7 +44,8 @@ def features_of(candidates: pa.Table, positives: pa.Table) -> dict[str, Floats]:
     without positives.
 
     Args:
-        candidates: schema CANDIDATES, those of one query together, positives among them.
+        candidates: schema CANDIDATES, those of one query together, positives among them; with the columns LISTS where
+            they are known.
         positives: schema POSITIVES, those of one query together.
     """
     lists, judged = _lists(candidates), _judged(positives, candidates)
@@ -68,7 +69,8 @@ def features_of(candidates: pa.Table, positives: pa.Table) -> dict[str, Floats]:
         "mean_positive_score": judged.mean,
         "spread": lists.each(lists.spread),
     }
-    return {name: values.astype(np.float32) for name, values in columns.items()}
+    columns |= {name: _of(candidates, name) for name in LISTS if name in candidates.column_names}
+    return {name: columns[name].astype(np.float32) for name in FEATURES if name in columns}
 
 
 @dataclass(frozen=True)

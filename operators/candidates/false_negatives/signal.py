@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from operators.candidates.false_negatives.config import FalseNegativeConfig, shipped_model
 from operators.candidates.false_negatives.features import features_of
+from operators.candidates.false_negatives.list_similarity import LISTS
 from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.signal import Signal
 
@@ -23,6 +24,11 @@ class FalseNegativeProbability(Signal):
     config: FalseNegativeConfig
 
     gives: ClassVar[str] = PROBABILITY
+
+    @property
+    def reads_lists(self) -> bool:
+        """Whether the model reads a signal of LISTS."""
+        return not LISTS.keys().isdisjoint(self.config.model.features)
 
     def caveat(self) -> str | None:
         """Warn of numbers of the shipped model: they do not carry over to other collections."""

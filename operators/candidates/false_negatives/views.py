@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from operators.candidates.false_negatives.list_similarity import LISTS
 from operators.schemas import CANDIDATES, NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, POSITIVES, Vectors, to_numpy
 from operators.segments import first_index, join_sorted, pair_in, starts_of
 from operators.vectors.geometry import AS_THEY_ARE, InnerProduct
@@ -16,8 +17,9 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-# Candidates of views: `query_key` is the number of the view.
-VIEWED = CANDIDATES.append(pa.field("hidden", pa.bool_())).append(pa.field("weight", pa.float32()))
+# Candidates with all that the model reads; and those of views, where `query_key` is the number of the view.
+LISTED = pa.schema([*CANDIDATES, *(pa.field(name, pa.float32()) for name in LISTS)])
+VIEWED = LISTED.append(pa.field("hidden", pa.bool_())).append(pa.field("weight", pa.float32()))
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def hide(candidates: pa.Table, positives: pa.Table, similarity: Floats, shown: S
     """Return what the search would have found, had nobody judged the hidden positives.
 
     Args:
-        candidates: schema CANDIDATES, in ascending order of `query_key`; those of queries that are in `positives`.
+        candidates: schema LISTED, in ascending order of `query_key`; those of queries that are in `positives`.
         positives: schema POSITIVES, in ascending order of `query_key`.
         similarity: of each candidate and each positive of its query, in the order of the candidates and then of the
             positives, shape (pairs,).
@@ -149,7 +151,7 @@ def hide(candidates: pa.Table, positives: pa.Table, similarity: Floats, shown: S
     of_view = number[view_query]
     weight = np.where(hidden, (view_count / np.maximum(of_view - view_count, 1))[view], 1.0) / of_view[view]
     kept = np.flatnonzero(~known)
-    table = candidates.select(CANDIDATES.names).take(pa.array(candidate[kept]))
+    table = candidates.select(LISTED.names).take(pa.array(candidate[kept]))
     columns = {
         **dict(zip(table.column_names, table.columns, strict=True)),
         "query_key": view[kept],

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from operators.candidates.false_negatives.list_similarity import with_list_similarities
 from operators.candidates.false_negatives.views import by_query, hide, leave_one_out, of_several, similarities
 from operators.keys import Keys, uniform
 from operators.schemas import POSITIVES, matrix_of, to_numpy
@@ -139,6 +140,7 @@ class WriteViews:
         shown = leave_one_out(to_numpy(positives, "query_key"), sampled)
         vectors = to_numpy(arrived, "key"), matrix_of(arrived.column("vector"))
         similarity = similarities(candidates, positives, *vectors, self.geometry)
+        candidates = with_list_similarities(candidates, *vectors, self.geometry)
         views, judged = hide(candidates, positives, similarity, shown)
         origin = to_numpy(positives, "query_key")[shown.positive]
         tables = {"views": views, "shown": judged.append_column("origin", pa.array(origin))}

@@ -17,6 +17,7 @@ from pipelines.runtime.storage.run_directory import StageFolder
 
 ALL, DEEPER, PROPOSED = "search/all", "search/short", "search/proposed"
 SIGNAL = "search/signal_"
+LIST = "list_similarity"
 VECTORS = "search/vectors"
 
 

@@ -16,7 +16,7 @@ from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.stage import Stage, Summary
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.candidates import SIGNAL, ReadFound, inputs_of, units_of
+from pipelines.text.stages.search.candidates import LIST, SIGNAL, ReadFound, inputs_of, units_of
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class ComputeSignal(Stage):
 
     @property
     def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The stages that leave candidates."""
-        return inputs_of(bool(self.sources))
+        """The stages that leave candidates, and the one that compares them with their lists where that is read."""
+        return inputs_of(bool(self.sources), [LIST] if self.signal.reads_lists else [])
 
     def settings(self) -> Mapping[str, Any]:
         """Return the configuration of the signal, and a digest of its code where that is not ours."""

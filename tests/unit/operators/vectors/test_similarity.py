@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.vectors.similarity import PAIRS_AT_ONCE, candidate_similarities, score_pairs
+from operators.vectors.similarity import PAIRS_AT_ONCE, candidate_similarities, list_similarities, score_pairs
 
 
 @pytest.mark.parametrize("dimension", [1, 3, 8, 64, 127, 384, 1025])
@@ -65,3 +65,23 @@ def test_highest_and_mean_similarity_are_those_to_the_positives_of_the_own_query
         else:
             assert np.isnan(highest[at])
             assert np.isnan(mean[at])
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(1, 9) | st.just(PAIRS_AT_ONCE + 3), min_size=0, max_size=5),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_similarity_to_a_list_is_the_mean_of_that_to_each_of_it(lengths: list[int], seed: int) -> None:
+    """Whole numbers; of a query without a list, all its candidates are the list."""
+    rng = np.random.default_rng(seed)
+    vectors: Any = rng.integers(-3, 4, (12, 4)).astype(np.float16)
+    query = np.repeat(np.arange(len(lengths)) * 7 + 1, lengths)
+    rows = rng.integers(0, 12, len(query))
+    lists = [rng.random(len(query)) < share for share in (0.3, 1)]
+    for listed, similar in zip(lists, list_similarities((vectors, rows), query, lists), strict=True):
+        for one in np.unique(query):
+            of_query = np.flatnonzero(query == one)
+            of_list = of_query[listed[of_query]] if listed[of_query].any() else of_query
+            mean = vectors[rows[of_list]].astype(np.float64).mean(axis=0)
+            assert similar[of_query] == pytest.approx(vectors[rows[of_query]].astype(np.float64) @ mean, abs=1e-4)

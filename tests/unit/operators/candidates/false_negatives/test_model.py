@@ -10,8 +10,8 @@ from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
 from operators.candidates.false_negatives.frontier import Views
 from operators.candidates.false_negatives.model import FURTHEST
-from operators.candidates.false_negatives.views import VIEWED
-from operators.schemas import CANDIDATES, NOT_POSITIVE, POSITIVES
+from operators.candidates.false_negatives.views import LISTED, VIEWED
+from operators.schemas import NOT_POSITIVE, POSITIVES
 
 
 def _densities(rng: np.random.Generator, hidden: int, unjudged: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,12 +65,10 @@ def _lists(seed: int, queries: int = 5, length: int = 8) -> tuple[pa.Table, pa.T
     rows, judged = [], []
     for query in range(1, queries + 1):
         scores = np.sort(rng.random(length))[::-1]
-        rows += [
-            [query, 100 * query + n, 0, scores[n], n, NOT_POSITIVE, rng.random(), rng.random()] for n in range(length)
-        ]
+        rows += [[query, 100 * query + n, 0, scores[n], n, NOT_POSITIVE, *rng.random(4)] for n in range(length)]
         judged += [[query, 100 * query + 50 + n, 0, 1.0, None, rng.random()] for n in range(rng.integers(1, 4))]
     tables = []
-    for values, schema in ((rows, CANDIDATES), (judged, POSITIVES)):
+    for values, schema in ((rows, LISTED), (judged, POSITIVES)):
         columns = zip(*values, strict=True)
         tables.append(pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, schema, strict=True)], schema=schema))
     return tables[0], tables[1]
@@ -99,7 +97,7 @@ def test_a_query_without_positives_or_with_equal_scores_gives_no_error() -> None
     model = FalseNegativeConfig().model
     none = features_of(candidates, positives.slice(0, 0))
     assert np.isnan(model.probability(none, 0.5)).all()
-    same = candidates.set_column(3, CANDIDATES.field("score"), pa.array(np.full(candidates.num_rows, 0.5, np.float32)))
+    same = candidates.set_column(3, LISTED.field("score"), pa.array(np.full(candidates.num_rows, 0.5, np.float32)))
     probability = model.probability(features_of(same, positives), 0.5)
     assert np.isfinite(probability).all()
     assert not len(model.probability(features_of(candidates.slice(0, 0), positives), 0.5))
@@ -116,7 +114,20 @@ def test_a_model_is_fitted_only_where_enough_positives_were_found(views: int, ho
             hidden = place == view % 3
             seen = 0.8 if hidden else rng.random() / 2
             rows.append(
-                [view, place, 0, scores[place], place, NOT_POSITIVE, seen, seen, hidden, 1.0 if hidden else 0.5]
+                [
+                    view,
+                    place,
+                    0,
+                    scores[place],
+                    place,
+                    NOT_POSITIVE,
+                    seen,
+                    seen,
+                    0.2,
+                    0.1,
+                    hidden,
+                    1.0 if hidden else 0.5,
+                ]
             )
         judged.append([view, 99, 0, 1.0, None, 0.7])
     candidates = pa.table(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.candidates.false_negatives.views import Shown, hide, keep_one, leave_one_out
+from operators.candidates.false_negatives.list_similarity import LISTS
+from operators.candidates.false_negatives.views import LISTED, Shown, hide, keep_one, leave_one_out
 from operators.schemas import (
-    CANDIDATES,
     NOT_POSITIVE,
     POSITIVE_DOCUMENT,
     POSITIVE_TEXT,
@@ -33,13 +33,15 @@ def collections(draw: st.DrawFn) -> tuple[pa.Table, pa.Table, dict[tuple[int, in
                 kind = POSITIVE_DOCUMENT
             elif texts[document] in {texts[one] for one in judged}:
                 kind = POSITIVE_TEXT
-            candidates.append([query, document, texts[document], 1 - place / 10, place, kind, 0.0, 0.0])
+            candidates.append(
+                [query, document, texts[document], 1 - place / 10, place, kind, 0.0, 0.0, document / 16, query / 16]
+            )
         positives += [[query, document, texts[document], 1.0, None, 0.5] for document in judged]
         for one in range(12):
             for other in judged:
                 vectors[one, other] = draw(st.integers(-8, 8)) / 8
     sampled = np.array([draw(st.booleans()) for _ in positives])
-    return _table(candidates, CANDIDATES), _table(positives, POSITIVES), vectors, sampled
+    return _table(candidates, LISTED), _table(positives, POSITIVES), vectors, sampled
 
 
 def _table(rows: list[list[Any]], schema: pa.Schema) -> pa.Table:
@@ -80,9 +82,11 @@ def test_views_are_what_an_oracle_finds_with_fewer_judgements(
             seen = [similarity[row["doc_key"], one["doc_key"]] for one in of_shown]
             of_hidden = len(left) / (len(everything) - len(left))
             weight = (of_hidden if hidden else 1) / len(everything)
-            expected.append((number, row["doc_key"], row["rank"], max(seen), np.mean(seen), hidden, weight))
+            of_view = (max(seen), np.mean(seen), hidden, weight)
+            expected.append((number, row["doc_key"], row["rank"], *(row[name] for name in LISTS), *of_view))
         number += 1
-    names = ("query_key", "doc_key", "rank", "max_positive_similarity", "mean_positive_similarity", "hidden", "weight")
+    of_names = ("max_positive_similarity", "mean_positive_similarity", "hidden", "weight")
+    names = ("query_key", "doc_key", "rank", *LISTS, *of_names)
     found = list(zip(*(views.column(name).to_pylist() for name in names), strict=True))
     assert np.array(found, dtype=float) == pytest.approx(np.array(expected, dtype=float), abs=1e-6)
     assert list(zip(*(known.column(name).to_pylist() for name in ("query_key", "doc_key")), strict=True)) == (
@@ -95,10 +99,10 @@ def test_hidden_positives_count_as_many_as_are_shown_and_every_other_candidate_o
     documents, judged = 6, 3
     candidates = _table(
         [
-            [1, n, n, 1 - n / 10, n, POSITIVE_DOCUMENT if n < judged else NOT_POSITIVE, 0.0, 0.0]
+            [1, n, n, 1 - n / 10, n, POSITIVE_DOCUMENT if n < judged else NOT_POSITIVE, *[0.0] * 4]
             for n in range(documents)
         ],
-        CANDIDATES,
+        LISTED,
     )
     positives = _table([[1, n, n, 1.0, None, 0.5] for n in range(judged)], POSITIVES)
     similarity = np.zeros(documents * judged, dtype=np.float32)
@@ -115,5 +119,5 @@ def test_no_view_of_queries_with_one_positive() -> None:
     shown = leave_one_out(query, np.ones(4, dtype=np.bool_))
     assert shown.positive.tolist() == [2, 1]
     empty = Shown(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-    views, known = hide(CANDIDATES.empty_table(), POSITIVES.empty_table(), np.zeros(0, np.float32), empty)
+    views, known = hide(LISTED.empty_table(), POSITIVES.empty_table(), np.zeros(0, np.float32), empty)
     assert (views.num_rows, known.num_rows) == (0, 0)
