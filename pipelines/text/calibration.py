@@ -24,7 +24,7 @@ from pipelines.runtime.progress import Progress
 from pipelines.runtime.session import Session, session
 from pipelines.runtime.stage import Stage
 from pipelines.text.config import Config
-from pipelines.text.stages.calibrate.views import VIEWS
+from pipelines.text.stages.calibrate.views import COUNTS, VIEWS
 from pipelines.text.stages.encode import EncodeTexts
 
 FOLDER = "calibration"
@@ -92,7 +92,9 @@ def _calibrated(at_work: Session, config: Config) -> Calibration:
     about = {"encoder": str(config.encoder.model), "k": config.search.k}
     encoder = next(stage.config for stage in at_work.pipeline.stages if isinstance(stage, EncodeTexts))
     used = config.false_negatives or FalseNegativeConfig()
-    return calibrate(Views.of(candidates, shown, origin), used, window, encoder.similarity, about)
+    positives, queries, several, of_several = (outcome.completed[VIEWS].manifest[name] for name in COUNTS)
+    fewer = (positives / queries) / (several / of_several)
+    return calibrate(Views.of(candidates, shown, origin, fewer), used, window, encoder.similarity, about)
 
 
 def _views(stage: StageOutput) -> tuple[pa.Table, pa.Table]:

@@ -87,6 +87,7 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
             sources,
             tuple(name for stage in signals if (name := stage.name.removeprefix(SIGNAL)) != LIST),
             judged,
+            next((one.config for one in config.used_signals() if isinstance(one, FalseNegativeProbability)), None),
         ),
         ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
     ]

@@ -1,6 +1,6 @@
 """Calibrate: fit the model on the positives of a collection, and measure it against classic rules on other queries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from scipy.special import expit
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
-from operators.candidates.false_negatives.frontier import Point, Views, frontier
-from operators.candidates.false_negatives.model import FalseNegativeModel, probability_of
+from operators.candidates.false_negatives.frontier import RULES, Point, Views, frontier
+from operators.candidates.false_negatives.model import FalseNegativeModel, Observed, probability_of
 from operators.errors import InputError
 from operators.keys import uniform
 from operators.schemas import to_numpy
@@ -59,6 +59,7 @@ def calibrate(
     window: tuple[int, int],
     similarity: str = "cosine",
     about: Mapping[str, Any] | None = None,
+    rules: Mapping[str, Sequence[Mapping[str, float | str]]] = RULES,
 ) -> Calibration:
     """Fit on views, and measure on views of other queries.
 
@@ -68,6 +69,7 @@ def calibrate(
         window: of the frontier: how many negatives a row gets, and among how many of its best candidates.
         similarity: how vectors are compared.
         about: kept with the model.
+        rules: of the frontier.
 
     Raises:
         InputError: too few hidden positives were found to fit a model, and the one to fall back to is for vectors that
@@ -95,9 +97,15 @@ def calibrate(
         model = _made(how, (features, hidden, weight), ~here, config.model)
         log_odds[here] = model.log_odds({name: values[here] for name, values in features.items()})
     final = _made(how, (features, hidden, weight), np.ones(len(hidden), dtype=np.bool_), config.model)
-    final = final.model_copy(update={"similarity": similarity, "fitted_on": {**final.fitted_on, how: facts}})
     probability = probability_of(log_odds, config.unjudged_share)
-    points = frontier(views.with_probability(probability), window, config.unjudged_share)
+    points = frontier(views.with_probability(probability), window, config.unjudged_share, rules)
+    final = final.model_copy(
+        update={
+            "similarity": similarity,
+            "fitted_on": {**final.fitted_on, how: facts},
+            "observed": () if how == "default" else _observed(points, config.unjudged_share),
+        }
+    )
     skill = _skill(log_odds, hidden, weight)
     return Calibration(final, how, facts["hidden"], facts["views"], facts["queries"], skill, points)
 
@@ -133,6 +141,19 @@ def recalibrated(
 
     shift = brentq(excess, -FURTHEST_SHIFT, FURTHEST_SHIFT)
     return model.model_copy(update={"intercept": model.intercept + shift})
+
+
+def _observed(points: Sequence[Point], unjudged_share: float) -> tuple[Observed, ...]:
+    """Return what selections by the model came to, by ascending mean probability, with one unjudged for each known."""
+    odds = unjudged_share / (1 - unjudged_share)
+    measured = {
+        point.predicted / odds: Observed(
+            predicted=point.predicted / odds, rate=point.rate / odds, low=point.low / odds, high=point.high / odds
+        )
+        for point in points
+        if point.rule in ("model", "none") and point.predicted > 0 and point.rate > 0
+    }
+    return tuple(measured[predicted] for predicted in sorted(measured))
 
 
 def _skill(log_odds: npt.NDArray[np.float64], hidden: Mask, weight: Floats) -> float:

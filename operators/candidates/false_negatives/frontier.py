@@ -67,25 +67,36 @@ class Point:
     predicted: float
 
 
-def frontier(views: "Views", window: tuple[int, int], unjudged_share: float) -> list[Point]:
+def frontier(
+    views: "Views",
+    window: tuple[int, int],
+    unjudged_share: float,
+    rules: Mapping[str, Sequence[Mapping[str, float | str]]] = RULES,
+) -> list[Point]:
     """Select from views by each rule, and look how many hidden positives become negatives.
 
-    A view hides one of the n known positives of its query. Of the unjudged ones a judge would mark n u / (1 - u), which
-    are drawn as the hidden ones are: with h of the hidden positives among c negatives of views, each weighted by 1 / n,
-    the rate is h u / (1 - u) / c.
+    Let a judge see each relevant document with the same chance p, and let N_m queries have m known positives. Whatever
+    the number of relevant documents of queries is, (1 - p) / p (m + 1) N_{m + 1} unjudged ones are expected in queries
+    with m known (a sum over binomial distributions), and they look like the positives that views hide which show m of
+    m + 1. So each hidden positive stands for equally many unjudged ones of all queries, those with one known positive
+    among them, in which nothing can be hidden. There are u / (1 - u) unjudged ones for each known one. With h hidden
+    positives among the c negatives of views, each weighted by 1 / n where its query has n known ones, the rate is
+
+        h / c * u / (1 - u) * known positives per query / the same of queries that have several.
 
     Args:
         views: with probabilities.
         window: how many negatives a row gets, and among how many of its best candidates they are looked for. Settings
             that leave fewer are left out.
         unjudged_share: u.
+        rules: settings by the name of the rule that they are of.
     """
     prior = unjudged_share / (1 - unjudged_share)
     negatives, deepest = window
     base = {"num_negatives": negatives, "range_max": deepest, "max_rows_per_query": ROWS_PER_VIEW}
     return [
         views.point(rule, settings, SelectConfig.model_validate({**base, **settings}), prior)
-        for rule, several in RULES.items()
+        for rule, several in rules.items()
         for settings in several
         if int(settings.get("range_min", 0)) + negatives <= deepest
     ]
@@ -101,6 +112,7 @@ class Views:
         origin: the number of the query of each view, shape (views,).
         known: how many positives the query of each view has, shape (views,).
         queries: how many there are.
+        fewer: known positives per query, of all queries, as a share of that of queries that have several.
     """
 
     candidates: pa.Table
@@ -108,19 +120,21 @@ class Views:
     origin: Ints
     known: Ints
     queries: int
+    fewer: float = 1.0
 
     @classmethod
-    def of(cls, candidates: pa.Table, positives: pa.Table, origin: Keys) -> "Views":
+    def of(cls, candidates: pa.Table, positives: pa.Table, origin: Keys, fewer: float = 1.0) -> "Views":
         """Return views.
 
         Args:
             candidates: schema VIEWED.
             positives: schema POSITIVES.
             origin: the query of each view, shape (views,).
+            fewer: known positives per query, of all queries, as a share of that of queries that have several.
         """
         names, number = np.unique(origin, return_inverse=True)
         shown = np.bincount(to_numpy(positives, "query_key"), minlength=len(origin))
-        return cls(candidates, positives, number, shown + 1, len(names))
+        return cls(candidates, positives, number, shown + 1, len(names), fewer)
 
     @property
     def hidden(self) -> npt.NDArray[np.bool_]:
@@ -149,7 +163,7 @@ class Views:
             np.bincount(self.origin[view], weights=weights, minlength=self.queries).astype(np.float64)
             for weights in (hidden, 1 / self.known[view])
         )
-        rate, (low, high) = _ratio(found * prior, negatives)
+        rate, (low, high) = _ratio(found * prior * self.fewer, negatives)
         predicted = np.average(to_numpy(chosen, PROBABILITY), weights=1 / self.known[view]) if len(view) else np.nan
         hardness = np.average(to_numpy(chosen, "score"), weights=1 / self.known[view]) if len(view) else np.nan
         full = 1 - (selection.short_rows + selection.empty_rows) / max(selection.rows, 1)

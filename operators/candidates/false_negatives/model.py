@@ -14,6 +14,7 @@ positives were hidden to fit it drops out; that both densities are seen with equ
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -30,8 +31,50 @@ Floats = npt.NDArray[np.float32]
 PROBABILITY = "false_negative_probability"
 # Features are kept within so many standard deviations of what the model was fitted on.
 FURTHEST = 5.0
+# Standard deviations of a normal distribution within which 95 % lie.
+SURE = 1.96
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Observed(Settings):
+    """What came of a selection by the model, on hidden positives of queries that it was not fitted on.
+
+    All are of negatives, as odds of the share that is unjudged (u / (1 - u)) are 1.
+
+    Attributes:
+        predicted: mean probability of the negatives.
+        rate: estimated share of unjudged positives among them.
+        low: lower end of the 95 % interval of the rate.
+        high: upper end.
+    """
+
+    predicted: float = Field(gt=0)
+    rate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A rate that is expected, and its 95 % interval, where it is known."""
+
+    rate: float
+    interval: tuple[float, float] | None = None
+
+    def among(self, count: int) -> tuple[float, float] | None:
+        """Return the 95 % interval of the number among so many: of the rate, and of chance. None where it is not known.
+
+        Args:
+            count: at least 1.
+        """
+        if self.interval is None:
+            return None
+        chance = SURE * np.sqrt(self.rate * (1 - self.rate) / count)
+        low, high = (end - self.rate for end in self.interval)
+        ends = self.rate - np.hypot(low, chance), self.rate + np.hypot(high, chance)
+        below, above = (np.clip(ends, 0, 1) * count).tolist()
+        return below, above
 
 
 class FalseNegativeModel(Settings):
@@ -44,6 +87,7 @@ class FalseNegativeModel(Settings):
         coefficients: of each.
         intercept: of the regression.
         similarity: how the vectors were compared that it was fitted on.
+        observed: selections by it, by ascending mean probability; none where it was not measured.
         fitted_on: on what: collections, encoder, counts.
     """
 
@@ -53,6 +97,7 @@ class FalseNegativeModel(Settings):
     coefficients: tuple[float, ...]
     intercept: float
     similarity: str = "cosine"
+    observed: tuple[Observed, ...] = ()
     fitted_on: Mapping[str, Any] = {}
 
     @model_validator(mode="after")
@@ -86,6 +131,27 @@ class FalseNegativeModel(Settings):
             unjudged_share: which share of what a judge would mark is unjudged.
         """
         return probability_of(self.log_odds(features), unjudged_share)
+
+    def expected(self, predicted: float, unjudged_share: float) -> Rate:
+        """Return the rate of unjudged positives that is expected among negatives, from their mean probability.
+
+        What was observed on hidden positives corrects it: the ratio of both, interpolated over the logarithm of the
+        mean probability.
+
+        Args:
+            predicted: mean probability of the negatives.
+            unjudged_share: which share of what a judge would mark is unjudged.
+        """
+        if not self.observed or not predicted > 0:
+            return Rate(predicted)
+        odds = unjudged_share / (1 - unjudged_share)
+        seen = np.array([one.predicted for one in self.observed])
+        at = np.log(predicted / odds)
+        rate, low, high = (
+            min(float(predicted * np.interp(at, np.log(seen), [getattr(one, name) for one in self.observed] / seen)), 1)
+            for name in ("rate", "low", "high")
+        )
+        return Rate(rate, (low, high))
 
 
 def probability_of(log_odds: npt.NDArray[np.float64], unjudged_share: float) -> Floats:

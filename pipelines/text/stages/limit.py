@@ -1,6 +1,6 @@
 """The limit on the false-negative probability that keeps the rate among the negatives below a target."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.candidates.false_negatives.frontier import distinct
-from operators.candidates.false_negatives.model import PROBABILITY
+from operators.candidates.false_negatives.model import PROBABILITY, Rate
 from operators.candidates.select import Select
 from operators.keys import uniform
 from operators.schemas import to_numpy
@@ -22,11 +22,19 @@ STEP = "limits"
 # Queries that are selected from, about, under each limit.
 QUERIES = 5_000
 LIMITS = 40
+BELOW = 4
 SAMPLE_SEED = 17
 
 
-def limit_of(execution: Execution, read: ReadFound, select: Select, units: Sequence[Unit], queries: int) -> float:
-    """Return the highest limit under which the mean probability of the negatives is not above the target.
+def limit_of(
+    execution: Execution,
+    read: ReadFound,
+    select: Select,
+    units: Sequence[Unit],
+    queries: int,
+    expected: Callable[[float], Rate],
+) -> float:
+    """Return the highest limit under which the expected rate of false negatives is not above the target.
 
     Args:
         execution: of the stage.
@@ -34,6 +42,7 @@ def limit_of(execution: Execution, read: ReadFound, select: Select, units: Seque
         select: has a target.
         units: the partitions.
         queries: how many all partitions have.
+        expected: returns the rate that a mean probability stands for.
     """
     target = select.config.target_false_negative_rate
     assert target is not None
@@ -42,13 +51,14 @@ def limit_of(execution: Execution, read: ReadFound, select: Select, units: Seque
     stats = execution.map(STEP, partial(MeasureLimits, read, selects, QUERIES / max(queries, 1)), units)
     total = np.sum([one["total"] for one in stats], axis=0)
     count = np.sum([one["count"] for one in stats], axis=0)
-    met = np.flatnonzero(total <= target * count)
+    rates = [expected(float(mean)).rate for mean in total / np.maximum(count, 1)]
+    met = np.flatnonzero(np.array(rates) <= target)
     return float(limits[met[-1] if len(met) else 0])
 
 
 def limits_from(target: float) -> npt.NDArray[np.float64]:
-    """Return the limits that are tried, ascending: from the target, under which no negative is above it, to 1."""
-    return np.minimum(np.geomspace(target, 1, LIMITS + 1)[:-1], 1)
+    """Return the limits that are tried, ascending, to 1: from well below the target, which the model may miss."""
+    return np.minimum(np.geomspace(target / BELOW, 1, LIMITS + 1)[:-1], 1)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from operators.candidates.config import SelectConfig
 from operators.candidates.draw import labels_of
+from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.frontier import distinct
-from operators.candidates.false_negatives.model import PROBABILITY
+from operators.candidates.false_negatives.model import PROBABILITY, Rate
 from operators.candidates.select import Select
 from operators.candidates.short_draws import WANTING
 from operators.datasets.card import filled
@@ -31,7 +32,9 @@ ROUNDS, LEFT_OUT, GIVEN_BACK = "matching_rounds", "rows_left_out", "rows_given_b
 SHORT_DRAWS = "short_draws"
 LIMIT, EXPECTED = "max_false_negative_probability", "expected_false_negatives"
 DISTINCT = "different_negatives"
-RISK = (LIMIT, EXPECTED, DISTINCT)
+INTERVAL = "expected_false_negatives_interval"
+RISK = (LIMIT, EXPECTED, INTERVAL, DISTINCT)
+PREDICTED = "predicted_false_negatives"
 DRAWN = ("positives", "negatives")
 DRAWS, SHARE = "draws", ("wanted", "taken", "short_rows")
 
@@ -45,12 +48,14 @@ class SelectNegatives(Stage):
         sources: the names of the proposers.
         signals: those in use.
         judged: the proposers whose candidates are known not to be relevant.
+        false_negatives: the model, where it is in use.
     """
 
     config: SelectConfig
     sources: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
     judged: tuple[str, ...] = ()
+    false_negatives: FalseNegativeConfig | None = None
 
     name = "select"
 
@@ -113,10 +118,12 @@ class SelectNegatives(Stage):
         expected, limit = manifest[EXPECTED], manifest[LIMIT]
         if expected is None:
             return []
-        share = expected / max(manifest[DISTINCT], 1)
+        number = max(manifest[DISTINCT], 1)
+        share, ends = expected / number, manifest[INTERVAL]
+        sure = "" if ends is None else f", 95 % interval {ends[0] / number:.2%} to {ends[1] / number:.2%}"
         dropped = "" if limit is None else f" Candidates above {limit:.3g} were dropped."
         pairs = f"{manifest[DISTINCT]:,} different pairs of a query and a negative"
-        return [f"By the model, {expected:,.0f} of {pairs} ({share:.2%}) are expected to be relevant.{dropped}"]
+        return [f"By the model, {expected:,.0f} of {pairs} ({share:.2%}{sure}) are expected to be relevant.{dropped}"]
 
     def _draws(self, shares: Mapping[str, Mapping[str, int]]) -> Figure:
         """List what each draw should take, and took."""
@@ -145,7 +152,7 @@ class SelectNegatives(Stage):
         select = Select(self.config, self.sources, searched.manifest["dimension"], self.judged)
         limit = self.config.max_false_negative_probability
         if self.config.target_false_negative_rate is not None:
-            limit = limit_of(execution, read, select, units, searched.manifest["rows_in"])
+            limit = limit_of(execution, read, select, units, searched.manifest["rows_in"], self._rate)
             select = select.limited(limit)
         matching = None
         if self.config.max_rows_per_document is not None:
@@ -154,6 +161,8 @@ class SelectNegatives(Stage):
         cutoffs = None if matching is None else matching.files
         selecting = partial(SelectPart, execution.folder, read, select, cutoffs)
         stats = execution.map("select", selecting, units)
+        predicted, pairs = _sum_of([one[PREDICTED] for one in stats]), sum(one[DISTINCT] for one in stats)
+        rate = None if predicted is None or not pairs else self._rate(predicted / pairs)
         return Summary(
             rows_in=sum(one["rows_in"] for one in stats),
             rows_out=sum(one["rows_out"] for one in stats),
@@ -166,8 +175,9 @@ class SelectNegatives(Stage):
                     for label in sorted({label for one in stats for label in one[SHORT_DRAWS]})
                 },
                 LIMIT: limit,
-                EXPECTED: _sum_of([one[EXPECTED] for one in stats]),
-                DISTINCT: sum(one[DISTINCT] for one in stats),
+                EXPECTED: predicted if rate is None else rate.rate * pairs,
+                INTERVAL: None if rate is None else rate.among(pairs),
+                DISTINCT: pairs,
                 ROUNDS: 0 if matching is None else matching.rounds,
                 DRAWS: {
                     name: {key: sum(one[DRAWS][at][key] for one in stats) for key in SHARE}
@@ -178,11 +188,16 @@ class SelectNegatives(Stage):
             temporary=[CAPPED],
         )
 
+    def _rate(self, predicted: float) -> Rate:
+        """Return the rate of false negatives that a mean probability stands for."""
+        used = self.false_negatives
+        return Rate(predicted) if used is None else used.model.expected(predicted, used.unjudged_share)
+
 
 def _expected(negatives: pa.Table) -> dict[str, Any]:
     """Return how many different negatives of queries there are, and the sum of their probabilities, if computed."""
     pairs = distinct(negatives)
-    return {DISTINCT: pairs.num_rows, EXPECTED: pc.sum(pairs.column(PROBABILITY).cast(pa.float64())).as_py()}
+    return {DISTINCT: pairs.num_rows, PREDICTED: pc.sum(pairs.column(PROBABILITY).cast(pa.float64())).as_py()}
 
 
 def _sum_of(numbers: Sequence[float | None]) -> float | None:

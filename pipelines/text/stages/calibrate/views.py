@@ -26,6 +26,8 @@ from pipelines.text.stages.search.shards import Indexed, SearchPool
 from pipelines.text.stages.wanted import WANTED, wanted_by
 
 VIEWS = "calibrate/views"
+# Positives and queries, and the same of queries that have several positives.
+COUNTS = ("positives", "queries", "several", "queries_of_several")
 SAMPLE_SEED = 13
 # The positives that each view shows, and the query of the view.
 SHOWN = POSITIVES.append(pa.field("origin", pa.int64()))
@@ -61,7 +63,8 @@ class HidePositives(Stage):
         units = units_of(found)
         read = ReadFound(folders)
         counted = execution.map("count", partial(CountSeveral, read), units)
-        several = sum(one["several"] for one in counted)
+        counts = {name: sum(one[name] for one in counted) for name in COUNTS}
+        several = counts["several"]
         sample = Sample(read, self.views / max(several, 1))
         rows = sum(part["rows"] for output in found.values() for part in output.parts("candidates"))
         wanted = wanted_by(execution, "hide", [unit.args for unit in units], partial(documents_in, sample), rows)
@@ -71,6 +74,7 @@ class HidePositives(Stage):
         return Summary(
             rows_in=several,
             rows_out=sum(one["rows_out"] for one in stats),
+            facts=counts,
             parts={kind: [one[kind] for one in stats] for kind in ("views", "shown")},
             temporary=[WANTED],
         )
@@ -78,14 +82,17 @@ class HidePositives(Stage):
 
 @dataclass(frozen=True)
 class CountSeveral:
-    """One partition -> how many positives its queries have that have several."""
+    """One partition -> how many positives and queries it has, and how many of either where a query has several."""
 
     read: ReadFound
 
     def __call__(self, unit: Unit) -> Stats:
         """Count in one partition."""
         positives = positives_of(self.read.folders[ALL], unit.args["positives"])
-        return {"several": int(of_several(np.sort(to_numpy(positives, "query_key"))).sum()), "rows_out": 0}
+        query = np.sort(to_numpy(positives, "query_key"))
+        several = query[of_several(query)]
+        numbers = (len(query), len(np.unique(query)), len(several), len(np.unique(several)))
+        return {**dict(zip(COUNTS, numbers, strict=True)), "rows_out": 0}
 
 
 @dataclass(frozen=True)

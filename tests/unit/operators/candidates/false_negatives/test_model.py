@@ -1,5 +1,7 @@
 """The model of false negatives, where the right answer is known."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,8 +10,8 @@ from operators.candidates.false_negatives.calibrate import calibrate
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
-from operators.candidates.false_negatives.frontier import Views
-from operators.candidates.false_negatives.model import FURTHEST
+from operators.candidates.false_negatives.frontier import Views, frontier
+from operators.candidates.false_negatives.model import FURTHEST, PROBABILITY, Observed, Rate
 from operators.candidates.false_negatives.views import LISTED, VIEWED
 from operators.schemas import NOT_POSITIVE, POSITIVES
 
@@ -156,3 +158,61 @@ def test_a_model_is_fitted_only_where_enough_positives_were_found(views: int, ho
             if point.rule == "model" and point.settings == {"max_false_negative_probability": 0.1}
         ]
         assert of_model[0].rate < 0.01
+
+
+def test_what_was_observed_corrects_the_mean_probability() -> None:
+    observed = tuple(
+        Observed(predicted=predicted, rate=predicted * ratio, low=predicted * ratio / 2, high=predicted * ratio * 2)
+        for predicted, ratio in ((0.01, 1.0), (0.04, 3.0))
+    )
+    model = FalseNegativeConfig().model.model_copy(update={"observed": observed})
+    for predicted, ratio in ((0.001, 1.0), (0.01, 1.0), (0.02, 2.0), (0.04, 3.0), (0.1, 3.0)):  # 0.02 lies half-way
+        found = model.expected(predicted, 0.5)
+        assert found.rate == pytest.approx(predicted * ratio)
+        assert found.interval == pytest.approx((predicted * ratio / 2, predicted * ratio * 2))
+        fifth = model.expected(predicted / 4, 0.2)  # where a quarter as many are unjudged
+        assert fifth.rate == pytest.approx(found.rate / 4)
+    assert FalseNegativeConfig().model.expected(0.02, 0.5) == Rate(0.02)
+
+
+@pytest.mark.parametrize("relevant", [(1, 2), (1, 2, 3, 4), (4,)])
+@pytest.mark.parametrize("judged", [0.5, 0.8])
+def test_the_rate_of_views_is_that_of_unjudged_relevant_documents(relevant: tuple[int, ...], judged: float) -> None:
+    """Relevant documents are judged at random; queries of which none is are not there."""
+    rng = np.random.default_rng(len(relevant))
+    irrelevant, taken = 6, 2
+    views: list[list[Any]] = []
+    shown: list[list[Any]] = []
+    origin: list[int] = []
+    known_of, unjudged, chosen, false = [], 0, 0, 0
+    for query in range(6_000):
+        number = int(rng.choice(relevant))
+        scores = np.append(rng.normal(1, 1, number), rng.normal(0, 1, irrelevant))
+        known = np.flatnonzero(rng.random(number) < judged)
+        if not len(known):
+            continue
+        known_of.append(len(known))
+        unjudged += number - len(known)
+        best = [document for document in np.argsort(-scores) if document not in known][:taken]
+        chosen, false = chosen + taken, false + sum(document < number for document in best)
+        if len(known) == 1:
+            continue
+        for hidden in known:
+            view, left = len(origin), [document for document in known if document != hidden]
+            origin.append(query)
+            shown += [[view, document, document, 1.0, None, scores[document]] for document in left]
+            for rank, document in enumerate(one for one in np.argsort(-scores) if one not in left):
+                seen = [view, document, document, scores[document], rank, NOT_POSITIVE, *[0.0] * 4]
+                views.append([*seen, document == hidden, 1.0])
+    counts = np.array(known_of)
+    share = unjudged / (unjudged + counts.sum())
+    several = counts[counts > 1]
+    candidates = _rows(views, VIEWED).append_column(PROBABILITY, pa.array(np.zeros(len(views), np.float32)))
+    of_views = Views.of(candidates, _rows(shown, POSITIVES), np.array(origin), counts.mean() / several.mean())
+    (point,) = frontier(of_views, (taken, irrelevant), share, {"none": [{}]})
+    assert point.rate == pytest.approx(false / chosen, rel=0.08)
+
+
+def _rows(rows: list[list[Any]], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [[]] * len(schema)
+    return pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
