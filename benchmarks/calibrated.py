@@ -307,8 +307,8 @@ def main() -> None:
             f"{HIDDEN_SHARE:.0%} from search, fit, calibration and selection, and queries of which all are hidden are "
             f"left out. Half of the queries calibrate, on up to {VIEWS:,} of their known positives; for the others the "
             f"highest limit is taken at which the stated rate is not above the target. Stated is that rate; the "
-            f"interval is the 95 % one of the report. Inside: the observed rate lies in it. Naive: the rate without a limit, "
-            f"which no target above it changes.",
+            f"interval is the 95 % one of the report. Inside: the observed rate lies in it. Naive: the rate "
+            f"without a limit, which no target above it changes.",
             *(f"## Targets, {name}\n\n{pages.table(head, of)}" for name, of in tables.items()),
             "## Log-loss skill\n\nOver the base rate, on queries that the fit did not see; and that of the best single "
             "signal.",

@@ -53,7 +53,7 @@ def run_calibration(config: Config) -> dict[str, Any]:
 
     Returns:
         `run`, `model` (its URI), `how`, `hidden`, `views`, `queries`, `skill`, `unjudged_share`, `frontier` (a list of
-        points) and `seconds`.
+        points), `known` (positives and queries, and those of queries with several) and `seconds`.
 
     Raises:
         InputError: every query has one positive, so none can be hidden; or anything that `mine` refuses.
@@ -63,8 +63,8 @@ def run_calibration(config: Config) -> dict[str, Any]:
         **{name: getattr(config, name) for name in Config.model_fields} | _without_model(config)
     )
     with session(of_views) as at_work:
-        calibration = at_work.repaired(lambda: _calibrated(at_work, config))
-        result = _result(config, calibration)
+        calibration, counts = at_work.repaired(lambda: _calibrated(at_work, config))
+        result = {**_result(config, calibration), "known": counts}
         run = at_work.pipeline.run_directory
         run.write_bytes(MODEL, _as_json(calibration.model.model_dump(mode="json")))
         run.write_bytes(f"{FOLDER}/calibration.json", _as_json(result))
@@ -79,7 +79,8 @@ def _without_model(config: Config) -> dict[str, Any]:
     return {"false_negatives": None, "select": config.select.model_copy(update=limits)}
 
 
-def _calibrated(at_work: Session, config: Config) -> Calibration:
+def _calibrated(at_work: Session, config: Config) -> tuple[Calibration, dict[str, int]]:
+    """Return the calibration, and how many positives and queries there are (COUNTS)."""
     outcome = at_work.pipeline.run(VIEWS, at_work.engine, Progress(), recorded=False)
     candidates, shown = _views(outcome.completed[VIEWS])
     origin = to_numpy(shown, "origin")[starts_of(to_numpy(shown, "query_key"))]
@@ -92,9 +93,10 @@ def _calibrated(at_work: Session, config: Config) -> Calibration:
     about = {"encoder": str(config.encoder.model), "k": config.search.k}
     encoder = next(stage.config for stage in at_work.pipeline.stages if isinstance(stage, EncodeTexts))
     used = config.false_negatives or FalseNegativeConfig()
-    positives, queries, several, of_several = (outcome.completed[VIEWS].manifest[name] for name in COUNTS)
-    fewer = (positives / queries) / (several / of_several)
-    return calibrate(Views.of(candidates, shown, origin, fewer), used, window, encoder.similarity, about)
+    counts = {name: outcome.completed[VIEWS].manifest[name] for name in COUNTS}
+    positives, queries, several, of_several = counts.values()
+    views = Views.of(candidates, shown, origin, (positives / queries) / (several / of_several))
+    return calibrate(views, used, window, encoder.similarity, about), counts
 
 
 def _views(stage: StageOutput) -> tuple[pa.Table, pa.Table]:

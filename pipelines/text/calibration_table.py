@@ -12,6 +12,11 @@ HOW = {
 
 def lines_of(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of what `run_calibration` returned."""
+    known = result["known"]
+    yield (
+        f"{known['queries_of_several']:,} of {known['queries']:,} queries have several known positives, which can be "
+        f"hidden: {known['several']:,} of {known['positives']:,}."
+    )
     yield (
         f"{result['views']:,} positives of {result['queries']:,} queries were hidden; the search found "
         f"{result['hidden']:,} of them. {HOW[result['how']]}"

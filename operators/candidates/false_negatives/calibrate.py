@@ -12,7 +12,7 @@ from scipy.special import expit
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
-from operators.candidates.false_negatives.frontier import RULES, Point, Views, frontier
+from operators.candidates.false_negatives.frontier import RULES, Point, Rules, Views, frontier
 from operators.candidates.false_negatives.model import FalseNegativeModel, Observed, probability_of
 from operators.errors import InputError
 from operators.keys import uniform
@@ -59,7 +59,7 @@ def calibrate(
     window: tuple[int, int],
     similarity: str = "cosine",
     about: Mapping[str, Any] | None = None,
-    rules: Mapping[str, Sequence[Mapping[str, float | str]]] = RULES,
+    rules: Rules = RULES,
 ) -> Calibration:
     """Fit on views, and measure on views of other queries.
 
@@ -82,15 +82,17 @@ def calibrate(
     facts = {**(about or {}), "hidden": int(hidden.sum()), "views": count, "queries": views.queries}
     if hidden.all():
         raise InputError("search.k: the search found nothing but known positives. Raise search.k.")
+    fold = np.floor(uniform(FOLD_SEED, of_query) * FOLDS).astype(np.int64)
     enough = {"fitted": FEWEST_TO_FIT, "intercept": FEWEST_TO_SHIFT, "default": 0}
-    how = next(one for one, fewest in enough.items() if facts["hidden"] >= fewest)
+    # Where those of one fold are all, no model can be fitted on the others and measured there.
+    spread = len(np.unique(fold[hidden])) > 1
+    how = next(one for one, fewest in enough.items() if facts["hidden"] >= fewest and (spread or not fewest))
     if how != "fitted" and config.model.similarity != similarity:
         raise InputError(
             f"data: the search found {facts['hidden']:,} of {count:,} hidden positives, too few to fit a model "
             f"({FEWEST_TO_FIT} are needed), and the given one is for {config.model.similarity}, not {similarity}. Add "
             f"judgements, or use a margin instead."
         )
-    fold = np.floor(uniform(FOLD_SEED, of_query) * FOLDS).astype(np.int64)
     log_odds = np.empty(len(hidden))
     for number in range(FOLDS):
         here = fold == number
@@ -115,7 +117,7 @@ def _made(
 ) -> FalseNegativeModel:
     """Return the model of some examples: features, hidden and weight of each."""
     features, hidden, weight = examples
-    if how == "default" or not hidden[some].any() or hidden[some].all():
+    if how == "default":
         return default
     taken = {name: values[some] for name, values in features.items()}
     if how == "fitted":

@@ -25,21 +25,23 @@ INTERVAL = (2.5, 97.5)
 SEED = 7
 
 # Settings of `select`, by the name of the rule that they are of; from strict to lenient.
-RULES: Mapping[str, Sequence[Mapping[str, float | str]]] = {
+Rules = Mapping[str, Sequence[Mapping[str, float | str]]]
+RULES: Rules = {
     "none": [{}],
     "relative margin, row": [{"relative_margin": margin} for margin in (0.3, 0.2, 0.1, 0.05, 0.02, 0.0)],
     "relative margin, lowest": [
         {"relative_margin": margin, "margin_positive": "lowest"} for margin in (0.3, 0.2, 0.1, 0.05, 0.02, 0.0)
     ],
     "skip ranks": [{"range_min": skipped} for skipped in (60, 30, 20, 10, 5)],
-    "positive similarity": [
-        {"max_positive_similarity": limit} for limit in (0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
-    ],
     "model": [
         {"max_false_negative_probability": limit}
         for limit in (0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
     ],
 }
+
+
+# Limits of the similarity to positives: its size is of the encoder, so they are quantiles over all candidates.
+SIMILARITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def frontier(
     views: "Views",
     window: tuple[int, int],
     unjudged_share: float,
-    rules: Mapping[str, Sequence[Mapping[str, float | str]]] = RULES,
+    rules: Rules = RULES,
 ) -> list[Point]:
     """Select from views by each rule, and look how many hidden positives become negatives.
 
@@ -93,6 +95,7 @@ def frontier(
     """
     prior = unjudged_share / (1 - unjudged_share)
     negatives, deepest = window
+    rules = {**rules, **views.similarity_rule()} if rules is RULES else rules
     base = {"num_negatives": negatives, "range_max": deepest, "max_rows_per_query": ROWS_PER_VIEW}
     return [
         views.point(rule, settings, SelectConfig.model_validate({**base, **settings}), prior)
@@ -140,6 +143,11 @@ class Views:
     def hidden(self) -> npt.NDArray[np.bool_]:
         """Which candidates are hidden positives: bool of shape (n,)."""
         return np.asarray(self.candidates.column("hidden"))
+
+    def similarity_rule(self) -> Rules:
+        """Return limits of the highest similarity to a positive, from strict to lenient."""
+        limits = np.quantile(to_numpy(self.candidates, "max_positive_similarity"), SIMILARITIES)
+        return {"positive similarity": [{"max_positive_similarity": limit} for limit in np.unique(limits).tolist()]}
 
     def with_probability(self, probability: npt.NDArray[np.float32]) -> "Views":
         """Return the same views with a probability of each candidate, float32 of shape (n,)."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from operators.candidates.false_negatives.list_similarity import LISTS
 from operators.schemas import CANDIDATES, NOT_POSITIVE, POSITIVE_DOCUMENT, POSITIVE_TEXT, POSITIVES, Vectors, to_numpy
-from operators.segments import first_index, join_sorted, pair_in, starts_of
+from operators.segments import first_index, join_sorted, join_sorted_in_blocks, pair_in, starts_of
 from operators.vectors.geometry import AS_THEY_ARE, InnerProduct
 from operators.vectors.precision import in_float32
 from operators.vectors.similarity import score_pairs
@@ -17,6 +17,8 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
+# A query with n positives and k candidates has n^2 k of them in its views.
+PAIRS_AT_ONCE = 1 << 22
 # Candidates with all that the model reads; and those of views, where `query_key` is the number of the view.
 LISTED = pa.schema([*CANDIDATES, *(pa.field(name, pa.float32()) for name in LISTS)])
 VIEWED = LISTED.append(pa.field("hidden", pa.bool_())).append(pa.field("weight", pa.float32()))
@@ -135,13 +137,15 @@ def hide(candidates: pa.Table, positives: pa.Table, similarity: Floats, shown: S
     view_query = of_positive[shown.positive[starts]]
     view_count = np.diff(np.append(starts, len(shown.view)))
     view, candidate = join_sorted(view_query, of_candidate)
-    # Pairs of a candidate of a view with a positive that the view shows.
-    row, at = join_sorted(view, shown.view)
+    # Pairs of a candidate of a view with a positive that the view shows: as many as both, for each view.
     first_pair = np.cumsum(number[of_candidate]) - number[of_candidate] - first_positive[of_candidate]
-    seen = similarity[first_pair[candidate[row]] + shown.positive[at]]
-    begin = starts_of(row)
-    highest = np.maximum.reduceat(seen, begin) if len(begin) else seen
-    mean = np.add.reduceat(seen, begin, dtype=np.float64) / view_count[view] if len(begin) else seen
+    highest, total = np.full(len(view), -np.inf, np.float32), np.zeros(len(view))
+    for row, at in join_sorted_in_blocks(view, shown.view, PAIRS_AT_ONCE):
+        seen, begin = similarity[first_pair[candidate[row]] + shown.positive[at]], starts_of(row)
+        here = row[begin]
+        highest[here] = np.maximum(highest[here], np.maximum.reduceat(seen, begin))
+        total[here] += np.add.reduceat(seen, begin, dtype=np.float64)
+    mean = total / view_count[view]
 
     document, text = to_numpy(candidates, "doc_key")[candidate], to_numpy(candidates, "text_key")[candidate]
     shown_document, shown_text = (to_numpy(positives, name)[shown.positive] for name in ("doc_key", "text_key"))
