@@ -21,15 +21,17 @@ STAGES = (
     "index",
     "search/all",
     "search/short",
+    "search/signal_list_similarity",
+    "search/signal_false_negative_probability",
     "select",
     "export",
 )
 SECONDS_TO_WAIT = 120
 
 
-def command(config: Path, engine: str) -> list[str]:
+def command(config: Path, engine: str, name: str = "mine") -> list[str]:
     workers = ["--set", "engine.workers=2"] if engine == "ray" else []
-    return [sys.executable, "-m", "pipelines.cli", "mine", str(config), "--engine", engine, *workers, "--json"]
+    return [sys.executable, "-m", "pipelines.cli", name, str(config), "--engine", engine, *workers, "--json"]
 
 
 def units_of(run_directory: Path, stage: str) -> dict[Path, int]:
@@ -60,7 +62,11 @@ def kill_within(process: subprocess.Popen[bytes], run_directory: Path, stage: st
 def test_a_run_killed_in_every_stage_finishes_with_the_same_result(
     collection: Collection, static_model: Path, tmp_path: Path, engine: str
 ) -> None:
-    options = {"data": {"partition_rows": 16}, "index": {"factory": "exact", "shard_rows": 32}}
+    options = {
+        "data": {"partition_rows": 16},
+        "index": {"factory": "exact", "shard_rows": 32},
+        "select": {"target_false_negative_rate": 0.02},
+    }
     run(configuration(tmp_path / "reference", collection, static_model, **options))
 
     run_directory = tmp_path / "killed"
@@ -78,3 +84,19 @@ def test_a_run_killed_in_every_stage_finishes_with_the_same_result(
     assert sum(caught) >= len(STAGES) - 2, f"the kills came too late: {dict(zip(STAGES, caught, strict=True))}"
     assert dataset(run_directory).equals(dataset(tmp_path / "reference"))
     assert not [path for path, done_at in committed.items() if path.stat().st_mtime_ns != done_at]
+
+
+def test_a_calibration_that_was_killed_writes_the_same_model(
+    collection: Collection, static_model: Path, tmp_path: Path
+) -> None:
+    options = {"data": {"partition_rows": 16}}
+    written = {}
+    for name in ("reference", "killed"):
+        config = write_configuration(tmp_path, configuration(tmp_path / name, collection, static_model, **options))
+        if name == "killed":
+            process = subprocess.Popen(command(config, "local", "calibrate"), stdout=subprocess.DEVNULL)
+            assert kill_within(process, tmp_path / name, "calibrate/views"), "the kill came too late"
+            assert not (tmp_path / name / "calibration").exists()
+        subprocess.run(command(config, "local", "calibrate"), capture_output=True, check=True)
+        written[name] = [path.read_bytes() for path in sorted((tmp_path / name / "calibration").glob("*.json"))]
+    assert written["reference"] == written["killed"]
