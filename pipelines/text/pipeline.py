@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from operators.candidates.comparison import Comparison
+from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.false_negatives.signal import FalseNegativeProbability
-from operators.candidates.groups import Groups
+from operators.candidates.groups import GROUPS, Groups
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.reading import Reading, check_readings
 from operators.candidates.resemblance import RESEMBLANCE, Resemblance
+from operators.candidates.sources import WHERE
 from operators.documents.check import check
 from operators.documents.known import KnownMetadata
 from operators.documents.sources import SourceFile
@@ -39,6 +41,7 @@ from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.search.signals import ComputeSignal
 from pipelines.text.stages.search.vectors import CarryVectors
 from pipelines.text.stages.select import SelectNegatives
+from pipelines.text.stages.suspects import WriteSuspects
 
 # A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it. A million
 # documents of 384 values have two shards with it, so two workers map as much of them as of more documents.
@@ -62,6 +65,9 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     sources = tuple(proposer.source for proposer in config.proposers)
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
     signals = _signals(config, sources)
+    names = tuple(stage.name.removeprefix(SIGNAL) for stage in signals)
+    shown = tuple(name for name in names if name not in {PROBABILITY, GROUPS, WHERE})
+    negatives, cache = config.select.negatives_per_row, _cache(config)
     encoders = _encoders(config, machines)
     _check_similarity(config, encoders[0].config.similarity)
     return [
@@ -79,8 +85,9 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         encoders[0],
         *_index_and_search(config, machines, encoders),
         *signals,
-        SelectNegatives(config.select, sources, tuple(stage.name.removeprefix(SIGNAL) for stage in signals), judged),
-        ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
+        SelectNegatives(config.select, sources, names, judged),
+        WriteSuspects(config.suspects, negatives, cache, sources, shown),
+        ExportDataset(config.export, negatives, cache),
     ]
 
 
