@@ -24,14 +24,9 @@ OF_NEGATIVES = ("query_key", "positive_key", "doc_key", "score")
 # The best rank that a source gave. No source can have a rank of that name.
 DEPTH = "depth"
 VALUE = "value"
-# As they are of the suspected false negatives: the same in every row of a query.
-TAKEN = (
-    "false_negative_probability",
-    "score",
-    "max_positive_similarity",
-    "mean_positive_similarity",
-    "sources",
-)
+SIMILARITIES = ("max_positive_similarity", "mean_positive_similarity")
+# Behind all ranks.
+NEVER = np.int64(2**31)
 
 
 class SuspectsConfig(Settings):
@@ -83,15 +78,16 @@ class Suspects:
             candidates: of the same queries: has the columns of PAIR, the ranks of every source, and the signals.
 
         Returns:
-            The columns of PAIR, DEPTH, VALUE, the columns of TAKEN, `reasons` (of all rows, ascending), the ranks of
-            every source, null where it did not name the document, and `signal_column` of every signal.
+            The columns of PAIR, DEPTH, VALUE, `false_negative_probability`, `reasons` (of all rows, ascending),
+            `sources`, `score`, the ranks of every source, null where it did not name the document, SIMILARITIES, and
+            `signal_column` of every signal.
         """
         judged = np.isin(keys_of_pairs(suspected), keys_of_pairs(judgements))
         suspected = suspected.filter(pa.array(~judged))
         pairs, first, pair = np.unique(keys_of_pairs(suspected), return_index=True, return_inverse=True)
         once = suspected.take(pa.array(first))
         ranks, signals = self._of_candidates(candidates, pairs)
-        depth = np.min([np.where(rank < 0, np.iinfo(np.int64).max, rank) for rank in ranks.values()], axis=0)
+        depth = np.min([np.where(rank == NOT_NAMED, NEVER, rank) for rank in ranks.values()], axis=0)
         enters = np.bincount(pair[self._enters(suspected, negatives)], minlength=len(pairs)) > 0
         changes = enters | np.isin(pairs, keys_of_pairs(negatives))
         of_positive = pc.is_in(once.column("reason"), pa.array(POSITIVES)).to_numpy()
@@ -101,9 +97,11 @@ class Suspects:
                 **{name: once.column(name) for name in PAIR},
                 DEPTH: depth,
                 VALUE: value.astype(np.float32),
-                **{name: once.column(name) for name in TAKEN},
+                "false_negative_probability": once.column("false_negative_probability"),
                 "reasons": _lists_of(suspected.column("reason"), pair, len(pairs)),
+                **{name: once.column(name) for name in ("sources", "score")},
                 **{name: pa.array(rank, pa.int32(), mask=rank == NOT_NAMED) for name, rank in ranks.items()},
+                **{name: once.column(name) for name in SIMILARITIES},
                 **{signal_column(name): pa.array(values, from_pandas=True) for name, values in signals.items()},
             }
         )

@@ -22,6 +22,7 @@ STAGES = (
     "search/all",
     "search/short",
     "select",
+    "suspects",
     "export",
 )
 SECONDS_TO_WAIT = 120
