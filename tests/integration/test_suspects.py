@@ -20,9 +20,14 @@ from tests.integration.vector_sources import vector_config, vector_sources
 
 DOCUMENTS, QUERIES, LIMIT = 120, 40, 40
 SECTIONS: dict[str, Any] = {
-    "select": {"relative_margin": 0.4, "max_positive_similarity": 0.7, "max_score": 0.5},
+    "select": {
+        "relative_margin": 0.4,
+        "max_positive_similarity": 0.7,
+        "max_positive_resemblance": 0.9,
+        "max_score": None,
+        "range_min": 2,
+    },
     "proposers": [{"proposer": "lexical", "limit": 10}],
-    "signals": ["score_gap"],
     "false_negatives": {},
 }
 
@@ -101,12 +106,13 @@ def test_every_pair_that_a_rule_dropped_is_there_once_with_its_texts(
     assert len({tuple(row["reasons"]) for row in found}) > 2
     assert [row["value"] for row in found] == sorted((row["value"] for row in found), reverse=True)
     assert 0 < sum(row["value"] > 0 for row in found) < len(found)
-    gaps = {
-        (row["query_key"], row["doc_key"]): row["score_gap"]
-        for row in run.output("search/signal_score_gap", "signals").to_pylist()
+    signal = "max_positive_resemblance"
+    computed = {
+        (row["query_key"], row["doc_key"]): row[signal]
+        for row in run.output(f"search/signal_{signal}", "signals").to_pylist()
     }
     key = {name: key for key, name in names.items()}
-    assert all(row["signal_score_gap"] == gaps[key[row["query_id"]], key[row["document_id"]]] for row in found)
+    assert all(row[f"signal_{signal}"] == computed[key[row["query_id"]], key[row["document_id"]]] for row in found)
     assert run.report["suspects"] == {"pairs": len(found), "written": len(found)}
     assert run.outputs["suspects"] == str(file_of(folder))
 
