@@ -104,6 +104,23 @@ def test_a_decision_counts_where_the_candidate_would_be_a_negative_were_it_not_d
     assert 0.1 < np.mean(of_changing) < 0.9
 
 
+def test_a_short_row_takes_any_candidate_and_a_negative_of_another_row_may_be_lost() -> None:
+    table, judged = found(0)
+    suspected, negatives = selected(table, judged)
+    negatives = negatives.select(OF_NEGATIVES)
+
+    def worthless(num_negatives: int, chosen: pa.Table) -> set[int]:
+        pairs = Suspects(num_negatives)(suspected, chosen, KEYS.empty_table(), suspected).to_pylist()
+        return {one["doc_key"] for one in pairs if not one["value"] and one["reasons"] == ["flagged"]}
+
+    lost = worthless(NEGATIVES, negatives)
+    assert len(lost) > 1
+    assert not worthless(NEGATIVES + 1, negatives)
+    one = next(row for row in suspected.select(OF_NEGATIVES).to_pylist() if row["doc_key"] in lost)
+    of_another = pa.Table.from_pylist([{**one, "positive_key": -1}], negatives.schema)
+    assert worthless(NEGATIVES, pa.concat_tables([negatives, of_another])) == lost - {one["doc_key"]}
+
+
 def test_without_a_probability_the_first_of_all_queries_come_first() -> None:
     table, judged = found(0)
     by_key = {row["doc_key"]: row for row in table.to_pylist()}
