@@ -60,11 +60,22 @@ class Mined:
     @property
     def suspected(self) -> pa.Table:
         """The suspected false negatives (schema operators.schemas.SELECTED), with why each was dropped."""
+        return self._of_kind("suspected", "selected nothing; run it up to select")
+
+    @property
+    def suspects(self) -> pa.Table:
+        """The same as pairs with their texts, each once, in the order in which to judge them, as many as were written.
+
+        The columns are in docs/outputs.md.
+        """
+        return self._of_kind("to_judge", "wrote no suspects; run it further")
+
+    def _of_kind(self, kind: str, otherwise: str) -> pa.Table:
         completed = self._outcome.completed.items()
-        stage = next((name for name, output in completed if "suspected" in output.manifest["parts"]), None)
+        stage = next((name for name, output in completed if kind in output.manifest["parts"]), None)
         if stage is None:
-            raise InputError(f"{self.run}: this run selected nothing; run it up to select.")
-        return self.output(stage, "suspected")
+            raise InputError(f"{self.run}: this run {otherwise}.")
+        return self.output(stage, kind)
 
     def output(self, stage: str, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read one kind of a stage's output.

@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk import Param, dag, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-STAGES = ("prepare", "encode", "index", "search", "select", "export", "report")
+STAGES = ("prepare", "encode", "index", "search", "select", "suspects", "export", "report")
 REFUSED = 2
 # `ray job submit` has an exit status of its own, and says that of the job.
 STATUS_OF_JOB = re.compile(r"failed with exit code (\d+)")

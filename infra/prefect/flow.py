@@ -12,7 +12,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.tasks import exponential_backoff
 
-STAGES = ("prepare", "encode", "index", "search", "select", "export", "report")
+STAGES = ("prepare", "encode", "index", "search", "select", "suspects", "export", "report")
 REFUSED = 2
 
 

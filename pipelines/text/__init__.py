@@ -9,5 +9,6 @@ COMMANDS: Mapping[str, str] = {
     "index": "Build the index, after encoding.",
     "search": "Search the corpus for every query, and ask the proposers, after indexing.",
     "select": "Choose the negatives among the candidates. Needs no model: try thresholds in seconds.",
+    "suspects": "Write the suspected false negatives with their texts, to be judged, after selecting.",
     "export": "Write the training data with its texts, after selecting.",
 }

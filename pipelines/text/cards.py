@@ -1,7 +1,6 @@
 """Write the cards of a dataset, beside its files; a card that somebody edited is kept."""
 
 import io
-from itertools import count
 
 import xxhash
 
@@ -9,9 +8,9 @@ from operators.datasets.card import CardFacts, card
 from operators.datasets.export import folder_of
 from pipelines.runtime.storage.folder import Folder
 from pipelines.runtime.storage.records import Record, record_of
+from pipelines.text.edited import keep_edited
 
 CARD = "README.md"
-EDITED_CARD = "README.edited{}.md"
 
 
 def write_card(folder: Folder, layout: str, facts: CardFacts) -> Record:
@@ -21,7 +20,7 @@ def write_card(folder: Folder, layout: str, facts: CardFacts) -> Record:
     if there == text:
         return record_of(name, io.BytesIO(text))
     if not (text.startswith(there) or _is_signed(there)):
-        _keep(folder, layout, there)
+        keep_edited(folder, name, there)
     return folder.write_bytes(name, text)
 
 
@@ -32,14 +31,3 @@ def _signed(text: bytes) -> bytes:
 
 def _is_signed(there: bytes) -> bool:
     return _signed(there.rpartition(b"\n<!-- ")[0]) == there
-
-
-def _keep(folder: Folder, layout: str, edited: bytes) -> None:
-    """Write an edited card to the first free name; one that was kept before stays."""
-    kept = (f"{folder_of(layout)}/{EDITED_CARD.format(f'.{number}' if number > 1 else '')}" for number in count(1))
-    for name in kept:
-        if not folder.exists(name):
-            folder.write_bytes(name, edited)
-            return
-        if folder.read_bytes(name) == edited:
-            return

@@ -19,6 +19,7 @@ from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.resemblance import RESEMBLANCE
 from operators.candidates.signal import Signal
 from operators.candidates.sources import NAME, SEARCH, WHERE, rank_column
+from operators.candidates.suspects import SuspectsConfig
 from operators.datasets.export import ExportConfig
 from operators.documents.clean import CleanConfig
 from operators.documents.data import DataConfig
@@ -67,6 +68,7 @@ class Config(RunConfig):
     signals: tuple[AnySignal, ...] = ()
     false_negatives: FalseNegativeConfig | None = None
     select: SelectConfig = SelectConfig()
+    suspects: SuspectsConfig = SuspectsConfig()
     export: ExportConfig = ExportConfig()
     engine: EngineConfig = EngineConfig()
 

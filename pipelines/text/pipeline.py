@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from operators.candidates.comparison import Comparison
+from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.false_negatives.signal import FalseNegativeProbability
-from operators.candidates.groups import Groups
+from operators.candidates.groups import GROUPS, Groups
 from operators.candidates.proposers.encoder import SecondEncoder
 from operators.candidates.reading import Reading, check_readings
 from operators.candidates.resemblance import RESEMBLANCE, Resemblance
+from operators.candidates.sources import WHERE
 from operators.documents.check import check
 from operators.documents.known import KnownMetadata
 from operators.documents.sources import SourceFile
@@ -40,6 +42,7 @@ from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.search.signals import ComputeSignal
 from pipelines.text.stages.search.vectors import CarryVectors
 from pipelines.text.stages.select import SelectNegatives
+from pipelines.text.stages.suspects import WriteSuspects
 
 # A shard that is searched is mapped whole, vectors and codes; the rest is for what a worker holds beside it. A million
 # documents of 384 values have two shards with it, so two workers map as much of them as of more documents.
@@ -65,8 +68,12 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     encoders = _encoders(config, machines)
     _check_similarity(config, encoders[0].config.similarity)
     workers = search_pool(config.engine, machines, not config.directory().is_local)
-    searchers = SearchPool(*workers, _cache(config))
+    negatives, cache = config.select.negatives_per_row, _cache(config)
+    searchers = SearchPool(*workers, cache)
     signals = _signals(config, sources, searchers)
+    # What only the model reads is not of the selection.
+    names = tuple(name for stage in signals if (name := stage.name.removeprefix(SIGNAL)) != LIST)
+    shown = tuple(name for name in names if name not in {PROBABILITY, GROUPS, WHERE})
     return [
         # That of the run last: where the trials are in the process that encodes, it keeps the model tried last.
         *(trial for one in reversed(encoders) for trial in _trial(one)),
@@ -85,11 +92,12 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
         SelectNegatives(
             config.select,
             sources,
-            tuple(name for stage in signals if (name := stage.name.removeprefix(SIGNAL)) != LIST),
+            names,
             judged,
             next((one.config for one in config.used_signals() if isinstance(one, FalseNegativeProbability)), None),
         ),
-        ExportDataset(config.export, config.select.negatives_per_row, _cache(config)),
+        WriteSuspects(config.suspects, negatives, cache, sources, shown),
+        ExportDataset(config.export, negatives, cache),
     ]
 
 

@@ -53,7 +53,7 @@ def test_the_readme_holds_what_its_commands_do() -> None:
     outputs = {line: shell(line).stdout for line in lines[1:]}
     assert all(text for text in outputs.values())
     plan = next(text for line, text in outputs.items() if " plan " in line)
-    assert plan.count("reuse") == 9
+    assert plan.count("reuse") == 10
     evaluated = next(text for line, text in outputs.items() if " evaluate " in line)
     measured = dict(line.split() for line in evaluated.splitlines())
     assert 0.3 < float(measured["ndcg@10"]) < 1

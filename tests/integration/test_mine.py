@@ -134,7 +134,12 @@ def test_another_margin_redoes_only_selection_in_seconds_and_loads_no_model(
     )
     result = json.loads(done.stdout.splitlines()[-1])
     again = [name for name, stage in result["stages"].items() if not stage["reused"]]
-    assert again == ["search", "select", "export"]  # the queries that the margin leaves short are searched deeper
+    assert again == [
+        "search",
+        "select",
+        "suspects",
+        "export",
+    ]  # the queries that the margin leaves short are searched deeper
     assert result["stages"]["search"]["sides"]["all"]["reused"]
     assert result["seconds"] < 5
     row = dataset(tmp_path).to_pylist()[0]

@@ -24,6 +24,7 @@ STAGES = (
     "search/signal_list_similarity",
     "search/signal_false_negative_probability",
     "select",
+    "suspects",
     "export",
 )
 SECONDS_TO_WAIT = 120

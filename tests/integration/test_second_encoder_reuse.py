@@ -32,7 +32,7 @@ def test_another_second_model_does_its_own_stages_again_and_no_other(
         return configuration(tmp_path / "run", collection, static_model, proposers=proposers, select={"range_max": 20})
 
     own = {f"search/{name}_second" for name in ("encode", "index", "propose")}
-    behind = {"search/proposed", "select", "export"}
+    behind = {"search/proposed", "select", "suspects", "export"}
     everything = done(config(second_model))
     assert own | behind | {"prepare/model", "prepare/model_second", "prepare/model_third", "encode"} <= everything
     copy = tmp_path / "models" / "copy"

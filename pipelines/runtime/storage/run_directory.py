@@ -27,8 +27,8 @@ STAGE_FOLDER = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
 # The files that stages write, finished or not. What has another name is somebody else's, and stays.
 _WRITTEN = re.compile(
     rf"(?:(?:_manifest(?:-[0-9a-f]{{16}})?\.json|{UNITS}/.+\.(?:json|failed|rows)"
-    r"|(?:.+/)?(?:part-\d+|train-\d+-of-\d+|\d+|[0-9a-f]{32}(?:-\d+)?|all|queries|judgements|judged|dropped|vectors|codes|keys|lengths|postings|terms)"
-    r"\.(?:parquet|arrow|faiss|npy|jsonl))(?:\.[0-9a-f]{32}\.unfinished)?)"
+    r"|(?:.+/)?(?:part-\d+|train-\d+-of-\d+|\d+|[0-9a-f]{32}(?:-\d+)?|all|queries|judgements|judged|dropped|vectors|codes|keys|lengths|postings|terms|suspects)"
+    r"\.(?:parquet|arrow|faiss|npy|jsonl|csv))(?:\.[0-9a-f]{32}\.unfinished)?)"
 )
 
 

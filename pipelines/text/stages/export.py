@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,17 +18,17 @@ from operators.datasets.layout import NegativeRows
 from operators.datasets.order import spread
 from operators.keys import Keys
 from operators.plugins import code_of
-from operators.schemas import TEXTS, to_numpy
+from operators.schemas import to_numpy
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput
 from pipelines.runtime.publication import check_published, publish
-from pipelines.runtime.shuffle import Shuffle
 from pipelines.runtime.stage import Stage, Summary
 from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.cards import write_card
-from pipelines.text.stages.wanted import WANTED, OpenWanted, wanted_by
+from pipelines.text.stages.texts import bring_texts
+from pipelines.text.stages.wanted import WANTED
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,13 @@ class ExportDataset(Stage):
         corpus, queries, selected = (execution.inputs[name] for name in self.inputs)
         negatives = selected.parts("negatives")
         most = selected.manifest["rows_out"] + selected.manifest["pairs"]
-        wanted = wanted_by(execution, "write", negatives, partial(documents_in, selected.folder), most)
-        units = [Unit(f"{i:05d}", part) for i, part in enumerate(corpus.parts("documents"))]
         buckets = [
             Unit(f"{i:05d}", {"negatives": one, "queries": of_queries, "parts": len(negatives)})
             for i, (one, of_queries) in enumerate(zip(negatives, queries.parts("queries"), strict=True))
         ]
-        route = partial(RouteTexts, corpus.folder, execution.folder, wanted, self.cache)
+        naming = negatives, partial(documents_in, selected.folder), most
         gather = partial(WriteFormats, execution.folder, queries.folder, selected.folder, self)
-        stats = execution.shuffle("write", Shuffle(route, units, gather, buckets, TEXTS))
+        stats = bring_texts(execution, corpus, naming, gather, buckets, self.cache)
         return Summary(
             rows_in=selected.manifest["rows_out"],
             rows_out=sum(one["rows_out"] for one in stats),
@@ -111,19 +109,6 @@ def documents_in(selected: StageFolder, negatives: Record) -> Keys:
     """Return the keys of the documents that a partition of negatives names: positives and negatives."""
     table = selected.read_table(negatives, ["positive_key", "doc_key"])
     return np.union1d(to_numpy(table, "positive_key"), to_numpy(table, "doc_key"))
-
-
-class RouteTexts:
-    """One partition of documents -> those that a partition of negatives names, to that partition."""
-
-    def __init__(self, corpus: StageFolder, folder: StageFolder, wanted: Sequence[Record], cache: Cache) -> None:
-        self.corpus, self.wanted = corpus, OpenWanted(folder, wanted, cache)
-
-    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
-        """Route one partition."""
-        documents = self.corpus.read_table(unit.args, TEXTS.names)
-        for part, row in self.wanted.among(to_numpy(documents, "doc_key")):
-            yield part, documents.take(pa.array(row))
 
 
 class WriteFormats:

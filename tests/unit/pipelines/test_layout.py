@@ -15,6 +15,7 @@ from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
 from pipelines.text.stages.search.short import SearchDeeper
 from pipelines.text.stages.select import SelectNegatives
+from pipelines.text.stages.suspects import WriteSuspects
 
 PIPELINES = Path(__file__).parents[3] / "pipelines"
 STAGES = [
@@ -26,6 +27,7 @@ STAGES = [
     SearchShards.name,
     SearchDeeper.name,
     SelectNegatives.name,
+    WriteSuspects.name,
     ExportDataset.name,
 ]
 # Who may import whom. The Python functions of the text pipeline stand on those that run any pipeline.
