@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from rensa import RMinHash
 
-from operators.candidates.resemblance import VALUES
+from operators.signatures import VALUES
 from operators.keys import keys_of, splitmix64, words_of
 
 Ints = npt.NDArray[np.int64]
