@@ -165,7 +165,12 @@ def _escaped(fs: Any, pattern: str) -> str:  # noqa: ANN401 - fsspec is untyped
 
 
 def _file(
-    kind: str, source: SourceConfig, section: str, fs: Any, name: str, info: Mapping[str, Any]  # noqa: ANN401 - fsspec is untyped
+    kind: str,
+    source: SourceConfig,
+    section: str,
+    fs: Any,  # noqa: ANN401 - fsspec is untyped
+    name: str,
+    info: Mapping[str, Any],
 ) -> SourceFile:
     stamp, size = _version(info)
     return SourceFile.model_validate(
@@ -217,6 +222,4 @@ def _format_of(source: str, name: str) -> str:
     for end, name_of_format in ENDINGS.items():
         if stem.endswith(end):
             return name_of_format
-    raise InputError(
-        f"{name}: its name does not tell its format. Set {source}.format to jsonl, parquet, csv or tsv."
-    )
+    raise InputError(f"{name}: its name does not tell its format. Set {source}.format to jsonl, parquet, csv or tsv.")
