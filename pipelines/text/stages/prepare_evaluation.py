@@ -38,7 +38,6 @@ MOST_TEXTS = 1_000_000
 # What the manifests of the stages that drop texts say of each set: the reasons, and training queries with a positive
 # that is a document of the set.
 CONTAMINATION, SHARED = "contamination", "shared_positive"
-SIDES: Mapping[Kind, str] = {"queries": "prepare/queries", "corpus": "prepare/corpus"}
 
 
 @dataclass(frozen=True)
@@ -129,12 +128,12 @@ class PrepareEvaluation(Stage):
 
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         """Say what was dropped for each set."""
-        known, counts = outputs[self.name].manifest["sets"], outputs[SIDES[self.kind]].manifest.get(CONTAMINATION, {})
-        keys = (IN_SET, NEAR_SET, SHARED) if self.kind == "queries" else (IN_SET, NEAR_SET)
-        facts = {name: {"in_set": size, **counts.get(name, {})} for name, size in known.items()}
-        what = "queries" if self.kind == "queries" else "documents"
-        rows = [[name, size, *(counts.get(name, {}).get(key, "") for key in keys)] for name, size in known.items()]
-        figure = Figure(f"Evaluation sets: {what} that were dropped", (["set", f"its {what}", *keys], rows))
+        what, side = ("queries", "prepare/queries") if self.kind == "queries" else ("documents", "prepare/corpus")
+        counts, sizes = outputs[side].manifest[CONTAMINATION], outputs[self.name].manifest["sets"]
+        facts = {name: {"texts": size, IN_SET: 0, NEAR_SET: 0, **counts.get(name, {})} for name, size in sizes.items()}
+        heading = dict.fromkeys(key for one in facts.values() for key in one)
+        rows = [[name, *(one.get(key, "") for key in heading)] for name, one in facts.items()]
+        figure = Figure(f"Evaluation sets: {what} that were dropped", (["set", *heading], rows))
         return Section(facts={CONTAMINATION: {name: {what: one} for name, one in facts.items()}}, figures=[figure])
 
 
