@@ -140,17 +140,17 @@ def main() -> None:
         [
             pages.heading("The contamination guard", "contamination"),
             f"Copies of {COPIES} test queries (300 of SciFact) and of {COPIES} documents that are relevant to some "
-            "(283), in which a share of the words (at least one) are words of other texts, and how many of them the guard drops. "
-            "Then what it drops of real data: of the training queries, and of the documents that are relevant to no test "
-            "query. A short query of which one word is another has many more than 1 % of its words changed.",
+            "(283), in which a share of the words (at least one) are words of other texts, and how many of them the guard "
+            "drops. Then what it drops of real data: of the training queries, and of the documents that are relevant "
+            "to no test query. A short query of which one word is another has many more than 1 % of its words changed.",
             pages.table(head, rows),
             pages.goal(exact, "Of exact copies none passes"),
             f"Of the first {COMPARED:,} texts of the real data, those above the limit when all pairs are compared, and "
             "those of them that no band finds:",
             pages.table(["set", "texts", "limit", "above", "missed"], compared),
-            f"On one core, {HELD_OUT:,} evaluation queries (those of InsuranceQA, and others of 8 of its words each) are "
-            f"indexed in {indexed:.0f} CPU seconds, and take {megabytes:,.0f} MB on the disk of each worker; "
-            f"{a_second:,.0f} training queries of InsuranceQA are looked up in a CPU second, their signatures included.",
+            f"On one core, {HELD_OUT:,} evaluation queries (those of InsuranceQA, and others of 8 of its words each) "
+            f"are indexed in {indexed:.0f} CPU seconds, and take {megabytes:,.0f} MB on the disk of each worker; "
+            f"{a_second:,.0f} training queries of InsuranceQA are looked up in a CPU second, with their signatures.",
         ],
     )
 

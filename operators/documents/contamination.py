@@ -116,7 +116,7 @@ class EvaluationTexts:
         kept = np.ones(table.num_rows, dtype=np.bool_)
         kept[row] = False
         reason = pc.if_else(pa.array(exact), IN_SET, NEAR_SET)
-        of_row = table.take(pa.array(row))
+        of_row = table.select([f"{side}_id", f"{side}_key", "text"]).take(pa.array(row))
         columns = {
             "id": of_row.column(f"{side}_id"),
             "key": of_row.column(f"{side}_key"),

@@ -1,6 +1,8 @@
 """Texts of evaluation sets are kept out of the training data, the same ones on every engine."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from operators.errors import InputError
 from pipelines.results import Mined
 from pipelines.run import mine
 from pipelines.text.evaluation import evaluate
-from tests.integration.conftest import Collection, configuration, dataset, write_collection
+from tests.integration.conftest import Collection, configuration, dataset, write_collection, write_configuration
+from tests.integration.test_restart import kill_within
 
 # The first queries of the collection are held out: some as they are, some with another word, some in capitals. The
 # documents of two are.
@@ -89,6 +92,22 @@ def test_partitions_and_files_of_the_source_change_nothing_that_is_dropped(
     for side in ("prepare/corpus", "prepare/queries"):
         one, other = (run.output(side, "contaminated").sort_by("id") for run in (whole, parts))
         assert one.equals(other)
+
+
+def test_a_run_killed_while_it_prepares_the_sets_drops_the_same(
+    collection: Collection, held_out: Collection, static_model: Path, tmp_path: Path
+) -> None:
+    sections = guarded({"held-out": {"beir": str(held_out.folder), "drop_documents": True}})
+    whole = mined(tmp_path / "whole", collection, static_model, **sections, until="prepare")
+    config = configuration(tmp_path / "killed", collection, static_model, **sections)
+    command = [sys.executable, "-m", "pipelines.cli", "prepare", str(write_configuration(tmp_path, config))]
+    for stage in ("prepare/evaluation_corpus", "prepare/corpus"):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        kill_within(process, tmp_path / "killed", stage)
+    again = mine(config, progress=False, until="prepare")
+    assert again.dropped == whole.dropped
+    for side in ("prepare/corpus", "prepare/queries"):
+        assert again.output(side, "contaminated").equals(whole.output(side, "contaminated"))
 
 
 def test_another_guard_encodes_nothing_again(
