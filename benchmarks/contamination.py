@@ -140,9 +140,9 @@ def main() -> None:
         [
             pages.heading("The contamination guard", "contamination"),
             f"Copies of {COPIES} test queries (300 of SciFact) and of {COPIES} documents that are relevant to some "
-            "(283), in which a share of the words (at least one) are words of other texts, and how many of them the guard "
-            "drops. Then what it drops of real data: of the training queries, and of the documents that are relevant "
-            "to no test query. A short query of which one word is another has many more than 1 % of its words changed.",
+            "(283), in which a share of the words (at least one) are words of other texts, and how many of them are "
+            "dropped. Then what is dropped of real data: of training queries, and of documents that are relevant to no "
+            "test query. A short query of which one word is another has many more than 1 % of its words changed.",
             pages.table(head, rows),
             pages.goal(exact, "Of exact copies none passes"),
             f"Of the first {COMPARED:,} texts of the real data, those above the limit when all pairs are compared, and "

@@ -57,7 +57,7 @@ class ContaminationConfig(Settings):
     """
 
     sets: dict[str, EvaluationSet] = Field(min_length=1)
-    max_query_resemblance: Resemblance = 0.7
+    max_query_resemblance: Resemblance = 0.6
     max_document_resemblance: Resemblance = 0.35
 
     @field_validator("sets")

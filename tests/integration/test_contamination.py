@@ -123,7 +123,7 @@ def test_another_guard_encodes_nothing_again(
     assert not sides["queries"]["reused"]
     assert "evaluation_corpus" not in sides
     assert again.stages["encode"]["rows"]["corpus"]["rows_reused"] == 500
-    assert again.stages["index"]["reused"]
+    assert again.stages["index"]["rows_reused"] == 500
     assert len(dataset(tmp_path)) < first.stages["export"]["rows_out"]
     assert mined(tmp_path, collection, static_model).stages["prepare"]["reused"]
 
