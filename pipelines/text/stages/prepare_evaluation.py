@@ -33,7 +33,7 @@ from pipelines.text.stages.mapped import mapped
 from pipelines.text.stages.partitions import bytes_of, counts_of, size_of
 
 EVALUATION = "prepare/evaluation_"
-# Of all sets, what is compared with: 2.4 KB each, on the disk of every worker.
+# Of all sets, what is compared with: some 2 KB each, on the disk of every worker.
 MOST_TEXTS = 1_000_000
 # What the manifests of the stages that drop texts say of each set: the reasons, and training queries with a positive
 # that is a document of the set.
