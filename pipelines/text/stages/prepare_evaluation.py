@@ -129,7 +129,7 @@ class PrepareEvaluation(Stage):
     def report(self, outputs: Mapping[str, StageOutput]) -> Section:
         """Say what was dropped for each set."""
         what, side = ("queries", "prepare/queries") if self.kind == "queries" else ("documents", "prepare/corpus")
-        counts, sizes = outputs[side].manifest[CONTAMINATION], outputs[self.name].manifest["sets"]
+        counts, sizes = outputs[side].manifest.get(CONTAMINATION, {}), outputs[self.name].manifest["sets"]
         facts = {name: {"texts": size, IN_SET: 0, NEAR_SET: 0, **counts.get(name, {})} for name, size in sizes.items()}
         heading = dict.fromkeys(key for one in facts.values() for key in one)
         rows = [[name, *(one.get(key, "") for key in heading)] for name, one in facts.items()]

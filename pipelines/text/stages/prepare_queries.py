@@ -102,13 +102,12 @@ class PrepareQueries(Stage):
 
     def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
         """Warn, beside what was dropped, where many queries share a positive with an evaluation set."""
-        rows = manifest["rows_out"]
         shared = {name: one.get(SHARED, 0) for name, one in manifest.get(CONTAMINATION, {}).items()}
+        many = {name: count for name, count in shared.items() if count > MANY_SHARED * manifest["rows_out"]}
         return super().warnings(manifest) + [
-            f"{count:,} of {rows:,} queries have a positive that contamination.sets.{name} judges relevant, too. "
-            f"Set drop_documents there if the sets must share no documents"
-            for name, count in shared.items()
-            if count > MANY_SHARED * rows
+            f"{count:,} of {manifest['rows_out']:,} queries have a positive that contamination.sets.{name} judges "
+            f"relevant, too. Set drop_documents there if the sets must share no documents"
+            for name, count in many.items()
         ]
 
     def run(self, execution: Execution) -> Summary:
