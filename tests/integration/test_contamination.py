@@ -13,6 +13,7 @@ from operators.errors import InputError
 from pipelines.results import Mined
 from pipelines.run import mine
 from pipelines.text.evaluation import evaluate
+from pipelines.text.stages import prepare_evaluation
 from tests.integration.conftest import Collection, configuration, dataset, write_collection, write_configuration
 from tests.integration.test_restart import kill_within
 
@@ -205,6 +206,15 @@ def test_a_set_that_cannot_be_right_is_refused_before_anything_is_kept(
     for part in said:
         assert part in str(refused.value)
     assert len(str(refused.value)) <= 400
+    assert not (tmp_path / "run").exists()
+
+
+def test_sets_of_more_texts_than_are_compared_with_are_refused(
+    collection: Collection, held_out: Collection, static_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare_evaluation, "MOST_TEXTS", 17)
+    with pytest.raises(InputError, match="more than 17 queries"):
+        mined(tmp_path / "run", collection, static_model, **guarded({"test": {"beir": str(held_out.folder)}}))
     assert not (tmp_path / "run").exists()
 
 

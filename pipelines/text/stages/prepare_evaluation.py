@@ -155,6 +155,7 @@ class ReadTexts:
             texts, reason = self._texts(table, one, judged)
             tables.append(texts)
             dropped.append(reason)
+            _refuse_many(self.stage.kind, sum(map(len, tables)) if one.dropped else 0)
         reasons = pa.chunked_array(dropped, pa.string())
         texts = concat(tables, TEXTS)
         file = self.folder.write_table(f"read/part-{unit.name}.parquet", texts)
@@ -238,11 +239,16 @@ class IndexTexts:
                     f"and name the right files."
                 )
         total = sum(size for one, size in zip(self.stage.sets, sizes, strict=True) if one.dropped)
-        if total > MOST_TEXTS:
-            raise InputError(
-                f"contamination.sets: they hold {total:,} texts of kind {self.stage.kind}, and at most {MOST_TEXTS:,} "
-                f"are compared with. Give judgements, so that only judged ones count, or leave a set out."
-            )
+        _refuse_many(self.stage.kind, total)
+
+
+def _refuse_many(kind: Kind, count: int) -> None:
+    if count > MOST_TEXTS:
+        what = "queries" if kind == "queries" else "documents to drop"
+        raise InputError(
+            f"contamination.sets: they hold more than {MOST_TEXTS:,} {what}, and no more are compared with. Give "
+            f"judgements, so that only judged ones count, or leave a set out."
+        )
 
 
 @dataclass(frozen=True)
