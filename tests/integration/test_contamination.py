@@ -1,21 +1,20 @@
 """Texts of evaluation sets are kept out of the training data, the same ones on every engine."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import pyarrow as pa
 import pytest
 
+from operators.documents.contamination import EvaluationTexts
 from operators.errors import InputError
 from pipelines.results import Mined
 from pipelines.run import mine
 from pipelines.text.evaluation import evaluate
 from pipelines.text.stages import prepare_evaluation
-from tests.integration.conftest import Collection, configuration, dataset, write_collection, write_configuration
-from tests.integration.test_restart import kill_within
+from tests.integration.conftest import Collection, configuration, dataset, write_collection
 
 # The first queries of the collection are held out: some as they are, some with another word, some in capitals. The
 # documents of two are.
@@ -95,17 +94,31 @@ def test_partitions_and_files_of_the_source_change_nothing_that_is_dropped(
         assert one.equals(other)
 
 
-def test_a_run_killed_while_it_prepares_the_sets_drops_the_same(
-    collection: Collection, held_out: Collection, static_model: Path, tmp_path: Path
+def test_a_run_that_ends_while_documents_are_dropped_goes_on_and_drops_the_same(
+    collection: Collection, held_out: Collection, static_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sections = guarded({"held-out": {"beir": str(held_out.folder), "drop_documents": True}})
-    whole = mined(tmp_path / "whole", collection, static_model, **sections, until="prepare")
-    config = configuration(tmp_path / "killed", collection, static_model, **sections)
-    command = [sys.executable, "-m", "pipelines.cli", "prepare", str(write_configuration(tmp_path, config))]
-    for stage in ("prepare/evaluation_corpus", "prepare/corpus"):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        kill_within(process, tmp_path / "killed", stage)
-    again = mine(config, progress=False, until="prepare")
+    lines = (collection.folder / "corpus.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    for number in range(3):
+        (tmp_path / f"corpus-{number}.jsonl").write_text("".join(lines[number::3]), encoding="utf-8")
+    judgements = str(collection.folder / "qrels" / "train.tsv")
+    data = {"queries": str(collection.folder / "queries.jsonl"), "judgements": judgements}
+    sections: dict[str, Any] = guarded({"held-out": {"beir": str(held_out.folder), "drop_documents": True}})
+    sections["data"] = {**data, "corpus": str(tmp_path / "corpus-*.jsonl")}
+    whole = mined(tmp_path / "whole", None, static_model, **sections, until="prepare")
+
+    looked, look = [], EvaluationTexts.__call__
+
+    def ends_in_the_third_file(self: EvaluationTexts, table: pa.Table, side: Literal["doc", "query"]) -> Any:  # noqa: ANN401
+        looked.append(side)
+        if len(looked) == 3:
+            raise OSError("the machine is gone")
+        return look(self, table, side)
+
+    monkeypatch.setattr(EvaluationTexts, "__call__", ends_in_the_third_file)
+    with pytest.raises(OSError, match="gone"):
+        mined(tmp_path / "ended", None, static_model, **sections, until="prepare")
+    again = mined(tmp_path / "ended", None, static_model, **sections, until="prepare")
+    assert looked == ["doc"] * 4 + ["query"], "two files were done before"
     assert again.dropped == whole.dropped
     for side in ("prepare/corpus", "prepare/queries"):
         assert again.output(side, "contaminated").equals(whole.output(side, "contaminated"))
