@@ -1,6 +1,6 @@
 """Texts in evaluation sets, or near one: the oracle compares every text with every text of every set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -34,7 +34,7 @@ def column(texts: Texts) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(list(texts), pa.string())])
 
 
-def evaluation(sets: dict[str, Texts], limit: float) -> EvaluationTexts:
+def evaluation(sets: Mapping[str, Texts], limit: float) -> EvaluationTexts:
     """What is found of sets; the id of a text is its place in its set."""
     rows = [(name, str(at), text) for name, texts in sets.items() for at, text in enumerate(texts)]
     names, ids, texts = (list(one) for one in zip(*rows, strict=True)) if rows else ([], [], [])
