@@ -19,9 +19,10 @@ import pyarrow as pa
 from benchmarks import beir, pages
 from benchmarks.planted import CHANGED, COPIES, Copies, chinese, planted
 from benchmarks.shingles import Shingles
-from operators.candidates.resemblance import RESEMBLANCE, VALUES, WIDTH, Resemblance
+from operators.candidates.resemblance import RESEMBLANCE, Resemblance
 from operators.keys import text_keys_of
 from operators.segments import first_index
+from operators.signatures import VALUES, WIDTH
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

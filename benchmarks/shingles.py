@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from rensa import RMinHash
 
-from operators.candidates.resemblance import VALUES
 from operators.keys import keys_of, splitmix64, words_of
+from operators.signatures import VALUES
 
 Ints = npt.NDArray[np.int64]
 

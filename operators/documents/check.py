@@ -78,7 +78,7 @@ def check(files: Sequence[SourceFile], positive_labels: Sequence[str] = ()) -> M
 def _check_metadata(files: Sequence[SourceFile], seen: Sequence[Seen]) -> None:
     """Check that the metadata that is wanted of all files of a kind is in some of them, and is nothing else."""
     wanted = () if files[0].metadata == "all" else files[0].metadata
-    key = f"data.{files[0].kind}.metadata"
+    key = f"{files[0].section}.{files[0].kind}.metadata"
     taken = [name for name in wanted if any(name in one.taken for one in seen)]
     if taken:
         raise InputError(f"{key}: {listed(taken)} has a role, and is read anyway. Leave it out.")
@@ -233,7 +233,7 @@ def _checked(file: SourceFile, rows: Rows | None, positive_labels: Sequence[str]
         return Seen(has_rows=False)
     columns = columns_of(file, rows)
     if file.kind == "judgements" and not positive_labels:
-        judged_by_labels(file.uri, with_keys(pa.table(columns)), ())
+        judged_by_labels(file.uri, with_keys(pa.table(columns)), (), file.section)
     return _of_roles(file, rows.names, rows.roles)
 
 

@@ -60,7 +60,7 @@ def _missing(file: SourceFile, role: str, usual: Sequence[str], names: list[str]
         "queries": 'In a BEIR folder each line has the keys "_id" and "text".',
         "judgements": "In a BEIR folder its first line is: query-id, corpus-id, score, with tabs between them.",
     }
-    remedy = beir[file.kind] if file.of_beir else f"Name the right one in data.{file.kind}.columns.{role}."
+    remedy = beir[file.kind] if file.of_beir else f"Name the right one in {file.section}.{file.kind}.columns.{role}."
     return InputError(
         f"{file.uri}: no column {' or '.join(map(repr, usual))} for the {role}. "
         f"Its columns are {_names(names)}. {remedy}"
@@ -215,7 +215,7 @@ def _as_text(file: SourceFile, column: pa.Array, role: str, name: str, first_row
 def _nested(file: SourceFile, kind: pa.DataType, role: str, name: str) -> InputError:
     return InputError(
         f"{file.uri}: column {name!r} holds {shown(str(kind))[1:-1]} where the {role} needs one value per row. "
-        f"Name another column in data.{file.kind}.columns.{role}, or spread the lists over rows."
+        f"Name another column in {file.section}.{file.kind}.columns.{role}, or spread the lists over rows."
     )
 
 

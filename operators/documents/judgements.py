@@ -56,7 +56,9 @@ def with_keys(judgements: pa.Table) -> pa.Table:
     )
 
 
-def judged_by_labels(place: str, judgements: pa.Table, positive_labels: Sequence[str]) -> pa.Table:
+def judged_by_labels(
+    place: str, judgements: pa.Table, positive_labels: Sequence[str], section: str = "data"
+) -> pa.Table:
     """Decide by their labels what judgements are worth.
 
     Labels that are all numbers (or true and false) are scores. Other labels make a positive where they are among
@@ -66,6 +68,7 @@ def judged_by_labels(place: str, judgements: pa.Table, positive_labels: Sequence
         place: where they are from, for messages.
         judgements: of all files, schema READ_JUDGEMENTS.
         positive_labels: of the configuration; may be empty.
+        section: of the configuration that they are in, for messages.
 
     Returns:
         The same judgements, no `relevance` of them null.
@@ -82,18 +85,22 @@ def judged_by_labels(place: str, judgements: pa.Table, positive_labels: Sequence
     if not positive_labels:
         if values is None:
             raise InputError(
-                f"{place}: the labels are words: {_kinds_of(labels)}. Say in data.positive_labels which are positive, "
-                f"or name a column of numbers in data.judgements.columns.score."
+                f"{place}: the labels are words: {_kinds_of(labels)}. Say in {section}.positive_labels which are "
+                f"positive, or name a column of numbers in {section}.judgements.columns.score."
             )
         judged = pc.coalesce(judgements.column("relevance"), values)
     else:
-        positive = _positive(place, labels, values, positive_labels)
+        positive = _positive(place, labels, values, positive_labels, section)
         judged = pc.if_else(positive, pc.fill_null(judgements.column("relevance"), 1.0), 0.0).cast(pa.float32())
     return judgements.set_column(judgements.schema.get_field_index("relevance"), "relevance", judged)
 
 
 def _positive(
-    place: str, labels: pa.ChunkedArray, values: pa.ChunkedArray | None, positive_labels: Sequence[str]
+    place: str,
+    labels: pa.ChunkedArray,
+    values: pa.ChunkedArray | None,
+    positive_labels: Sequence[str],
+    section: str,
 ) -> pa.ChunkedArray:
     """Tell which labels are among the positive ones: by value where all are numbers, else letter by letter."""
     wanted = pa.array(positive_labels, pa.string())
@@ -106,8 +113,8 @@ def _positive(
     ]
     if absent:
         raise InputError(
-            f"{place}: data.positive_labels names {listed(absent)}, which is no label there. "
-            f"The labels are {_kinds_of(labels)}: correct data.positive_labels."
+            f"{place}: {section}.positive_labels names {listed(absent)}, which is no label there. "
+            f"The labels are {_kinds_of(labels)}: correct {section}.positive_labels."
         )
     return pc.is_in(given, wanted)
 

@@ -53,7 +53,7 @@ def damaged(file: SourceFile, error: Exception, after: int = 0) -> InputError:
     where = f" after row {after}" if after else ""
     return InputError(
         f"{file.uri}: cannot be read as {file.format}{where} ({error}). "
-        f"Is the file complete, and are its name and data.{file.kind}.format right?"
+        f"Is the file complete, and are its name and {file.section}.{file.kind}.format right?"
     )
 
 

@@ -148,4 +148,4 @@ def _unclear(file: SourceFile, field: bytes) -> InputError:
 
 
 def _remedy(file: SourceFile) -> str:
-    return f"Set data.{file.kind}.quoting to none (quotes are text) or minimal (quoted fields)."
+    return f"Set {file.section}.{file.kind}.quoting to none (quotes are text) or minimal (quoted fields)."

@@ -94,6 +94,7 @@ class SourceFile(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     kind: Literal["corpus", "queries", "judgements", "pairs"]
+    section: str = Field("data", exclude=True)  # of the configuration, for messages
     uri: str
     format: Literal["jsonl", "parquet", "csv", "tsv"]
     quoting: Quoting = "auto"
@@ -105,8 +106,13 @@ class SourceFile(BaseModel):
     storage_options: dict[str, Any] = Field(repr=False, exclude=True)
 
 
-def list_files(kind: str, source: SourceConfig) -> list[SourceFile]:
+def list_files(kind: str, source: SourceConfig, section: str = "data") -> list[SourceFile]:
     """Find the files of a source, in the order of the configuration and then by name.
+
+    Args:
+        kind: of its rows.
+        source: where they are.
+        section: of the configuration that names it, for messages.
 
     Raises:
         InputError: a path that matches nothing, a storage that cannot be used, a format that the name does not tell,
@@ -115,14 +121,14 @@ def list_files(kind: str, source: SourceConfig) -> list[SourceFile]:
     known = [*CONVENTIONS[kind], *OPTIONAL[kind]]
     for role in source.columns:
         if role not in known:
-            raise InputError(f"data.{kind}.columns: there is no role {role!r}; the roles are {', '.join(known)}.")
+            raise InputError(f"{section}.{kind}.columns: there is no role {role!r}; the roles are {', '.join(known)}.")
     if kind == "judgements" and source.metadata not in ("all", ()):
-        raise InputError("data.judgements.metadata: judgements have no metadata. Leave the key out.")
-    return [file for path in source.path for file in _files_at(kind, source, path)]
+        raise InputError(f"{section}.judgements.metadata: judgements have no metadata. Leave the key out.")
+    return [file for path in source.path for file in _files_at(kind, source, path, section)]
 
 
-def _files_at(kind: str, source: SourceConfig, path: str) -> list[SourceFile]:
-    key = f"data.{kind}.path"
+def _files_at(kind: str, source: SourceConfig, path: str, section: str) -> list[SourceFile]:
+    key = f"{section}.{kind}.path"
     check_storage(key, path, source.storage_options)
     with as_input_error(key, path, source.storage_options):
         fs, root = open_uri(path, source.storage_options)
@@ -136,7 +142,7 @@ def _files_at(kind: str, source: SourceConfig, path: str) -> list[SourceFile]:
         raise InputError(f"{key}: no file at {path}. It is a folder; name its files, as in {path.rstrip('/')}/*.jsonl.")
     if not found:
         raise InputError(f"{key}: no file at {path}. Check the path; a folder needs a glob such as *.jsonl.")
-    return [_file(kind, source, fs, name, found[name]) for name in sorted(found)]
+    return [_file(kind, source, section, fs, name, found[name]) for name in sorted(found)]
 
 
 def _listed(fs: Any, pattern: str) -> dict[str, Mapping[str, Any]]:  # noqa: ANN401 - fsspec is untyped
@@ -158,13 +164,21 @@ def _escaped(fs: Any, pattern: str) -> str:  # noqa: ANN401 - fsspec is untyped
     return pattern
 
 
-def _file(kind: str, source: SourceConfig, fs: Any, name: str, info: Mapping[str, Any]) -> SourceFile:  # noqa: ANN401
+def _file(
+    kind: str,
+    source: SourceConfig,
+    section: str,
+    fs: Any,  # noqa: ANN401 - fsspec is untyped
+    name: str,
+    info: Mapping[str, Any],
+) -> SourceFile:
     stamp, size = _version(info)
     return SourceFile.model_validate(
         {
             "kind": kind,
+            "section": section,
             "uri": fs.unstrip_protocol(name),
-            "format": _format_of(kind, name) if source.format == "auto" else source.format,
+            "format": _format_of(f"{section}.{kind}", name) if source.format == "auto" else source.format,
             "quoting": source.quoting,
             "stamp": stamp,
             "size": size,
@@ -195,7 +209,7 @@ def check_unchanged(file: SourceFile) -> None:
         )
 
 
-def _format_of(kind: str, name: str) -> str:
+def _format_of(source: str, name: str) -> str:
     stem = name.rpartition("/")[2].lower()
     ending = stem.rpartition(".")[2]
     if ending in UNREAD:
@@ -208,6 +222,4 @@ def _format_of(kind: str, name: str) -> str:
     for end, name_of_format in ENDINGS.items():
         if stem.endswith(end):
             return name_of_format
-    raise InputError(
-        f"{name}: its name does not tell its format. Set data.{kind}.format to jsonl, parquet, csv or tsv."
-    )
+    raise InputError(f"{name}: its name does not tell its format. Set {source}.format to jsonl, parquet, csv or tsv.")

@@ -23,6 +23,7 @@ from operators.candidates.suspects import SuspectsConfig
 from operators.datasets.export import ExportConfig
 from operators.documents.clean import CleanConfig
 from operators.documents.data import DataConfig
+from operators.documents.evaluation_sets import ContaminationConfig
 from operators.errors import placed, shown
 from operators.plugins import made
 from operators.vectors.encoder import EncoderConfig
@@ -51,6 +52,7 @@ class Config(RunConfig):
     """All of a run of the text pipeline; each section has a class of its own.
 
     Attributes:
+        contamination: the evaluation sets that must not be trained on.
         proposers: what names candidates beside the search: `{proposer: name, ...}`, or `module:name` of your own.
         signals: numbers to compute for every candidate, which filters and draws read: `{signal: name, ...}`, or
             `module:name` of your own.
@@ -60,6 +62,7 @@ class Config(RunConfig):
 
     pipeline: Literal["text"] = "text"
     data: DataConfig
+    contamination: ContaminationConfig | None = None
     clean: CleanConfig = CleanConfig()
     encoder: EncoderConfig = EncoderConfig()
     index: IndexConfig = IndexConfig()
@@ -97,9 +100,10 @@ class Config(RunConfig):
 
     def sources_options(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the storage options of the sources."""
-        kinds = ("corpus", "queries", "judgements", "pairs")
-        sources = {kind: source.storage_options for kind in kinds if (source := getattr(self.data, kind)) is not None}
-        return {"data": self.data.storage_options, **sources}
+        sets = {} if self.contamination is None else self.contamination.sets
+        collections = {"data": self.data, **{f"contamination.sets.{name}": one for name, one in sets.items()}}
+        options = [(section, one.options()) for section, one in collections.items()]
+        return {f"{section}.{kind}": some for section, of_kinds in options for kind, some in of_kinds.items()}
 
     def used_signals(self) -> tuple[Signal, ...]:
         """Return the signals that are computed: those that filters and draws read, and the probability."""

@@ -41,6 +41,7 @@ def evaluate(config: Config, split: str | None = None) -> dict[str, Any]:
         config = config.model_copy(update={"data": config.data.model_copy(update={"split": split})})
     elif split is not None:
         raise InputError("--split: only a BEIR folder has splits. Name the judgements to score in data.judgements.")
+    config = config.model_copy(update={"contamination": None})  # what is measured on must be there
     with session(config) as at_work:
         measures, queries = at_work.repaired(lambda: _measured(at_work, config.search.k))
     seconds = round(time.perf_counter() - began, 2)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from operators.candidates.comparison import Comparison
+from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.false_negatives.signal import FalseNegativeProbability
 from operators.candidates.groups import GROUPS, Groups
@@ -23,6 +24,7 @@ from pipelines.runtime.resources import Machines, encoder_pool, inspect_machines
 from pipelines.runtime.stage import Stage
 from pipelines.runtime.storage.cache import Cache
 from pipelines.text.config import Config
+from pipelines.text.evaluation_stages import drops_documents, evaluation_stages, refuse_training_sets
 from pipelines.text.stages.calibrate.views import HidePositives
 from pipelines.text.stages.encode import SIDES, EncodeTexts
 from pipelines.text.stages.encoder_stages import OF_RUN, EncoderStages
@@ -30,6 +32,7 @@ from pipelines.text.stages.export import ExportDataset
 from pipelines.text.stages.index import BuildIndex
 from pipelines.text.stages.model import TryModel
 from pipelines.text.stages.prepare_corpus import PrepareCorpus
+from pipelines.text.stages.prepare_evaluation import PrepareEvaluation
 from pipelines.text.stages.prepare_queries import PrepareQueries
 from pipelines.text.stages.search.all import SearchShards
 from pipelines.text.stages.search.candidates import LIST, SIGNAL
@@ -61,7 +64,9 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     corpus = config.data.files("corpus")
     of_pairs = config.data.pairs is not None  # all three are in the same files
     queries, judgements = (corpus if of_pairs else config.data.files(kind) for kind in ("queries", "judgements"))
-    _check_all([*corpus, *queries, *judgements], config)
+    evaluation = evaluation_stages(config.contamination)
+    refuse_training_sets(evaluation, queries, judgements)
+    _check_all([*corpus, *queries, *judgements], evaluation, config)
     machines = inspect_machines(cluster)
     sources = tuple(proposer.source for proposer in config.proposers)
     judged = tuple(proposer.source for proposer in config.proposers if proposer.judged)
@@ -77,7 +82,8 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
     return [
         # That of the run last: where the trials are in the process that encodes, it keeps the model tried last.
         *(trial for one in reversed(encoders) for trial in _trial(one)),
-        PrepareCorpus(corpus, config.clean, config.data.partition_rows),
+        *evaluation,
+        PrepareCorpus(corpus, config.clean, config.data.partition_rows, drops_documents(config.contamination), cache),
         PrepareQueries(
             queries,
             judgements,
@@ -85,17 +91,13 @@ def stages_of(config: Config, cluster: RayCluster | None) -> list[Stage]:
             config.data.on_dangling,
             config.data.partition_rows,
             config.data.positive_labels,
+            [stage.kind for stage in evaluation],
+            cache,
         ),
         encoders[0],
         *_index_and_search(config, encoders, workers),
         *signals,
-        SelectNegatives(
-            config.select,
-            sources,
-            names,
-            judged,
-            next((one.config for one in config.used_signals() if isinstance(one, FalseNegativeProbability)), None),
-        ),
+        SelectNegatives(config.select, sources, names, judged, _model(config)),
         WriteSuspects(config.suspects, negatives, cache, sources, shown),
         ExportDataset(config.export, negatives, cache),
     ]
@@ -129,16 +131,19 @@ def _signals(config: Config, sources: tuple[str, ...], searchers: SearchPool) ->
     ]
 
 
-def _check_all(files: Sequence[SourceFile], config: Config) -> None:
+def _check_all(files: Sequence[SourceFile], evaluation: Sequence[PrepareEvaluation], config: Config) -> None:
     run = config.directory()
     seen: dict[str, SourceFile] = {f"{file.kind} {file.uri}": file for file in files}
-    for file in seen.values():
+    of_sets = [file for stage in evaluation for one in stage.sets for file in (*one.texts, *one.judgements)]
+    for file in [*seen.values(), *of_sets]:
         if run.has_written(file.uri):
             raise InputError(
-                f"data: {file.uri} was written by a run in {run.uri}, into which this run writes too. Name the sources "
-                f"so that they leave it out, or choose another run directory."
+                f"{file.section}: {file.uri} was written by a run in {run.uri}, into which this run writes too. Name "
+                f"the sources so that they leave it out, or choose another run directory."
             )
     known = check(list(seen.values()), config.data.positive_labels)
+    for one in [one for stage in evaluation for one in stage.sets]:
+        check([*one.texts, *one.judgements], one.positive_labels)
     readings = [reading for proposer in config.proposers for reading in proposer.readings()]
     readings += [Reading.of_rule(place, rule) for rule, place in config.select.rules.items()]
     readings += [Reading(place, [field]) for field, place in config.select.groups.items()]
@@ -154,12 +159,17 @@ def _check_similarity(config: Config, similarity: str) -> None:
                 f"select: {draw.strategy} is defined for cosine similarity, and this model compares by {similarity}. "
                 f"Set encoder.similarity: cosine, or choose another draw."
             )
-    probability = next((one for one in config.used_signals() if isinstance(one, FalseNegativeProbability)), None)
-    if probability is not None and probability.config.model.similarity != similarity:
+    used = _model(config)
+    if used is not None and used.model.similarity != similarity:
         raise InputError(
-            f"false_negatives.model: it is fitted on {probability.config.model.similarity} similarities, and this "
-            f"model compares by {similarity}. Fit your own: `hardneg calibrate CONFIG`."
+            f"false_negatives.model: it is fitted on {used.model.similarity} similarities, and this model compares by "
+            f"{similarity}. Fit your own: `hardneg calibrate CONFIG`."
         )
+
+
+def _model(config: Config) -> FalseNegativeConfig | None:
+    """Return the model of false negatives, where it is in use."""
+    return next((one.config for one in config.used_signals() if isinstance(one, FalseNegativeProbability)), None)
 
 
 def _index_and_search(config: Config, encoders: Sequence[EncodeTexts], workers: tuple[Pool, Device]) -> list[Stage]:

@@ -97,7 +97,7 @@ def test_more_files_of_routed_rows_send_a_worker_no_more(tmp_path: Path, monkeyp
     for size in (32 << 20, 1_000):
         monkeypatch.setattr(shuffle, "ROUTED_BYTES", size)
         monkeypatch.setattr("pipelines.text.stages.prepare_corpus.DOCUMENTS_PER_BUCKET", FEW // shuffle.GROUPS)
-        monkeypatch.setattr("pipelines.text.stages.prepare_corpus.KEYS_PER_FILE", 4)  # so that many units route
+        monkeypatch.setattr("pipelines.text.stages.read_documents.KEYS_PER_FILE", 4)  # so that many units route
         data = {**vector_sources(tmp_path / f"sources-{size}", documents=FEW), "partition_rows": 4}
         seen.append(sent(tmp_path / f"mined-{size}", data, FEW))
     few, many = seen

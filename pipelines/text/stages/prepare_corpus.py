@@ -9,34 +9,36 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from operators.documents.clean import Clean, CleanConfig
-from operators.documents.duplicates import IDENTITIES, PLACES, DuplicateFinder, identities_of, places_of
-from operators.documents.pairs import documents_of
-from operators.documents.read import read
+from operators.documents.clean import CleanConfig
+from operators.documents.duplicates import IDENTITIES, DuplicateFinder, identities_of
 from operators.documents.sources import SourceFile
 from operators.errors import InputError
 from operators.keys import Keys
-from operators.schemas import DROPPED, concat, to_numpy
+from operators.schemas import to_numpy
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, sum_counts
 from pipelines.runtime.shuffle import Shuffle
 from pipelines.runtime.stage import Stage, Summary
+from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.partitions import (
     bytes_of,
     counts_of,
-    dimensions_in,
     encoded_digest,
     one_dimension,
     part_name,
-    partitions,
     size_of,
 )
+from pipelines.text.stages.prepare_evaluation import (
+    CONTAMINATION,
+    EVALUATION,
+    evaluation_index,
+    sum_by_set,
+)
+from pipelines.text.stages.read_documents import ReadDocuments
 
 # Two identities of about 49 bytes for each document: a bucket stays near 24 MB.
 DOCUMENTS_PER_BUCKET = 250_000
-# Documents whose keys are in one file: about 50 bytes each.
-KEYS_PER_FILE = 250_000
 # Which row of which partition repeats another.
 REPEATED = pa.schema({"part": pa.int32(), "row": pa.int32()})
 
@@ -47,15 +49,29 @@ class PrepareCorpus(Stage):
 
     Each file is read and cleaned by itself; then the keys alone are shuffled to find repetitions; then each partition
     that has some is written again without them.
+
+    Attributes:
+        files: the sources.
+        clean: what is dropped.
+        partition_rows: of documents.
+        evaluation: documents in evaluation sets, or near one, are dropped.
+        cache: where workers keep copies of evaluation sets.
     """
 
     files: Sequence[SourceFile]
     clean: CleanConfig
     partition_rows: int | Literal["auto"]
+    evaluation: bool = False
+    cache: Cache | None = None
 
     name = "prepare/corpus"
     kept_when_refused = False
     dropped_prefix = "document_"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Evaluation sets, where their documents are dropped."""
+        return (f"{EVALUATION}corpus",) if self.evaluation else ()
 
     def settings(self) -> Mapping[str, Any]:
         """Return the files as they are now, and how they are cleaned."""
@@ -73,7 +89,8 @@ class PrepareCorpus(Stage):
     def run(self, execution: Execution) -> Summary:
         """Read, identify and write."""
         folder = execution.folder
-        reading = partial(ReadDocuments, folder, self)
+        index = evaluation_index(execution, "corpus", self.cache)
+        reading = partial(ReadDocuments, folder, self.files, self.clean, self.partition_rows, index)
         units = [
             Unit(f"{i:05d}", {"file": i, "uri": file.uri, "bytes": bytes_of(file)}) for i, file in enumerate(self.files)
         ]
@@ -96,7 +113,7 @@ class PrepareCorpus(Stage):
             dropped=sum_counts([*read_stats, *found], "dropped"),
             empty_files=len(empty),
             first_empty=next(iter(empty), None),
-            facts={"dimension": one_dimension("corpus", dimensions)},
+            facts={"dimension": one_dimension("corpus", dimensions), CONTAMINATION: sum_by_set(read_stats)},
             parts={
                 "documents": [
                     {**stats["file"], "rows": stats["rows_out"], "digest": stats["digest"]} for stats in written
@@ -104,6 +121,7 @@ class PrepareCorpus(Stage):
                 "duplicates": [file for stats in found for file in stats["files"]],
                 "keys": [file for stats in read_stats for file in stats["keys"]],
                 "dropped": [file for stats in read_stats for file in stats["dropped_files"]],
+                "contaminated": [file for stats in read_stats for file in stats["contaminated"]],
             },
             replaced=[one["replaced"] for one in written if "replaced" in one],
         )
@@ -128,76 +146,6 @@ class PrepareCorpus(Stage):
         route = partial(RouteDuplicates, execution.folder)
         gather = partial(WriteDocuments, execution.folder)
         return execution.shuffle("write", Shuffle(route, units, gather, parts, REPEATED))
-
-
-class ReadDocuments:
-    """One source file -> cleaned partitions, still with what repeats in them, and the keys of all its documents.
-
-    The keys are in files of their own: to find what repeats, and what is judged, nothing else is read again.
-    """
-
-    def __init__(self, folder: StageFolder, stage: PrepareCorpus) -> None:
-        self.folder, self.files, self.partition_rows = folder, stage.files, stage.partition_rows
-        self.clean = Clean(stage.clean)
-
-    def __call__(self, unit: Unit) -> Stats:
-        """Read one file."""
-        file = self.files[unit.args["file"]]  # by number: units are written and logged, and a file knows credentials
-        tables = map(documents_of, read(file)) if file.kind == "pairs" else read(file)
-        parts, dropped, dimensions, keys = [], list[pa.Table](), set[int](), KeyFiles(self.folder, unit.name)
-        for number, documents in enumerate(partitions(self._cleaned(tables, dropped), self.partition_rows)):
-            path = f"documents/{unit.name}/{part_name(number, documents)}"
-            written = {**self.folder.write_table(path, documents), "rows": documents.num_rows}
-            parts.append({**written, "digest": encoded_digest(documents, "doc_key")})
-            dimensions.update(dimensions_in(documents))
-            keys.add(places_of(documents, number))
-        rows, everything = sum(part["rows"] for part in parts), concat(dropped, DROPPED)
-        path = f"dropped/{unit.name}.parquet"
-        return {
-            "rows_in": rows + everything.num_rows,
-            "rows_out": rows,
-            "dropped": counts_of(everything.column("reason")),
-            "dimensions": sorted(dimensions),
-            "parts": parts,
-            "keys": keys.finish(),
-            "dropped_files": [self.folder.write_table(path, everything)] if everything.num_rows else [],
-        }
-
-    def _cleaned(self, tables: Iterator[pa.Table], dropped: list[pa.Table]) -> Iterator[pa.Table]:
-        """Yield the documents of a file that are kept; the others are added to `dropped`."""
-        for table in tables:
-            documents, out = self.clean(table)
-            if out.num_rows:
-                dropped.append(out)
-            yield documents
-
-
-class KeyFiles:
-    """Writes the keys of the documents of a source file (schema PLACES), many partitions to a file."""
-
-    def __init__(self, folder: StageFolder, name: str) -> None:
-        self.folder, self.name = folder, name
-        self.held, self.rows, self.files = list[pa.Table](), 0, list[dict[str, Any]]()
-
-    def add(self, places: pa.Table) -> None:
-        """Add the keys of a partition."""
-        self.held.append(places)
-        self.rows += places.num_rows
-        if self.rows >= KEYS_PER_FILE:
-            self._write()
-
-    def finish(self) -> list[dict[str, Any]]:
-        """Write what is left; return the records of all files."""
-        if self.held:
-            self._write()
-        return self.files
-
-    def _write(self) -> None:
-        file = self.folder.write_table(
-            f"keys/{self.name}/part-{len(self.files):05d}.parquet", concat(self.held, PLACES)
-        )
-        self.files.append({**file, "rows": self.rows})
-        self.held, self.rows = [], 0
 
 
 class RouteIdentities:

@@ -1,55 +1,50 @@
 """Prepare queries and judgements: bring them together, lead judgements to the documents that were kept."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from operators.documents.clean import CleanConfig
+from operators.documents.contamination import CONTAMINATED, counts_by_set
+from operators.documents.data import Kind
 from operators.documents.judgements import (
-    READ_JUDGEMENTS,
     Resolved,
     judged_by_labels,
     judged_queries,
     key_queries,
-    resolve,
     with_keys,
 )
 from operators.documents.metadata import with_merged_metadata
 from operators.documents.pairs import judgements_of, queries_of
 from operators.documents.read import read
 from operators.documents.sources import SourceFile
-from operators.errors import InputError, listed, shown
-from operators.keys import Keys
-from operators.schemas import DROPPED, concat, to_numpy
-from operators.segments import first_index, in_sorted
+from operators.errors import InputError, shown
+from operators.schemas import to_numpy
+from operators.segments import first_index
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, sum_counts
 from pipelines.runtime.shuffle import Shuffle
 from pipelines.runtime.stage import Stage, Summary
-from pipelines.runtime.storage.records import Record
+from pipelines.runtime.storage.cache import Cache
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.partitions import (
-    AUTO_ROWS,
-    bytes_of,
-    counts_of,
-    dimensions_in,
-    encoded_digest,
-    one_dimension,
-    part_name,
-    size_of,
+from pipelines.text.stages.join_judgements import COLUMNS, FOUND, FindJudged, JoinJudgements, refuse_dangling
+from pipelines.text.stages.partitions import bytes_of, counts_of, dimensions_in, one_dimension, size_of
+from pipelines.text.stages.prepare_evaluation import (
+    CONTAMINATION,
+    EVALUATION,
+    SHARED,
+    EvaluationIndex,
+    evaluation_index,
+    sum_by_set,
 )
 
-# A judged document of the corpus, and the one that stands for it: null where cleaning dropped it.
-FOUND = pa.schema({"doc_key": pa.int64(), "kept_key": pa.int64(), "text_key": pa.int64()})
-COLUMNS = {"keys": ["doc_key", "text_key"], "duplicates": FOUND.names, "dropped": ["key"]}
-# Left to `auto`, where that makes partitions of 1,024 to AUTO_ROWS queries.
-AUTO_PARTITIONS = 64
+# Training queries that share a positive with an evaluation set, from which share on the report warns.
+MANY_SHARED = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,17 @@ class PrepareQueries(Stage):
     """Queries and judgements -> partitions of judged queries (QUERIES) and of their judgements (JUDGEMENTS).
 
     Queries and judgements are the small side: one worker holds their keys at a time.
+
+    Attributes:
+        queries: the files.
+        judgements: the files.
+        clean: what is dropped.
+        on_dangling: what becomes of judgements of unknown queries and documents.
+        partition_rows: of queries.
+        positive_labels: of the judgements.
+        evaluation: what is known of evaluation sets: queries, which are dropped, and documents of the corpus, which are
+            counted.
+        cache: where workers keep copies of evaluation sets.
     """
 
     queries: Sequence[SourceFile]
@@ -65,11 +71,17 @@ class PrepareQueries(Stage):
     on_dangling: Literal["refuse", "drop"]
     partition_rows: int | Literal["auto"]
     positive_labels: Sequence[str] = ()
+    evaluation: Sequence[Kind] = ()
+    cache: Cache | None = None
 
     name = "prepare/queries"
-    inputs = ("prepare/corpus",)
     kept_when_refused = False
     expected_drops = frozenset({"query_not_judged"})
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The corpus, and evaluation sets."""
+        return ("prepare/corpus", *(f"{EVALUATION}{kind}" for kind in self.evaluation))
 
     def settings(self) -> Mapping[str, Any]:
         """Return the files as they are now, and what is kept of them."""
@@ -88,16 +100,30 @@ class PrepareQueries(Stage):
         del manifest
         return f"{size_of((*self.queries, *self.judgements))}, judgements included"
 
+    def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
+        """Warn, beside what was dropped, where many queries share a positive with an evaluation set."""
+        shared = {name: one.get(SHARED, 0) for name, one in manifest.get(CONTAMINATION, {}).items()}
+        many = {name: count for name, count in shared.items() if count > MANY_SHARED * manifest["rows_out"]}
+        return super().warnings(manifest) + [
+            f"{count:,} of {manifest['rows_out']:,} queries have a positive that contamination.sets.{name} judges "
+            f"relevant, too. Set drop_documents there if the sets must share no documents"
+            for name, count in many.items()
+        ]
+
     def run(self, execution: Execution) -> Summary:
         """Read both, find the judged documents in the corpus, and bring them together."""
         folder, corpus = execution.folder, execution.inputs["prepare/corpus"]
         everything = Unit("all", {"bytes": sum(bytes_of(file) for file in (*self.queries, *self.judgements))})
-        (read_stats,) = execution.map("read", partial(ReadQueries, folder, self), [everything])
+        index = evaluation_index(execution, "queries", self.cache)
+        (read_stats,) = execution.map("read", partial(ReadQueries, folder, self, index), [everything])
         files = [(kind, file) for kind in COLUMNS for file in corpus.parts(kind)]
         units = [Unit(f"{i:05d}", {"kind": kind, "file": file}) for i, (kind, file) in enumerate(files)]
         read = read_stats["files"]
         find = partial(FindJudged, folder, corpus.folder, read["judged"])
-        join = partial(JoinJudgements, folder, self)
+        documents = execution.inputs.get(f"{EVALUATION}corpus")
+        known = None if documents is None else (documents.folder, documents.parts("known"))
+        place = self.judgements[0].uri
+        join = partial(JoinJudgements, folder, place, self.on_dangling, self.partition_rows, known)
         (joined,) = execution.shuffle("join", Shuffle(find, units, join, [Unit("all", read)], FOUND))
         return Summary(
             rows_in=read_stats["rows_in"],
@@ -105,8 +131,15 @@ class PrepareQueries(Stage):
             dropped=sum_counts([read_stats, joined], "dropped"),
             empty_files=read_stats["empty_files"],
             first_empty=read_stats.get("first_empty"),
-            facts={"judgements": joined["judgements"], "dimension": next(iter(read_stats["dimensions"]), None)},
-            parts={kind: joined[kind] for kind in ("queries", "judgements", "dropped_queries")},
+            facts={
+                "judgements": joined["judgements"],
+                "dimension": next(iter(read_stats["dimensions"]), None),
+                CONTAMINATION: sum_by_set([read_stats, joined]),
+            },
+            parts={
+                **{kind: joined[kind] for kind in ("queries", "judgements", "dropped_queries")},
+                "contaminated": read_stats["contaminated"],
+            },
             temporary=["read"],
         )
 
@@ -114,8 +147,8 @@ class PrepareQueries(Stage):
 class ReadQueries:
     """All queries and judgements -> those queries that are judged."""
 
-    def __init__(self, folder: StageFolder, stage: PrepareQueries) -> None:
-        self.folder, self.stage = folder, stage
+    def __init__(self, folder: StageFolder, stage: PrepareQueries, index: EvaluationIndex | None) -> None:
+        self.folder, self.stage, self.index = folder, stage, index
 
     def __call__(self, unit: Unit) -> Stats:
         """Read everything."""
@@ -134,6 +167,7 @@ class ReadQueries:
             merge=self.stage.clean.exact_duplicates == "keep_first",
             drop_empty=self.stage.clean.drop_empty,
         )
+        judged, contaminated = self._without_evaluation(judged)
         keys = np.unique(to_numpy(judged.judgements, "doc_key"))
         tables = {"queries": judged.queries, "judgements": judged.judgements, "dropped": judged.dropped}
         tables["judged"] = pa.table({"doc_key": keys})
@@ -150,7 +184,28 @@ class ReadQueries:
             "empty_files": len(empty),
             "first_empty": min(empty, default=None),
             "files": files,
+            CONTAMINATION: counts_by_set(contaminated),
+            "contaminated": [self.folder.write_table("contaminated/queries.parquet", contaminated)]
+            if contaminated.num_rows
+            else [],
         }
+
+    def _without_evaluation(self, judged: Resolved) -> tuple[Resolved, pa.Table]:
+        """Drop the queries that are in an evaluation set or near one; return what is left, and CONTAMINATED."""
+        if self.index is None:
+            return judged, CONTAMINATED.empty_table()
+        with ExitStack() as holding:
+            kept, dropped, contaminated = self.index.open(holding)(judged.queries, "query")
+        queries = judged.queries.filter(pa.array(kept))
+        if not queries.num_rows and judged.queries.num_rows:
+            (name, *_) = counts_by_set(contaminated)
+            raise InputError(
+                f"contamination.sets.{name}: all {judged.queries.num_rows:,} queries to train on are in an evaluation "
+                f"set or near one. Is it the training set itself? Name the split, or the queries, held out."
+            )
+        of_kept = np.isin(to_numpy(judged.judgements, "query_key"), to_numpy(queries, "query_key"))
+        judgements = judged.judgements.filter(pa.array(of_kept))
+        return Resolved(queries, judgements, pa.concat_tables([judged.dropped, dropped])), contaminated
 
     def _uris(self) -> set[str]:
         return {file.uri for file in [*self.stage.queries, *self.stage.judgements]}
@@ -187,113 +242,4 @@ class ReadQueries:
 
     def _refuse_unknown(self, judgements: pa.Table) -> None:
         if judgements.num_rows and self.stage.on_dangling == "refuse":
-            _refuse_dangling(self.stage, "query", judgements.column("query_id"), judgements.num_rows)
-
-
-def _refuse_dangling(stage: PrepareQueries, what: str, ids: pa.ChunkedArray, count: int) -> None:
-    names = ids.unique().to_pylist()
-    name = "judgement names" if count == 1 else "judgements name"
-    which = "id" if len(names) == 1 else f"{len(names):,} ids:"
-    raise InputError(
-        f"{stage.judgements[0].uri}: {count:,} {name} an unknown {what} ({which} {listed(names)}). "
-        f"Correct the ids, or set data.on_dangling to drop to leave such judgements out."
-    )
-
-
-class FindJudged:
-    """The keys of some documents, or one list of what repeats or was dropped -> those of them that are judged.
-
-    A worker holds the keys of the judged documents: 8 bytes for each.
-    """
-
-    def __init__(self, folder: StageFolder, corpus: StageFolder, judged: Record) -> None:
-        self.corpus = corpus
-        self.judged = to_numpy(folder.read_table(judged), "doc_key")
-
-    def __call__(self, unit: Unit) -> Iterator[tuple[Keys, pa.Table]]:
-        """Look one file through."""
-        file, kind = unit.args["file"], unit.args["kind"]
-        table = self.corpus.read_table(file, COLUMNS[kind])
-        row = np.flatnonzero(in_sorted(to_numpy(table, COLUMNS[kind][0]), self.judged))
-        if not len(row):
-            return
-        table = table.take(pa.array(row))
-        if kind == "dropped":
-            missing = pa.nulls(len(row), pa.int64())
-            table = pa.table({"doc_key": table.column("key"), "kept_key": missing, "text_key": missing})
-        elif kind == "keys":
-            table = table.append_column("kept_key", table.column("doc_key"))
-        yield np.zeros(len(row), np.int64), table.select(FOUND.names)
-
-
-class JoinJudgements:
-    """Judged queries, judgements and the documents found -> partitions of queries and of their judgements."""
-
-    def __init__(self, folder: StageFolder, stage: PrepareQueries) -> None:
-        self.folder, self.stage = folder, stage
-
-    def __call__(self, bucket: Unit, found: pa.Table) -> Stats:
-        """Join everything."""
-        queries, judgements, dropped_queries = (
-            self.folder.read_table(bucket.args[name]) for name in ("queries", "judgements", "dropped")
-        )
-        cleaned = pc.is_null(found.column("kept_key"))
-        documents = replaced_first(found.filter(pc.invert(cleaned)))
-        judgements, dropped = self._without_dangling(judgements, documents, found.filter(cleaned))
-        resolved = resolve(queries, judgements.select(READ_JUDGEMENTS.names), documents)
-        if not resolved.queries.num_rows:
-            raise InputError(
-                f"{self.stage.judgements[0].uri}: no query has a positive that is in the corpus. Check that scores are "
-                f"above 0, that ids are written as in the corpus and the queries, and what `clean` drops."
-            )
-        for reason, count in counts_of(resolved.dropped.column("reason")).items():
-            dropped[f"query_{reason}"] = count
-        everything = concat([dropped_queries, resolved.dropped], DROPPED)
-        return {
-            "dropped_queries": [self.folder.write_table("dropped/queries.parquet", everything)],
-            "rows_out": resolved.queries.num_rows,
-            "judgements": resolved.judgements.num_rows,
-            "dropped": dropped,
-            **self._write(resolved),
-        }
-
-    def _without_dangling(
-        self, judgements: pa.Table, documents: pa.Table, cleaned: pa.Table
-    ) -> tuple[pa.Table, dict[str, int]]:
-        doc_key = to_numpy(judgements, "doc_key")
-        missing = ~np.isin(doc_key, to_numpy(documents, "doc_key"))
-        of_cleaned = missing & np.isin(doc_key, to_numpy(cleaned, "doc_key"))
-        unknown = judgements.filter(pa.array(missing & ~of_cleaned))
-        if unknown.num_rows and self.stage.on_dangling == "refuse":
-            _refuse_dangling(self.stage, "document", unknown.column("doc_id"), unknown.num_rows)
-        counts = {
-            "judgement_of_unknown_document": unknown.num_rows,
-            "judgement_of_cleaned_document": int(of_cleaned.sum()),
-        }
-        return judgements.filter(pa.array(~missing)), {reason: count for reason, count in counts.items() if count}
-
-    def _write(self, resolved: Resolved) -> dict[str, list[dict[str, Any]]]:
-        size = rows_of_partition(self.stage.partition_rows, resolved.queries.num_rows)
-        owner = first_index(to_numpy(resolved.queries, "query_key"), to_numpy(resolved.judgements, "query_key")) // size
-        parts: dict[str, list[dict[str, Any]]] = {"queries": [], "judgements": []}
-        for number in range(math.ceil(resolved.queries.num_rows / size)):
-            tables = {
-                "queries": resolved.queries.slice(number * size, size),
-                "judgements": resolved.judgements.filter(pa.array(owner == number)),
-            }
-            for kind, table in tables.items():
-                file = self.folder.write_table(f"{kind}/{part_name(number, table)}", table)
-                parts[kind].append({**file, "rows": table.num_rows})
-            parts["queries"][-1]["digest"] = encoded_digest(tables["queries"], "query_key")
-        return parts
-
-
-def replaced_first(found: pa.Table) -> pa.Table:
-    """Put the documents for which others stand first (schema FOUND): their own keys lead to themselves."""
-    itself = pc.equal(found.column("doc_key"), found.column("kept_key"))
-    return pa.concat_tables([found.filter(pc.invert(itself)), found.filter(itself)])
-
-
-def rows_of_partition(rows: int | Literal["auto"], queries: int) -> int:
-    """Return how many queries a partition holds: enough of them for many workers, and not too few for FAISS."""
-    return min(max(math.ceil(queries / AUTO_PARTITIONS), 1024), AUTO_ROWS) if rows == "auto" else rows
+            refuse_dangling(self.stage.judgements[0].uri, "query", judgements.column("query_id"), judgements.num_rows)

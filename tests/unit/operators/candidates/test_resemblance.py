@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.candidates.config import SelectConfig
-from operators.candidates.resemblance import RESEMBLANCE, VALUES, WIDTH, Resemblance
+from operators.candidates.resemblance import RESEMBLANCE, Resemblance
 from operators.candidates.select import Select
+from operators.signatures import VALUES, WIDTH
 from tests.unit.operators import tables
 
 Floats = npt.NDArray[np.float32]

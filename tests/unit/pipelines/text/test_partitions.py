@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.text.stages import partitions as module
+from pipelines.text.stages.join_judgements import rows_of_partition
 from pipelines.text.stages.partitions import partitions
-from pipelines.text.stages.prepare_queries import rows_of_partition
 
 MIB = 1 << 20
 
