@@ -18,11 +18,11 @@ import pyarrow as pa
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks import beir, pages
-from benchmarks.false_negatives import frontier_rows
 from benchmarks.hidden import Hidden, Judged, judged
 from benchmarks.outcomes import Outcome, first_kept
 from benchmarks.potion import potion_folder
 from benchmarks.real_vectors import model_folder
+from benchmarks.rules import frontier_rows
 from operators.candidates.false_negatives.calibrate import FOLD_SEED, FOLDS, Calibration, calibrate
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES

@@ -7,7 +7,6 @@ fits the model that the package ships, and writes no page.
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,130 +17,29 @@ from benchmarks.hidden import Examples, Hidden, Judged, K, judged, together
 from benchmarks.outcomes import (
     CUTS,
     NEGATIVES,
-    Doubles,
     Outcome,
     at_hardness,
     by_margin,
     first_kept,
     mean,
-    paired,
     rate_interval,
-    ratio,
 )
 from benchmarks.potion import potion_folder
 from benchmarks.real_vectors import model_folder
+from benchmarks.rules import SEEDS, SIGNALS, by_model, cross_fitted, drawn_frontier, frontier_rows
+from benchmarks.shipped import MOST_QUERIES, TRAINING, collections_of, default_model
 from operators.candidates.false_negatives.calibrate import recalibrated
 from operators.candidates.false_negatives.config import DEFAULT_FILE, FalseNegativeConfig
-from operators.candidates.false_negatives.features import FEATURES, features_of
-from operators.candidates.false_negatives.fit import fitted
+from operators.candidates.false_negatives.features import features_of
 from operators.candidates.false_negatives.model import FalseNegativeModel
 from operators.schemas import to_numpy
-from pipelines.reports.charts import frontier_chart
 
 TEST = ("vaswani", "test")
-# What the shipped model is fitted on: the collection of the test is not among it.
-TRAINING = (("scifact", "train"), ("insuranceqa-en", "train"))
-MOST_QUERIES = 2_000
-MARGINS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
-# Fewer negatives than these are no point of a curve.
-SMALLEST = 100
-SEEDS = 5
-FOLDS = 5
 LIMIT = 0.05
 JUDGED_QUERIES = (3, 6, 12, 25, 50)
 TESTED_QUERIES = 40
 HIDDEN_SHARES = (0.2, 0.5, 0.8)
 LIMITS = (0.01, 0.02, 0.03, 0.05, 0.1)
-# Signals of which each has a frontier of its own: those above a cut are dropped, or, with -1, those below.
-SIGNALS = {
-    "score": 1,
-    "log_rank": -1,
-    "gap_highest": -1,
-    "max_positive_similarity": 1,
-    "mean_positive_similarity": 1,
-}
-
-
-def cross_fitted(hidden: Hidden, examples: Examples, share: float) -> Doubles:
-    """Return the probability of each candidate by a model of the known positives of other queries."""
-    fold = np.random.default_rng(1).permutation(int(hidden.query.max()) + 1) % FOLDS
-    probability = np.empty(len(hidden.query))
-    for number in range(FOLDS):
-        model = examples.model(fold[examples.query] != number)
-        here = fold[hidden.query] == number
-        some = {name: hidden.features[name][here] for name in FEATURES}
-        probability[here] = model.probability(some, share)
-    return probability
-
-
-def by_model(hidden: Hidden, model: FalseNegativeModel, share: float) -> Doubles:
-    """Return the probability of each candidate by a model."""
-    return model.probability(hidden.features, share).astype(np.float64)
-
-
-def frontier_rows(collection: Judged, share: float | None, model: FalseNegativeModel | None) -> Iterator[list[str]]:
-    """Yield a row for each rule at the hardness of the margin to the row's positive, over all seeds.
-
-    Args:
-        collection: its queries have at least two positives.
-        share: of the positives that are hidden; all but one where it is None.
-        model: of the probabilities; None fits one on the known positives of other queries.
-    """
-    outcomes: dict[str, list[Outcome]] = {}
-    for seed in range(SEEDS):
-        hidden = Hidden.of(collection, share, seed)
-        row = by_margin(hidden, "row")
-        unjudged = 0.5 if share is None else share
-        probability = (
-            cross_fitted(hidden, hidden.examples(), unjudged) if model is None else by_model(hidden, model, unjudged)
-        )
-        of_seed = {
-            "none": first_kept(hidden, np.ones(len(hidden.query), dtype=np.bool_)),
-            "relative margin .05, row": row,
-            "relative margin .05, lowest": by_margin(hidden, "lowest"),
-            **{
-                name: at_hardness(hidden, sign * hidden.features[name].astype(np.float64), row.hardness)
-                for name, sign in SIGNALS.items()
-            },
-            "model": at_hardness(hidden, probability, row.hardness, probability),
-        }
-        for name, outcome in of_seed.items():
-            outcomes.setdefault(name, []).append(outcome)
-    for name, several in outcomes.items():
-        low, high = paired(outcomes["model"], several)
-        yield [
-            name,
-            f"{mean(several, 'rate'):.3f}",
-            f"{mean(several, 'per_query'):.3f}",
-            f"{mean(several, 'hardness'):.3f}",
-            f"{mean(several, 'full'):.0%}",
-            "" if name == "model" or not mean(several, "rate") else f"{ratio(outcomes['model'], several):.2f}",
-            "" if name == "model" else f"[{low:+.3f}, {high:+.3f}]",
-        ]
-
-
-def drawn_frontier(collection: Judged) -> str:
-    """Draw the rate of each rule over the hardness of its negatives, half of the positives hidden; return Markdown."""
-    hidden = Hidden.of(collection, 0.5, 0)
-    probability = cross_fitted(hidden, hidden.examples(), 0.5)
-    curves = {
-        "relative margin, row": [by_margin(hidden, "row", margin) for margin in MARGINS],
-        "skip ranks": _cut(hidden, -hidden.features["log_rank"].astype(np.float64)),
-        "positive similarity": _cut(hidden, hidden.features["max_positive_similarity"].astype(np.float64)),
-        "model": _cut(hidden, probability),
-    }
-    points = []
-    for rule, outcomes in curves.items():
-        for one in (one for one in outcomes if one.negatives.sum() > SMALLEST):
-            ends = dict(zip(("low", "high"), rate_interval([one]), strict=True))
-            points.append({"rule": rule, "rate": one.rate, "hardness": one.hardness, **ends})
-    path = Path(__file__).with_suffix(".svg")
-    path.write_text(frontier_chart(points), encoding="utf-8")
-    return f"![The rate of false negatives over the hardness of the negatives, by rule]({path.name})"
-
-
-def _cut(hidden: Hidden, values: Doubles) -> list[Outcome]:
-    return [first_kept(hidden, values <= cut) for cut in np.unique(np.quantile(values, np.linspace(0.3, 1, 40)))]
 
 
 def predictions(collection: Judged) -> Iterator[list[str]]:
@@ -188,37 +86,6 @@ def _thinned_examples(outer: Hidden, several: Sequence[Hidden]) -> Examples:
         weights = np.where(known, (before / fewer)[seen.query], 1.0) * (before > after)[seen.query] / len(several)
         examples.append(Examples(seen.features, known, weights.astype(np.float32), seen.query))
     return together(examples)
-
-
-def default_examples(collections: Mapping[str, Judged]) -> list[Examples]:
-    """Return views of several collections: of each query all positives but one, and one alone."""
-    return [
-        examples
-        for collection in collections.values()
-        for examples in (
-            Hidden.of(collection, 0.0, 0).examples(),
-            one_known(collection),
-        )
-    ]
-
-
-def one_known(collection: Judged) -> Examples:
-    """Return views in which one positive of a query is known, and all others are hidden."""
-    hidden = Hidden.of(collection, None, 1)
-    query = to_numpy(collection.positives, "query_key")
-    _, count = np.unique(query, return_counts=True)
-    weight = np.where(hidden.truth, 1 / (count[hidden.query] - 1), 1.0).astype(np.float32)
-    return Examples(hidden.features, hidden.truth, weight, hidden.query)
-
-
-def default_model(collections: Mapping[str, Judged], about: Mapping[str, object]) -> FalseNegativeModel:
-    """Fit one model on several collections, of which each weighs the same."""
-    examples = default_examples(collections)
-    scaled = [replace(one, weight=one.weight / one.weight[one.label].sum()) for one in examples]
-    everything = together(scaled)
-    weight = everything.weight * np.float32(everything.label.sum() / len(scaled))
-    facts = {**about, "collections": {name: int(one.positives.num_rows) for name, one in collections.items()}}
-    return fitted(everything.features, everything.label, weight, FEATURES, fitted_on=facts)
 
 
 def left_out(collections: Mapping[str, Judged]) -> Iterator[list[str]]:
@@ -310,14 +177,6 @@ def _repeated(table: pa.Table, times: int, queries: int) -> pa.Table:
     return several.set_column(0, "query_key", pa.array(to_numpy(several, "query_key") + first)).combine_chunks()
 
 
-def collections_of(scratch: Path) -> Iterator[tuple[str, Judged]]:
-    """Yield what the shipped model is fitted on: each collection with each encoder."""
-    folder = potion_folder(scratch / "potion")
-    for name, split in TRAINING:
-        run = scratch / f"{name}-potion"
-        yield f"{name} {split}, potion-base-4m", judged(name, split, {"model": str(folder)}, run).several(MOST_QUERIES)
-
-
 def main() -> None:
     """Measure, and write the page; or fit the shipped model."""
     parser = pages.parser(__doc__, rounds=None)
@@ -366,7 +225,7 @@ def main() -> None:
             f"row's positive. Intervals resample queries.",
             "## Half of the positives hidden\n\nThe model is fitted on the known half of other queries.",
             pages.table(head, [*half, ["shipped model", *half_shipped[1:5], "", ""]]),
-            drawn_frontier(collection),
+            drawn_frontier(collection, Path(__file__).with_suffix(".svg")),
             "## One known positive\n\nNothing can be hidden, so the shipped model is used, which has seen neither this "
             "collection nor its queries.",
             pages.table(head, one),

@@ -8,9 +8,8 @@ import numpy.typing as npt
 
 from benchmarks.hidden import Hidden, K
 from operators.candidates.config import SelectConfig
-from operators.candidates.false_negatives.frontier import distinct
 from operators.candidates.select import Select
-from operators.candidates.sources import keys_of_pairs
+from operators.candidates.sources import distinct, keys_of_pairs
 from operators.schemas import to_numpy
 from operators.segments import first_index, rank_within
 

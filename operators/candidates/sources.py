@@ -45,6 +45,12 @@ def keys_of_pairs(table: pa.Table) -> Keys:
     return pair_keys(*(to_numpy(table, key) for key in PAIR))
 
 
+def distinct(pairs: pa.Table) -> pa.Table:
+    """Return each pair of a query and a document once: its first row."""
+    _, first = np.unique(keys_of_pairs(pairs), return_index=True)
+    return pairs.take(pa.array(first))
+
+
 def ranked_proposals(query_key: Keys, doc_key: Keys, positive: npt.NDArray[np.bool_], limit: int) -> pa.Table:
     """Leave positives out of a ranking: return the best others of each query, with their ranks (schema PROPOSALS).
 

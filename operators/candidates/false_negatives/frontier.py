@@ -10,7 +10,7 @@ import pyarrow as pa
 from operators.candidates.config import SelectConfig
 from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.select import Select
-from operators.candidates.sources import keys_of_pairs
+from operators.candidates.sources import distinct, keys_of_pairs
 from operators.keys import Keys
 from operators.schemas import to_numpy
 from operators.segments import first_index
@@ -176,12 +176,6 @@ class Views:
         hardness = np.average(to_numpy(chosen, "score"), weights=1 / self.known[view]) if len(view) else np.nan
         full = 1 - (selection.short_rows + selection.empty_rows) / max(selection.rows, 1)
         return Point(rule, settings, rate, low, high, float(hardness), full, float(predicted))
-
-
-def distinct(negatives: pa.Table) -> pa.Table:
-    """Return each pair of a query and a negative once."""
-    _, first = np.unique(keys_of_pairs(negatives), return_index=True)
-    return negatives.take(pa.array(first))
 
 
 def _ratio(numerator: Doubles, denominator: Doubles) -> tuple[float, tuple[float, float]]:

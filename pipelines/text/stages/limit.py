@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from operators.candidates.false_negatives.frontier import distinct
 from operators.candidates.false_negatives.model import PROBABILITY, Rate
 from operators.candidates.select import Select
+from operators.candidates.sources import distinct
 from operators.keys import uniform
 from operators.schemas import to_numpy
 from pipelines.runtime.engines import Stats, Unit

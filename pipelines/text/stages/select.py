@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from operators.candidates.config import SelectConfig
 from operators.candidates.draw import labels_of
 from operators.candidates.false_negatives.config import FalseNegativeConfig
-from operators.candidates.false_negatives.frontier import distinct
 from operators.candidates.false_negatives.model import PROBABILITY, Rate
 from operators.candidates.select import Select
 from operators.candidates.short_draws import WANTING
+from operators.candidates.sources import distinct
 from operators.datasets.card import filled
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, sum_counts
