@@ -36,13 +36,15 @@ class Errors:
     correctable: Mask
 
 
-def errors_of(
+def errors_of(  # noqa: PLR0913 - the two thresholds are numbers
     predictions: Predictions,
     truths: Truths,
     pairs: Overlaps,
     matching: Matching,
     iou_threshold: float = 0.5,
     background_threshold: float = 0.1,
+    *,
+    any_class: bool = False,
 ) -> Errors:
     """Say what kind of error each prediction is that has no object.
 
@@ -58,13 +60,15 @@ def errors_of(
         matching: at `iou_threshold`.
         iou_threshold: of a match.
         background_threshold: from which on a box is about an object at all.
+        any_class: an object may be found as any class, so there are no errors of classification.
     """
-    pairs = pairs.take(~truths.ignored[pairs.truth])
-    same, used = same_class(predictions, truths, pairs), matching.matched[pairs.truth]
+    least = min(iou_threshold, background_threshold)
+    pairs = pairs.take(~truths.ignored[pairs.truth] & (pairs.iou >= least))
+    same, used = any_class | same_class(predictions, truths, pairs), matching.matched[pairs.truth]
     count = len(predictions)
-    of_class, near = _best(pairs.take(same), count)
-    of_other, wrong = _best(pairs.take(~same), count)
-    of_used, repeated = _best(pairs.take(same & used), count)
+    of_class, near = best_of(pairs.take(same), count)
+    of_other, wrong = best_of(pairs.take(~same), count)
+    of_used, repeated = best_of(pairs.take(same & used), count)
     any_iou = np.maximum(of_class, of_other)
     conditions = [
         (background_threshold <= of_class) & (of_class <= iou_threshold) & (near != NONE),
@@ -83,7 +87,7 @@ def errors_of(
     return Errors(kind, np.where(matching.truth != NONE, matching.truth, truth), correctable)
 
 
-def _best(pairs: Overlaps, count: int) -> tuple[npt.NDArray[np.float64], Ints]:
+def best_of(pairs: Overlaps, count: int) -> tuple[npt.NDArray[np.float64], Ints]:
     """Return the largest IoU of each prediction, 0 where there is no pair, and the first object that has it, or -1."""
     iou, truth = np.zeros(count), np.full(count, NONE)
     begin = starts_of(pairs.prediction)

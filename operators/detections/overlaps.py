@@ -20,13 +20,11 @@ class Overlaps:
         prediction: int64 of shape (pairs,), ascending.
         truth: int64 of shape (pairs,).
         iou: the intersection over the union, of a crowd over the prediction alone: float64 of shape (pairs,).
-        best: of each prediction the largest IoU with any object that is not ignored: float64 of shape (predictions,).
     """
 
     prediction: Ints
     truth: Ints
     iou: Floats
-    best: Floats
 
     def __len__(self) -> int:
         return len(self.iou)
@@ -36,16 +34,16 @@ class Overlaps:
         return replace(self, prediction=self.prediction[rows], truth=self.truth[rows], iou=self.iou[rows])
 
 
-def overlaps(predictions: Predictions, truths: Truths, least: float) -> Overlaps:
-    """Find the pairs of one image, of any classes, whose IoU is at least `least`, which is above 0.
+def overlaps(predictions: Predictions, truths: Truths, least: float = 0.0) -> Overlaps:
+    """Find the pairs of one image, of any classes, that overlap, and whose IoU is at least `least`.
 
     The arithmetic is that of pycocotools (bbIou in maskApi.c), in the same order: the results agree to the last bit.
     """
     order = np.argsort(truths.image, kind="stable")
-    found, best = list[tuple[Ints, Ints, Floats]](), np.zeros(len(predictions))
+    found = list[tuple[Ints, Ints, Floats]]()
     sides = _edges(predictions.box), _edges(truths.box[order])
     area, of_truth = predictions.area, (truths.box[:, 2] * truths.box[:, 3])[order]
-    crowd, counted = truths.crowd[order], ~truths.ignored[order]
+    crowd = truths.crowd[order]
     for row, at in join_sorted_in_blocks(predictions.image, truths.image[order], COMPARED):
         width = np.minimum(sides[0][2][row], sides[1][2][at]) - np.maximum(sides[0][0][row], sides[1][0][at])
         left = np.flatnonzero(width > 0)
@@ -54,13 +52,12 @@ def overlaps(predictions: Predictions, truths: Truths, least: float) -> Overlaps
         left = np.flatnonzero(height > 0)
         row, at, shared = row[left], at[left], width[left] * height[left]  # noqa: PLW2901
         iou = shared / np.where(crowd[at], area[row], area[row] + of_truth[at] - shared)
-        np.maximum.at(best, row, np.where(counted[at], iou, 0.0))
         enough = iou >= least
         found.append((row[enough], order[at[enough]], iou[enough]))
     if not found:
-        return Overlaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), best)
+        return Overlaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     row, truth, iou = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return Overlaps(row, truth, iou, best)
+    return Overlaps(row, truth, iou)
 
 
 def _edges(box: Floats) -> tuple[Floats, Floats, Floats, Floats]:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from operators.detections.boxes import Predictions, Truths
+from operators.detections.tables import IMAGES, PREDICTIONS, TRUTHS, box_columns
+from operators.keys import keys_of
 
 COCO = Path(__file__).parents[4].parent / "shared" / "data" / "coco-val2014-100"
 
@@ -65,3 +68,36 @@ def coco() -> Coco:
         np.array([one["score"] for one in found]),
     )
     return Coco(predictions, truths, ids)
+
+
+def tables_of(predictions: Predictions, truths: Truths, images: int) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """The tables of images, objects and predictions; the number n is the image `i<n>`."""
+    ids = pa.array([f"i{number}" for number in range(images)], pa.string())
+    keys, nothing = keys_of(ids), pa.nulls(images)
+    all_images = pa.table([keys, ids, nothing, nothing, nothing], schema=IMAGES).sort_by("image_key")
+    truth = pa.table(
+        {
+            "image_key": keys[truths.image] if len(truths) else truths.image,
+            "place": np.arange(len(truths)),
+            "truth_id": [f"t{row}" for row in range(len(truths))],
+            "class_id": truths.class_id,
+            **box_columns(truths.box),
+            "area": truths.area,
+            "crowd": truths.crowd,
+            "ignored": truths.ignored,
+        },
+        schema=TRUTHS,
+    )
+    found = pa.table(
+        {
+            "image_key": keys[predictions.image] if len(predictions) else predictions.image,
+            "place": np.arange(len(predictions)),
+            "prediction_id": [f"p{row}" for row in range(len(predictions))],
+            "class_id": predictions.class_id,
+            **box_columns(predictions.box),
+            "confidence": predictions.confidence,
+            "loss": pa.nulls(len(predictions), pa.float64()),
+        },
+        schema=PREDICTIONS,
+    )
+    return all_images, truth, found
