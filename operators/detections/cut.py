@@ -110,6 +110,6 @@ class Cuts:
 def _added(group: Ints, value: Ints, count: Ints) -> pa.Table:
     order = np.lexsort((value, group))
     group, value, count = group[order], value[order], count[order]
-    begin = starts_of(group * (1 << BITS) + value)
+    begin = np.union1d(starts_of(group), starts_of(value))
     summed = np.add.reduceat(count, begin) if len(begin) else count
     return pa.table([group[begin], value[begin], summed], schema=COUNTS)
