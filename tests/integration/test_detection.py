@@ -21,6 +21,7 @@ from operators.detections.config import MatchConfig, SelectConfig
 from operators.detections.select import Select
 from operators.errors import InputError
 from pipelines.detection.config import DetectionConfig
+from pipelines.detection.sampler import image_weights
 from pipelines.run import plan
 from pipelines.runtime.status import status
 from pipelines.runtime.storage.run_directory import RunDirectory
@@ -119,6 +120,12 @@ def test_what_it_exports_is_one_selection_in_every_form(data: dict[str, Any], tm
     assert {one["name"] for one in coco["categories"]} == set(hard["class_name"].to_pylist())
     images = {row["image_id"]: row for row in table(settings.run, "image_weights").to_pylist()}
     assert sum(row["hard"] for row in images.values()) == hard.num_rows
+    order = sorted(images, reverse=True)
+    assert image_weights(settings.run, order).tolist() == [images[name]["weight"] for name in order]
+    with pytest.raises(InputError, match="the image 'other' is not in this run"):
+        image_weights(settings.run, ["other"])
+    with pytest.raises(InputError, match="there are no weights of images"):
+        image_weights(str(tmp_path / "nothing"), order)
 
 
 def test_plan_status_verify_ranges_and_report_know_its_stages(data: dict[str, Any], tmp_path: Path) -> None:

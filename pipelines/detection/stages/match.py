@@ -62,9 +62,9 @@ class MatchBoxes(Stage):
         manifest = outputs[self.name].manifest
         total, by_class = counts_of(manifest["types"]), manifest[CLASSES]
         facts = {
-            "totals": _facts(total, manifest["types"]),
+            "totals": facts_of(total, manifest["types"]),
             "types": {**manifest["types"], TIDE_MISSED: manifest[TIDE_MISSED]},
-            "by_class": {name: _facts(counts_of(types), types) for name, types in by_class.items()},
+            "by_class": {name: facts_of(counts_of(types), types) for name, types in by_class.items()},
         }
         rows = [[name, *(_shown(value) for value in one.values())] for name, one in facts["by_class"].items()]
         return Section(
@@ -87,7 +87,8 @@ def counts_of(types: Mapping[str, int]) -> Counts:
     return Counts(types.get("true_positive", 0), wrong, types.get(MISSED, 0))
 
 
-def _facts(counts: Counts, types: Mapping[str, int]) -> dict[str, Any]:
+def facts_of(counts: Counts, types: Mapping[str, int]) -> dict[str, Any]:
+    """Return the counts, with precision, recall and F1, as reports have them."""
     return {
         "predictions": counts.true_positives + counts.false_positives + types.get("ignored", 0),
         "true_positives": counts.true_positives,
