@@ -36,7 +36,7 @@ def image_weights(
     files = [file for file in (exported or {}).get("files", []) if f"/{IMAGE_WEIGHTS}/" in file["path"]]
     if not files:
         raise InputError(f"{run}: there are no weights of images. Run `hardneg mine` with `pipeline: detection`.")
-    table = pa.concat_tables(folder.read_tables(files))
+    table = pa.concat_tables([folder.read_table(file) for file in files])
     wanted = pa.array([str(one) for one in image_ids], pa.string())
     row = first_index(keys_of(table.column("image_id")), keys_of(wanted))
     if (row < 0).any():

@@ -144,6 +144,8 @@ def test_plan_status_verify_ranges_and_report_know_its_stages(data: dict[str, An
     assert set(report["by_class"]) == set(report["average_precision_by_class"]) == set(NAMES)
     page = (tmp_path / "run" / "report" / "report.html").read_text()
     assert "<td>match boxes</td>" in page
+    assert page.count("<svg") == 3  # confidence against IoU, and the distributions of both
+    assert all(f">{kind}" in page for kind in ("true_positive", "background", "missed"))
     with pytest.raises(InputError, match="The stages are prepare, match, select, export, report"):
         run(settings, until="encode")
 

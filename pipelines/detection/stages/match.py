@@ -12,6 +12,7 @@ from operators.detections.average_precision import Counts
 from operators.detections.config import MatchConfig
 from operators.detections.kinds import FALSE_POSITIVES, MISSED
 from operators.detections.tables import TYPES
+from pipelines.detection.stages.match_figures import histograms_of, scatter_of
 from pipelines.detection.stages.partitions import names_in, read_boxes, units_of
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution, StageOutput, sum_counts
@@ -75,7 +76,12 @@ class MatchBoxes(Stage):
                 f"{_shown(total.recall)}, F1 {_shown(total.f1)}."
             ],
             figures=[
-                Figure("Kinds of samples", (["type", "samples"], [[k, f"{n:,}"] for k, n in facts["types"].items()])),
+                Figure(
+                    "Kinds of samples",
+                    (["type", "samples"], [[kind, f"{count:,}"] for kind, count in facts["types"].items()]),
+                    scatter=scatter_of(outputs[self.name]),
+                ),
+                *histograms_of(outputs[self.name]),
                 Figure("Classes", (["class", *facts["totals"]], rows)),
             ],
         )
