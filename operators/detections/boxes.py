@@ -107,7 +107,7 @@ def in_pixels(
         InputError: a value is not finite, a box has a negative width or height, or a share is none.
     """
     given = np.asarray(boxes, np.float64).reshape(-1, 4)
-    _refuse(~np.isfinite(given).all(1), given, place, "a coordinate is not finite. Leave this box out")
+    _refuse(~np.isfinite(given).all(axis=1), given, place, "a coordinate is not finite. Leave this box out")
     if sizes is not None:
         large = (np.abs(given) > LARGEST_SHARE).any(1)
         _refuse(large, given, place, "the boxes are to be shares of the image, and this is none. Set normalized: false")
@@ -120,7 +120,8 @@ def in_pixels(
     return np.concatenate([corner, size], 1)
 
 
-def _refuse(wrong: Mask, boxes: Floats, place: str, why: str) -> None:
+def _refuse(wrong: npt.ArrayLike, boxes: Floats, place: str, why: str) -> None:
+    wrong = np.asarray(wrong)
     if wrong.any():
         row = int(wrong.argmax())
         values = ", ".join(f"{value:g}" for value in boxes[row])

@@ -18,7 +18,7 @@ def probability(samples: Samples) -> Floats:
     """
     confidence = np.nan_to_num(samples["confidence"])
     true = np.where(samples.are("true_positive", MISSED), confidence, 1 - confidence)
-    return np.clip(true, LEAST_PROBABILITY, 1.0)
+    return np.asarray(np.clip(true, LEAST_PROBABILITY, 1.0))
 
 
 def cross_entropy(samples: Samples) -> Floats:

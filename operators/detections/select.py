@@ -120,7 +120,8 @@ class Select:
         """
         rows, codes = ranked.hard, ranked.codes
         if cuts is not None:
-            rows, codes = (one[cuts.takes(ranked.group[rows], codes)] for one in (rows, codes))
+            taken = cuts.takes(ranked.group[rows], codes)
+            rows, codes = rows[taken], codes[taken]
             return rows[np.lexsort((np.iinfo(np.uint64).max - codes, ranked.group[rows]))]
         order = np.lexsort((np.iinfo(np.uint64).max - codes, ranked.group[rows]))
         rows = rows[order]

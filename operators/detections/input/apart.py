@@ -28,14 +28,19 @@ class Partition:
     predictions: pa.Table
 
 
-def apart(rows: pa.Table) -> Partition:
+def apart(rows: pa.Table, listed: bool = False) -> Partition:
     """Take the rows of some whole images apart, in whatever order they come.
+
+    Args:
+        rows: of the schema ROWS.
+        listed: the ground truth lists every image, as COCO does; else an image that only predictions name has no
+            objects.
 
     Raises:
         InputError: a box is of an image that is not there.
     """
     side = to_numpy(rows, "side")
-    images = _images(rows.filter(pa.array((side == IMAGE) | (side == FOUND_IMAGE))))
+    images = _images(rows.filter(pa.array((side == IMAGE) | ((side == FOUND_IMAGE) & (not listed)))))
     boxes = []
     for kind, schema, box_id, named in (
         (TRUTH, TRUTHS, "truth_id", "an object"),

@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import pyarrow as pa
 
@@ -33,7 +34,8 @@ def read(file: BoxFile, number: int, several: bool, names: dict[int, str]) -> It
     with as_input_error(f"data.{file.side}", file.uri, file.storage_options):
         fs, path = open_uri(file.uri, file.storage_options)
         raw = fs.open(path, "rb")
-    with raw, gzip.GzipFile(fileobj=raw) if file.uri.endswith(".gz") else nullcontext(raw) as stream:
+    unpacked: Any = gzip.GzipFile(fileobj=raw) if file.uri.endswith(".gz") else nullcontext(raw)
+    with raw, unpacked as stream:
         if file.format == "yolo":
             yield from read_yolo(file, stream, first)
         else:

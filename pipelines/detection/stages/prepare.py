@@ -68,7 +68,8 @@ class PrepareBoxes(Stage):
         ]
         buckets = [Unit(f"{at:05d}", {}) for at in range(partitions)]
         route = partial(RouteRows, self.files, partitions)
-        gather = partial(WritePartition, execution.folder)
+        listed = all(file.format == "coco" for file in self.files if file.side == "ground_truth")
+        gather = partial(WritePartition, execution.folder, listed)
         stats = execution.shuffle("read", Shuffle(route, units, gather, buckets, ROWS))
         rows = {kind: sum(one[kind]["rows"] for one in stats) for kind in KINDS}
         for side, kind in (("ground_truth", "truths"), ("predictions", "predictions")):
@@ -122,13 +123,13 @@ class RouteRows:
 class WritePartition:
     """All rows of some images -> one partition."""
 
-    def __init__(self, folder: StageFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: StageFolder, listed: bool) -> None:
+        self.folder, self.listed = folder, listed
 
     def __call__(self, bucket: Unit, rows: pa.Table) -> Stats:
         """Write one partition."""
         named = rows.filter(pa.array(to_numpy(rows, "side") == NAME))
-        partition = apart(rows)
+        partition = apart(rows, self.listed)
         written = {}
         for kind, table in zip(KINDS, (partition.images, partition.truths, partition.predictions), strict=True):
             file = self.folder.write_table(f"{kind}/part-{bucket.name}.parquet", table)

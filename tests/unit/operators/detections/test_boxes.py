@@ -51,7 +51,7 @@ def test_a_confidence_is_a_number_from_0_to_1(wrong: float) -> None:
 
 def test_precision_recall_and_f1_of_known_counts() -> None:
     counts = Counts(6, 2, 4)
-    assert (counts.precision, counts.recall, counts.f1) == (0.75, 0.6, pytest.approx(2 * 0.75 * 0.6 / 1.35))
+    assert [counts.precision, counts.recall, counts.f1] == pytest.approx([0.75, 0.6, 2 * 0.75 * 0.6 / 1.35])
     nothing = Counts(0, 0, 0)
     assert (nothing.precision, nothing.recall, nothing.f1) == (None, None, None)
 

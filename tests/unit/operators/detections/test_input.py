@@ -14,7 +14,7 @@ import pytest
 
 from operators.detections.input import json_stream
 from operators.detections.input.apart import apart
-from operators.detections.input.config import DataConfig, Side, SourceConfig
+from operators.detections.input.config import SIDES, DataConfig, Side, SourceConfig
 from operators.detections.input.json_stream import NotJsonError, members
 from operators.detections.input.read import read
 from operators.detections.input.sources import check_sides, class_names, list_files
@@ -80,7 +80,8 @@ def test_the_stream_yields_what_json_loads_yields(monkeypatch: pytest.MonkeyPatc
         if depth:
             kinds += [lambda: [value(depth - 1) for _ in range(draw.randint(0, 3))]]
             kinds += [lambda: {str(n): value(depth - 1) for n in range(draw.randint(0, 3))}]
-        return draw.choice(kinds)()
+        made: Any = draw.choice(kinds)
+        return made()
 
     for _ in range(80):
         monkeypatch.setattr(json_stream, "BLOCK", draw.choice([1, 7, 64]))
@@ -216,7 +217,7 @@ def test_sides_in_pixels_and_in_shares_are_refused(tmp_path: Path) -> None:
     data = DataConfig.model_validate(
         {"ground_truth": str(tmp_path / "truth.json"), "predictions": str(tmp_path / "one.txt")}
     )
-    files = {side: list_files(side, getattr(data, side)) for side in ("ground_truth", "predictions")}
+    files = {side: list_files(side, getattr(data, side)) for side in SIDES}
     with pytest.raises(InputError, match="some boxes are in pixels, others are shares"):
         check_sides(data, files)
 
@@ -237,9 +238,16 @@ def test_a_box_of_an_image_that_is_not_listed_is_refused(tmp_path: Path) -> None
     known = list(read(file, 0, False, {}))
     written(tmp_path, "found.json", [{**FOUND[0], "image_id": 77}])
     (file,) = list_files("predictions", SourceConfig(path=(str(tmp_path / "found.json"),)))
+    said = "a prediction is of the image '77', which the ground truth does not list"
     everything = pa.concat_tables([*known, *read(file, 0, False, {})])
-    with pytest.raises(InputError, match="a prediction is of the image '77', which the ground truth does not list"):
+    with pytest.raises(InputError, match=said):
         apart(everything)
+    columns = {"image_id": [77], "class": [1], "box": [[1.0, 2, 3, 4]], "confidence": [1.0]}
+    (file,) = list_files("predictions", SourceConfig(path=(str(parquet(tmp_path, **columns)),)))
+    everything = pa.concat_tables([*known, *read(file, 0, False, {})])
+    with pytest.raises(InputError, match=said):
+        apart(everything, listed=True)
+    assert sorted(apart(everything).images["image_id"].to_pylist()) == ["3", "4", "77"]
 
 
 def test_rows_come_apart_in_whatever_order_they_arrive(tmp_path: Path) -> None:
