@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from operators.detections.boxes import Floats, Ints, Mask
+from operators.detections.boxes import Floats, Mask
 
 # As pycocotools makes them: the last bits decide about recalls that equal one of them.
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -95,26 +94,3 @@ class Counts:
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-def precision_by_class(
-    class_id: Ints, confidence: Floats, matched: Mask, ignored: Mask, objects: Mapping[int, int]
-) -> dict[int, Curve | None]:
-    """Return the curve of each class that has predictions or objects.
-
-    Args:
-        class_id: of each prediction, int64 of shape (n,).
-        confidence: float64 of shape (n,).
-        matched: bool of shape (thresholds, n).
-        ignored: bool of shape (thresholds, n).
-        objects: class -> how many objects count.
-    """
-    order = np.argsort(class_id, kind="stable")
-    sorted_classes = class_id[order]
-    classes: npt.NDArray[np.int64] = np.union1d(class_id, np.fromiter(objects, np.int64, len(objects)))
-    first, last = np.searchsorted(sorted_classes, classes), np.searchsorted(sorted_classes, classes, side="right")
-    curves: dict[int, Curve | None] = {}
-    for one, begin, end in zip(classes.tolist(), first.tolist(), last.tolist(), strict=True):
-        rows = order[begin:end]
-        curves[one] = curve_of(confidence[rows], matched[:, rows], ignored[:, rows], objects.get(one, 0))
-    return curves

@@ -62,7 +62,27 @@ def errors_of(  # noqa: PLR0913 - the two thresholds are numbers
         background_threshold: from which on a box is about an object at all.
         any_class: an object may be found as any class, so there are no errors of classification.
     """
-    least = min(iou_threshold, background_threshold)
+    kind, truth = _wrong(predictions, truths, pairs, matching, (iou_threshold, background_threshold), any_class)
+    found = (matching.truth != NONE) & ~matching.ignored
+    correctable = np.zeros(len(truths), np.bool_)
+    correctable[truth[((kind == LOCALIZATION) | (kind == CLASSIFICATION)) & ~found]] = True
+    correctable &= ~matching.matched
+    kind[found] = TRUE_POSITIVE
+    kind[matching.ignored] = IGNORED
+    return Errors(kind, np.where(matching.truth != NONE, matching.truth, truth), correctable)
+
+
+def _wrong(
+    predictions: Predictions,
+    truths: Truths,
+    pairs: Overlaps,
+    matching: Matching,
+    thresholds: tuple[float, float],
+    any_class: bool,
+) -> tuple[Codes, Ints]:
+    """Return the kind of error of each prediction as if it had no object, and the object that it is about, or -1."""
+    iou_threshold, background_threshold = thresholds
+    least = min(thresholds)
     pairs = pairs.take(~truths.ignored[pairs.truth] & (pairs.iou >= least))
     same, used = any_class | same_class(predictions, truths, pairs), matching.matched[pairs.truth]
     count = len(predictions)
@@ -77,14 +97,7 @@ def errors_of(  # noqa: PLR0913 - the two thresholds are numbers
         any_iou <= background_threshold,
     ]
     kind = np.select(conditions, [LOCALIZATION, CLASSIFICATION, DUPLICATE, BACKGROUND], BOTH).astype(np.int8)
-    truth = np.select(conditions[:3], [near, wrong, repeated], NONE)
-    found = (matching.truth != NONE) & ~matching.ignored
-    correctable = np.zeros(len(truths), np.bool_)
-    correctable[truth[((kind == LOCALIZATION) | (kind == CLASSIFICATION)) & ~found]] = True
-    correctable &= ~matching.matched
-    kind[found] = TRUE_POSITIVE
-    kind[matching.ignored] = IGNORED
-    return Errors(kind, np.where(matching.truth != NONE, matching.truth, truth), correctable)
+    return kind, np.select(conditions[:3], [near, wrong, repeated], NONE)
 
 
 def best_of(pairs: Overlaps, count: int) -> tuple[npt.NDArray[np.float64], Ints]:

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from operators.detections.boxes import Floats, Ints, Mask, Predictions, Truths
 from operators.detections.kinds import IGNORED_TRUTH, KINDS, MISSED
-from operators.keys import keys_of
 from operators.schemas import to_numpy
 
 SIDES = ("x", "y", "width", "height")
@@ -138,8 +137,3 @@ def truths_of(table: pa.Table, image: Ints) -> Truths:
 def predictions_of(table: pa.Table, image: Ints) -> Predictions:
     """Return the predictions of a table of the schema PREDICTIONS, with the numbers of their images."""
     return Predictions(image, to_numpy(table, "class_id"), boxes_of(table), to_numpy(table, "confidence"))
-
-
-def image_keys(image_ids: pa.Array | pa.ChunkedArray) -> Ints:
-    """Return the keys of images, by their ids."""
-    return keys_of(image_ids)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -241,3 +243,37 @@ def test_the_wrong_file_leaves_nothing(data: dict[str, Any], tmp_path: Path) -> 
     with pytest.raises(InputError, match="a list of results is wanted"):
         run(config(tmp_path / "run", {**data, "predictions": data["ground_truth"]}))
     assert not list((tmp_path / "run").glob("prepare/*"))
+
+
+def test_the_snippets_of_the_page_train_with_the_weights(
+    data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/detection.md").read_text(encoding="utf-8")
+    of_run, of_loop = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    run(config("runs/detection", data))
+    predictions, truths = boxes()
+    batch = []
+    for image in range(4):
+        found, there = (np.flatnonzero(side.image == image) for side in (predictions, truths))
+        corners = [
+            np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], 1)
+            for box in (predictions.box[found], truths.box[there])
+        ]
+        of_image = {"labels": predictions.class_id[found], "scores": predictions.confidence[found]}
+        batch.append(({"boxes": corners[0], **of_image}, {"boxes": corners[1], "labels": truths.class_id[there]}))
+    paths = [f"i{image}" for image in range(IMAGES)]
+    several: tuple[Any, ...] = tuple(zip(*batch, strict=True))
+    names: dict[str, Any] = {
+        "image_ids": paths,
+        "all_paths": paths,
+        "validation": [(several[0][:2], several[1][:2], paths[:2]), (several[0][2:], several[1][2:], paths[2:4])],
+    }
+    exec(of_run, names)
+    assert len(list(names["sampler"])) == IMAGES
+    assert max(names["weights"]) > 1
+    exec(of_loop, names)
+    assert len(list(names["sampler"])) == IMAGES
+    assert [one["epoch"] for one in names["report"]["epochs"]] == [0, 1]
+    assert names["report"]["images"] == 4
+    assert (tmp_path / "mined/report.json").exists()

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from operators.detections.average_precision import AREAS, MAX_DETECTIONS, THRESHOLDS, mean_of, precision_by_class
+from operators.detections.average_precision import AREAS, MAX_DETECTIONS, THRESHOLDS, curve_of, mean_of
 from operators.detections.boxes import Predictions, Truths
 from operators.detections.kinds import KINDS, errors_of
 from operators.detections.matching import NONE, Matcher, ranks_in_class
@@ -97,14 +97,13 @@ def means(coco: Coco, areas: str = "all") -> list[float | None]:
     objects = Counter(coco.truths.class_id[counted].tolist())
     kept = np.flatnonzero(ranks_in_class(coco.predictions) < MAX_DETECTIONS)
     kept = kept[np.argsort(coco.predictions.image[kept], kind="stable")]
-    curves = precision_by_class(
-        coco.predictions.class_id[kept],
-        coco.predictions.confidence[kept],
-        np.array([one.truth[kept] != NONE for one in matchings]),
-        np.array([one.ignored[kept] for one in matchings]),
-        objects,
-    )
-    return [mean_of(list(curves.values()), at) for at in (None, 0, 5)]
+    curves = []
+    for class_id, count in objects.items():
+        rows = kept[coco.predictions.class_id[kept] == class_id]
+        matched = np.array([one.truth[rows] != NONE for one in matchings])
+        ignored = np.array([one.ignored[rows] for one in matchings])
+        curves.append(curve_of(coco.predictions.confidence[rows], matched, ignored, count))
+    return [mean_of(curves, at) for at in (None, 0, 5)]
 
 
 def test_the_average_precision_is_the_published_one(coco: Coco) -> None:
