@@ -18,7 +18,7 @@ from pipelines.runtime.config import EngineConfig, resolved
 from pipelines.text.config import Config
 
 READY = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
-OF_TEXT = [ready for ready in READY if "pipeline" not in yaml.safe_load(ready.read_text(encoding="utf-8"))]
+TEXT = [ready for ready in READY if "pipeline" not in yaml.safe_load(ready.read_text(encoding="utf-8"))]
 GOOD = "run: somewhere\ndata: {beir: folder}\nencoder: {model: some/model}\n"
 any_test = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -111,7 +111,7 @@ def written(raw: Any) -> str:  # noqa: ANN401 - YAML
 
 
 @any_test
-@given(ready=st.sampled_from(OF_TEXT), changes=st.lists(st.tuples(st.sampled_from(KEYS), values), min_size=1, max_size=3))
+@given(ready=st.sampled_from(TEXT), changes=st.lists(st.tuples(st.sampled_from(KEYS), values), min_size=1, max_size=3))
 def test_any_value_under_any_key_is_taken_or_refused_in_one_line(
     read: Callable[..., Config], ready: Path, changes: list[tuple[tuple[str, ...], Any]]
 ) -> None:
@@ -124,7 +124,7 @@ def test_any_value_under_any_key_is_taken_or_refused_in_one_line(
 
 
 @any_test
-@given(ready=st.sampled_from(OF_TEXT), data=st.data())
+@given(ready=st.sampled_from(TEXT), data=st.data())
 def test_any_change_of_characters_is_taken_or_refused_in_one_line(
     read: Callable[..., Config], ready: Path, data: st.DataObject
 ) -> None:
