@@ -1,5 +1,29 @@
 """The Python API of hardneg: see `pipelines`."""
 
-from pipelines import Mined, evaluate, load_config, mine, mine_hard_negatives, plan, status, verify
+from pipelines import (
+    HardNegativeMiner,
+    Mined,
+    WeightedSampler,
+    evaluate,
+    image_weights,
+    load_config,
+    mine,
+    mine_hard_negatives,
+    plan,
+    status,
+    verify,
+)
 
-__all__ = ["Mined", "evaluate", "load_config", "mine", "mine_hard_negatives", "plan", "status", "verify"]
+__all__ = [
+    "HardNegativeMiner",
+    "Mined",
+    "WeightedSampler",
+    "evaluate",
+    "image_weights",
+    "load_config",
+    "mine",
+    "mine_hard_negatives",
+    "plan",
+    "status",
+    "verify",
+]

@@ -137,7 +137,8 @@ def calling(place: str, one: Settings, method: str) -> Iterator[None]:
 
 def _noun(package: ModuleType) -> str:
     """Return what one of a package of our own classes is called: the package is named after several."""
-    return package.__name__.rpartition(".")[2].removesuffix("s")
+    several = package.__name__.rpartition(".")[2]
+    return f"{several[:-3]}y" if several.endswith("ies") else several.removesuffix("s")
 
 
 def code_of(found: Settings) -> str | None:

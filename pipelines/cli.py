@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from operators.errors import InputError, one_line
+from pipelines import detection, text
 from pipelines.runtime.exit_status import FAILED, INTERRUPTED, end_of
-from pipelines.text import COMMANDS
 
 if TYPE_CHECKING:
     from pipelines.runtime.config import RunConfig
@@ -100,7 +100,8 @@ def mine(  # noqa: PLR0913, PLR0917 - the options of a command
     _run(_load(config, settings, engine, beam_options), as_json, first, until)
 
 
-for _name, _does in COMMANDS.items():
+# Of a name that several pipelines have, the first one says what it does.
+for _name, _does in {**detection.COMMANDS, **text.COMMANDS}.items():
     _command(_name, _does)
 _command("report", "Write the report: what every stage did, dropped and found. Runs what is missing before it.")
 

@@ -13,7 +13,7 @@ from pipelines.runtime.config_errors import explained
 from pipelines.runtime.yaml_file import LONGEST_FILE, NotYamlError, parse
 
 # Each pipeline by its name: the class of its configuration, as `module:name`.
-PIPELINES = {"text": "pipelines.text.config:Config"}
+PIPELINES = {"text": "pipelines.text.config:Config", "detection": "pipelines.detection.config:DetectionConfig"}
 DEFAULT = "text"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.runtime.stage import Histogram
+from pipelines.runtime.stage import Histogram, Scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,6 +59,21 @@ def histogram(drawn: Histogram) -> str:
     axes.set_xlabel(drawn.axis)
     axes.set_ylabel("density")
     axes.legend(frameon=False, loc="upper right")  # the best place takes long to find, with a warning
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def scatter(drawn: Scatter) -> str:
+    """Draw points in a plane, a colour for each name."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for (name, points), colour in zip(drawn.points.items(), cycle(COLOURS), strict=False):
+        axes.plot(*points.T, linestyle="", marker="o", markersize=3, alpha=0.5, color=colour, label=name)
+    axes.set_xlabel(drawn.axes[0])
+    axes.set_ylabel(drawn.axes[1])
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
     return _svg(figure)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipelines.reports.charts import histogram
+from pipelines.reports.charts import histogram, scatter
 from pipelines.runtime.pipeline import Outcome, Pipeline
 from pipelines.runtime.stage import Section, Stage
 from pipelines.runtime.stage_range import REPORT
@@ -106,7 +106,8 @@ def _page(facts: Mapping[str, Any], sections: Sequence[Section]) -> str:
         figures=[
             {
                 "title": figure.title,
-                "chart": histogram(figure.histogram) if figure.histogram else "",
+                "chart": (histogram(figure.histogram) if figure.histogram else "")
+                + (scatter(figure.scatter) if figure.scatter else ""),
                 "table": figure.table,
             }
             for section in sections

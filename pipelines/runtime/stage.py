@@ -78,6 +78,19 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Scatter:
+    """Points to draw in a plane.
+
+    Attributes:
+        axes: the names of both axes.
+        points: name -> float32 of shape (n, 2), for any n.
+    """
+
+    axes: tuple[str, str]
+    points: Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
 class Figure:
     """A part of the page of a report.
 
@@ -85,11 +98,13 @@ class Figure:
         title: above it.
         table: a heading and rows.
         histogram: drawn above the table.
+        scatter: drawn above the table.
     """
 
     title: str
     table: tuple[Sequence[str], Sequence[Sequence[Any]]]
     histogram: Histogram | None = None
+    scatter: Scatter | None = None
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,12 @@ from operators.candidates.draw import Draw
 from operators.candidates.false_negatives.model import FalseNegativeModel
 from operators.candidates.proposer import CandidateSource
 from operators.datasets.export import FORMATS
+from operators.detections import strategies
 from operators.plugins import find, names_in
 from operators.settings import Settings
 from operators.vectors.encoder import EncoderConfig
+from pipelines.config import load
+from pipelines.detection.config import DetectionConfig
 from pipelines.text.config import Config
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +89,17 @@ def test_every_key_of_the_configuration_is_documented_and_no_other() -> None:
     assert documented == set(keys_of(Config))
 
 
+def test_every_key_and_every_strategy_of_detections_is_documented() -> None:
+    page = (ROOT / "docs/detection.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Every key\n")[2].splitlines()
+    documented = {key for line in table if line[:3] == "| `" for key in re.findall(r"`([^`]+)`", line.split("|")[1])}
+    every = {key for key in keys_of(DetectionConfig) if not key.startswith("engine.")}
+    assert documented == {*every, "engine"}
+    assert all(f"| `{name}` |" in page for name in names_in(strategies))
+    example, *_ = blocks("docs/detection.md", "yaml")
+    assert DetectionConfig.model_validate(yaml.safe_load(example)).select.per == "class"
+
+
 @pytest.mark.parametrize(
     ("what", "kind", "package"),
     [("draw", Draw, draws), ("proposer", CandidateSource, proposers)],
@@ -127,8 +141,8 @@ def test_every_reason_and_every_format_is_documented() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_ready_configuration_is_valid(path: Path) -> None:
-    config = Config.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    assert config.select.num_negatives > 0
+    config = load(str(path))
+    assert config.pipeline == yaml.safe_load(path.read_text(encoding="utf-8")).get("pipeline", "text")
 
 
 def test_the_configurations_of_the_page_on_object_storage_are_valid() -> None:

@@ -28,7 +28,7 @@ STAGE_FOLDER = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
 _WRITTEN = re.compile(
     rf"(?:(?:_manifest(?:-[0-9a-f]{{16}})?\.json|{UNITS}/.+\.(?:json|failed|rows)"
     r"|(?:.+/)?(?:part-\d+|train-\d+-of-\d+|\d+|[0-9a-f]{32}(?:-\d+)?|all|queries|judgements|judged|dropped|vectors|codes|keys|lengths|postings|terms|suspects)"
-    r"\.(?:parquet|arrow|faiss|npy|jsonl|csv))(?:\.[0-9a-f]{32}\.unfinished)?)"
+    r"\.(?:parquet|arrow|faiss|npy|json|jsonl|csv))(?:\.[0-9a-f]{32}\.unfinished)?)"
 )
 
 

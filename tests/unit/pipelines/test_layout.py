@@ -6,6 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.detection.config import DetectionConfig
+from pipelines.detection.stages.export import ExportSamples
+from pipelines.detection.stages.match import MatchBoxes
+from pipelines.detection.stages.precision import MeasurePrecision
+from pipelines.detection.stages.prepare import PrepareBoxes
+from pipelines.detection.stages.select import SelectSamples
 from pipelines.text import COMMANDS
 from pipelines.text.config import Config
 from pipelines.text.stages.encoder_stages import OF_RUN
@@ -30,11 +36,19 @@ STAGES = [
     WriteSuspects.name,
     ExportDataset.name,
 ]
+DETECTION_STAGES = [
+    PrepareBoxes.name,
+    MatchBoxes.name,
+    MeasurePrecision.name,
+    SelectSamples.name,
+    ExportSamples.name,
+]
 # Who may import whom. The Python functions of the text pipeline stand on those that run any pipeline.
 ALLOWED = {
     "runtime": {"runtime"},
     "reports": {"reports", "runtime"},
     "text": {"text", "reports", "runtime", "run", "results"},
+    "detection": {"detection", "reports", "runtime"},
 }
 
 
@@ -58,9 +72,12 @@ def test_imports_go_one_way(package: str) -> None:
 
 
 def test_no_stage_is_named_outside_of_its_pipeline() -> None:
-    for file in PIPELINES.rglob("*.py"):
-        if PIPELINES / "text" not in file.parents:
-            assert texts(file).isdisjoint(STAGES), file
+    for pipeline, stages in (("text", STAGES), ("detection", DETECTION_STAGES)):
+        others = {PIPELINES / other for other in ("text", "detection") if other != pipeline}
+        for file in PIPELINES.rglob("*.py"):
+            # Two pipelines may give their stages the same name.
+            if PIPELINES / pipeline not in file.parents and others.isdisjoint(file.parents):
+                assert texts(file).isdisjoint(stages), file
 
 
 def test_few_files_are_loose() -> None:
@@ -70,3 +87,5 @@ def test_few_files_are_loose() -> None:
 def test_the_commands_are_the_groups_of_the_stages() -> None:
     groups = [name.partition("/")[0] for name in STAGES]
     assert list(COMMANDS) == list(Config.groups) == list(dict.fromkeys(groups))
+    of_detection = [name.partition("/")[0] for name in DETECTION_STAGES]
+    assert list(DetectionConfig.groups) == list(dict.fromkeys(of_detection))

@@ -1,0 +1,1 @@
+"""Read detections: COCO JSON, YOLO text files, Parquet."""
