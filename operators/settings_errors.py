@@ -68,9 +68,9 @@ def _key(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, ...]:
             kind = fields[str(step)].annotation if step in fields else None
         elif isinstance(step, int):
             steps.append(str(step))
-        elif any(get_origin(one) is dict for one in _members(kind)) and step != "[key]":
+        elif step != "[key]" and any(get_origin(one) is dict for one in _members(kind)):
             steps.append(str(step))
-            kind = None
+            kind = _kind_of_values(kind)
     return tuple(steps)
 
 
@@ -96,6 +96,8 @@ def _message(found: Sequence[ErrorDetails], key: tuple[str, ...], model: type[Ba
     error = found[0]
     if error["type"] in {"model_type", "model_attributes_type"}:
         return f"a mapping of keys is wanted: {', '.join(_keys_beside((*key, ''), model))}"
+    if error["type"] == "too_short" and not error["input"]:
+        return "it is empty: at least one entry is wanted"
     said = [one["msg"].removeprefix("Value error, ") for one in found]
     wanted = [one.removeprefix(_WANTED) for one in said if one.startswith(_WANTED)]
     if len(wanted) < len(said):
@@ -110,12 +112,20 @@ def _in_our_words(wanted: str) -> str:
 
 
 def _keys_beside(key: Sequence[str], model: type[BaseModel]) -> list[str]:
+    kind: Any = model
     for step in key[:-1]:
-        inner = _models_in(model.model_fields[step].annotation) if step in model.model_fields else []
-        if not inner:
-            break
-        model = inner[0]
-    return list(model.model_fields)
+        inside = _models_in(kind)
+        if inside:
+            model = inside[0]
+            kind = model.model_fields[step].annotation if step in model.model_fields else None
+        else:
+            kind = _kind_of_values(kind)
+    return list((_models_in(kind) or [model])[0].model_fields)
+
+
+def _kind_of_values(annotation: Any) -> Any:  # noqa: ANN401 - a type
+    """Return the type of the values of a dictionary; None for every other type."""
+    return next((get_args(one)[1] for one in _members(annotation) if get_origin(one) is dict), None)
 
 
 def _members(annotation: Any) -> Sequence[Any]:  # noqa: ANN401 - a type

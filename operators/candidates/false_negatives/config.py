@@ -46,6 +46,8 @@ def _read(given: str, options: Mapping[str, Any]) -> FalseNegativeModel:
         if not isinstance(error, OSError | ValueError | ImportError) and not is_storage_error(error):
             raise
         raise ValueError(f"{shown(place)} cannot be read ({type(error).__name__}). {remedy}") from None
+    if not isinstance(read, dict) or "coefficients" not in read:  # such as the calibration.json beside it
+        raise ValueError(f"{shown(place)} holds no model. {remedy}")
     try:
         return FalseNegativeModel.model_validate(read)
     except ValidationError as error:

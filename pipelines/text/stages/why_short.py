@@ -37,6 +37,8 @@ def why_short(config: SelectConfig, draw: Draw, counts: Mapping[str, int]) -> st
         return f"Most did not meet `where`: loosen the rule{deeper}."
     if worst == WINDOW[0]:
         return f"Most were skipped by {worst}: lower it{deeper}."
+    if worst == "max_false_negative_probability" and config.target_false_negative_rate is not None:
+        return f"Most were dropped by the limit that target_false_negative_rate gives: raise the rate{deeper}."
     by_rank = {one.reason for one in config.active_filters() if one.depth() is not None}
     return f"Most were dropped by {worst}: loosen it{'' if worst in by_rank else deeper}."
 

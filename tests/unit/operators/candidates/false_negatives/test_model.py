@@ -1,5 +1,6 @@
 """The model of false negatives, where the right answer is known."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -216,3 +217,10 @@ def test_the_rate_of_views_is_that_of_unjudged_relevant_documents(relevant: tupl
 def _rows(rows: list[list[Any]], schema: pa.Schema) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else [[]] * len(schema)
     return pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+@pytest.mark.parametrize("content", ['{"frontier": []}', "[1]", '"default"'])
+def test_a_file_of_something_else_is_named_as_no_model(content: str, tmp_path: Path) -> None:
+    (tmp_path / "calibration.json").write_text(content)
+    with pytest.raises(ValueError, match=r"calibration\.json' holds no model\. Name the model\.json"):
+        FalseNegativeConfig.model_validate({"model": str(tmp_path / "calibration.json")})
