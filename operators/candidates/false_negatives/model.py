@@ -111,8 +111,6 @@ class FalseNegativeModel(Settings):
             raise ValueError(f"features: there is no feature {shown(unknown[0])}")
         if not all(scale > 0 for scale in self.scale):
             raise ValueError("scale: numbers above 0 are wanted")
-        if not np.isfinite([self.intercept, *self.centre, *self.scale, *self.coefficients]).all():
-            raise ValueError("intercept, centre, scale and coefficients have to be finite")
         if any(after.predicted <= before.predicted for before, after in pairwise(self.observed)):
             raise ValueError("observed: selections have to be in ascending order of predicted")
         return self
