@@ -59,6 +59,7 @@ _WIDEST = 8
 _TEXTS_AT_ONCE = 1 << 14
 # Pairs of texts that are compared at a time: some 400 bytes for each.
 _PAIRS_AT_ONCE = 1 << 15
+_HIGHEST_TEXT = (1 << 32) - 1
 
 
 def width_of(limit: float) -> int:
@@ -143,10 +144,11 @@ class EvaluationTexts:
         return first + rows[order], texts[order], resemblance[order], exact[order]
 
     def _near(self, texts: pa.ChunkedArray) -> tuple[Ints, Ints, npt.NDArray[np.float32]]:
-        """Return rows and texts that resemble each other more than the limit, a pair maybe several times."""
-        none = np.zeros(0, dtype=np.int64)
-        found = [(none, none, np.zeros(0, np.float32))]
-        signatures = signatures_of(texts) if self.limit < 1 else np.zeros((0, VALUES), np.uint8)
+        """Return rows, the nearest text of each set that resembles them more than the limit, and their resemblance."""
+        sets = int(self.set.max(initial=-1)) + 1
+        signatures = signatures_of(texts) if self.limit < 1 and sets else np.zeros((0, VALUES), np.uint8)
+        # Alike texts are found in most bands, and many of them together: only the nearest so far are kept.
+        nearest = np.zeros(len(signatures) * sets, dtype=np.int64)
         for number, table in enumerate(self.bands if len(signatures) else ()):
             keys = _keys(signatures, self.limit, number)
             order = np.argsort(keys.ravel())  # what is looked up in order is found ten times as fast
@@ -157,9 +159,21 @@ class EvaluationTexts:
                 row, of_text = np.divmod(pairs, len(self.signatures))
                 estimate = estimates(signatures[row], self.signatures[of_text])
                 near = estimate > self.limit
-                found.append((row[near], of_text[near], estimate[near]))
-        row, of_text, estimate = (np.concatenate(one) for one in zip(*found, strict=True))
-        return row, of_text, estimate
+                of_set = row[near] * sets + self.set[of_text[near]]
+                np.maximum.at(nearest, of_set, _packed(estimate[near], of_text[near]))
+        found = np.flatnonzero(nearest)
+        return found // max(sets, 1), *_unpacked(nearest[found])
+
+
+def _packed(resemblance: npt.NDArray[np.float32], text: Ints) -> Ints:
+    """Return numbers that are larger the higher the resemblance, above 0, is, and then the lower the text."""
+    # The bits of floats above 0 are in the order of the floats.
+    return (resemblance.view(np.int32).astype(np.int64) << 32) | (_HIGHEST_TEXT - text)
+
+
+def _unpacked(packed: Ints) -> tuple[Ints, npt.NDArray[np.float32]]:
+    """Return texts and resemblances from `_packed`."""
+    return _HIGHEST_TEXT - (packed & _HIGHEST_TEXT), (packed >> 32).astype(np.int32).view(np.float32)
 
 
 def _nothing() -> tuple[Ints, Ints, npt.NDArray[np.float32], Mask]:

@@ -10,6 +10,7 @@ from operators.candidates import proposers as own_proposers
 from operators.candidates import signals as own_signals
 from operators.candidates.config import SelectConfig
 from operators.candidates.false_negatives.config import FalseNegativeConfig
+from operators.candidates.false_negatives.list_similarity import LISTS
 from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.false_negatives.signal import FalseNegativeProbability
 from operators.candidates.groups import GROUPS, group_column
@@ -43,6 +44,9 @@ def _signal(settings: object) -> Signal:
 def _proposer(settings: object) -> CandidateSource:
     return made(settings, "proposer", CandidateSource, own_proposers)
 
+
+# Stages of their own compute these, beside the signals of the configuration.
+OF_STAGES = frozenset({WHERE, GROUPS, *LISTS})
 
 AnySignal = Annotated[SerializeAsAny[Signal], BeforeValidator(_signal)]
 AnyProposer = Annotated[SerializeAsAny[CandidateSource], BeforeValidator(_proposer)]
@@ -128,7 +132,7 @@ class Config(RunConfig):
         wrong = next((name for name in given if not re.fullmatch(NAME, name)), None)
         if wrong is not None:
             raise ValueError(f"signals: {shown(wrong)} is no name for a signal: letters, digits and _, at most 64")
-        taken = [name for number, name in enumerate(given) if name in {*there, WHERE, GROUPS, *given[:number]}]
+        taken = [name for number, name in enumerate(given) if name in {*there, *OF_STAGES, *given[:number]}]
         if taken:
             raise ValueError(f"signals: there are two signals {shown(taken[0])}")
         missing = sorted(self.select.signals - {*there, *given})

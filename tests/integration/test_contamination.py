@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from operators.documents.contamination import EvaluationTexts
@@ -15,6 +16,7 @@ from pipelines.run import mine
 from pipelines.text.evaluation import evaluate
 from pipelines.text.stages import prepare_evaluation
 from tests.integration.conftest import Collection, configuration, dataset, write_collection
+from tests.integration.vector_sources import vector_config, vector_sources
 
 # The first queries of the collection are held out: some as they are, some with another word, some in capitals. The
 # documents of two are.
@@ -220,6 +222,18 @@ def test_a_set_that_cannot_be_right_is_refused_before_anything_is_kept(
         assert part in str(refused.value)
     assert len(str(refused.value)) <= 400
     assert not (tmp_path / "run").exists()
+
+
+def test_queries_without_texts_are_refused_for_nothing_could_be_compared(tmp_path: Path) -> None:
+    data = vector_sources(tmp_path / "sources")
+    queries = tmp_path / "sources" / "queries.parquet"
+    table = pq.read_table(queries)
+    pq.write_table(table.set_column(1, "text", pa.nulls(table.num_rows, pa.string())), queries)
+    (tmp_path / "test.jsonl").write_text('{"query_id": "t", "text": "question 3"}\n')
+    sections: dict[str, Any] = {"clean": {"drop_empty": False}}
+    sections |= guarded({"test": {"queries": str(tmp_path / "test.jsonl")}})
+    with pytest.raises(InputError, match="contamination: the queries of data have no text"):
+        mine(vector_config(tmp_path / "run", data, **sections), progress=False)
 
 
 def test_sets_of_more_texts_than_are_compared_with_are_refused(

@@ -28,6 +28,12 @@ class Parity(Signal):
         return (to_numpy(candidates, "doc_key") % 2).astype(np.float32)
 
 
+class OfTheList(Parity):
+    """A signal with the name of one that the model of false negatives reads."""
+
+    gives = "list_similarity"
+
+
 class Even(Filter):
     """Drops documents with an even key."""
 
@@ -85,6 +91,7 @@ def test_own_classes_decide_what_is_selected(
     [
         ({"select": OWN}, "select reads the signal 'odd', which none of `signals` computes"),
         ({"signals": ["score_gap", "score_gap"]}, "two signals 'score_gap'"),
+        ({"signals": ["tests.integration.test_signals:OfTheList"]}, "two signals 'list_similarity'"),
         ({"signals": ["scor_gap"]}, "Did you mean 'score_gap'"),
     ],
 )

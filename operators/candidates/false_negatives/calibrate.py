@@ -84,8 +84,8 @@ def calibrate(
         raise InputError("search.k: the search found nothing but known positives. Raise search.k.")
     fold = np.floor(uniform(FOLD_SEED, of_query) * FOLDS).astype(np.int64)
     enough = {"fitted": FEWEST_TO_FIT, "intercept": FEWEST_TO_SHIFT, "default": 0}
-    # Where those of one fold are all, no model can be fitted on the others and measured there.
-    spread = len(np.unique(fold[hidden])) > 1
+    # Where those of one fold are all, hidden or not, no model can be fitted on the others and measured there.
+    spread = min(len(np.unique(fold[some])) for some in (hidden, ~hidden)) > 1
     how = next(one for one, fewest in enough.items() if facts["hidden"] >= fewest and (spread or not fewest))
     if how != "fitted" and config.model.similarity != similarity:
         raise InputError(
@@ -109,7 +109,8 @@ def calibrate(
         }
     )
     skill = _skill(log_odds, hidden, weight)
-    return Calibration(final, how, facts["hidden"], facts["views"], facts["queries"], skill, points)
+    shares = [point.at_most_one() for point in points]
+    return Calibration(final, how, facts["hidden"], facts["views"], facts["queries"], skill, shares)
 
 
 def _made(

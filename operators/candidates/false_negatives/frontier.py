@@ -51,7 +51,8 @@ class Point:
     Attributes:
         rule: its name.
         settings: of `select`.
-        rate: estimated share of unjudged positives among the negatives.
+        rate: estimated share of unjudged positives among the negatives. With many unjudged positives for each known one
+            more may be estimated than there are negatives: a rate above 1.
         low: lower end of the 95 % interval of the rate, over resampled queries.
         high: upper end.
         hardness: mean score of the negatives.
@@ -67,6 +68,10 @@ class Point:
     hardness: float
     full_rows: float
     predicted: float
+
+    def at_most_one(self) -> "Point":
+        """Return the same with a rate, and an interval, that are shares."""
+        return replace(self, **{name: min(getattr(self, name), 1.0) for name in ("rate", "low", "high")})
 
 
 def frontier(
@@ -186,6 +191,5 @@ def _ratio(numerator: Doubles, denominator: Doubles) -> tuple[float, tuple[float
     weights = rng.multinomial(len(numerator), np.full(len(numerator), 1 / len(numerator)), size=RESAMPLES)
     below = weights @ denominator
     ratios = (weights @ numerator)[below > 0] / below[below > 0]
-    low, high = np.minimum(np.percentile(ratios, INTERVAL), 1)
-    # Of many unjudged positives for each known one more are estimated than a row has negatives.
-    return min(float(numerator.sum() / denominator.sum()), 1.0), (float(low), float(high))
+    low, high = np.percentile(ratios, INTERVAL)
+    return float(numerator.sum() / denominator.sum()), (float(low), float(high))

@@ -15,6 +15,7 @@ positives were hidden to fit it drops out; that both densities are seen with equ
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -110,6 +111,8 @@ class FalseNegativeModel(Settings):
             raise ValueError(f"features: there is no feature {shown(unknown[0])}")
         if not all(scale > 0 for scale in self.scale):
             raise ValueError("scale: numbers above 0 are wanted")
+        if any(after.predicted <= before.predicted for before, after in pairwise(self.observed)):
+            raise ValueError("observed: selections have to be in ascending order of predicted")
         return self
 
     def log_odds(self, features: Mapping[str, Floats]) -> npt.NDArray[np.float64]:

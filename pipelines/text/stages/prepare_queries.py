@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from operators.documents.clean import CleanConfig
+from operators.documents.clean import CleanConfig, is_empty
 from operators.documents.contamination import CONTAMINATED, counts_by_set
 from operators.documents.data import Kind
 from operators.documents.judgements import (
@@ -194,6 +195,11 @@ class ReadQueries:
         """Drop the queries that are in an evaluation set or near one; return what is left, and CONTAMINATED."""
         if self.index is None:
             return judged, CONTAMINATED.empty_table()
+        if judged.queries.num_rows and pc.all(is_empty(judged.queries.column("text").combine_chunks())).as_py():
+            raise InputError(
+                "contamination: the queries of data have no text, so none can be compared with those of evaluation "
+                "sets. Add a column of texts beside the vectors (data.queries.columns.text), or leave this section out."
+            )
         with ExitStack() as holding:
             kept, dropped, contaminated = self.index.open(holding)(judged.queries, "query")
         queries = judged.queries.filter(pa.array(kept))

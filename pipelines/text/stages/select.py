@@ -23,7 +23,7 @@ from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import RunDirectory, StageFolder
 from pipelines.text.scores import scores_of
 from pipelines.text.stages.capped import CAPPED, matched, read_cutoffs
-from pipelines.text.stages.limit import limit_of
+from pipelines.text.stages.limit import limit_of, limits_from
 from pipelines.text.stages.search.candidates import ALL, ReadFound, inputs_of, units_of
 from pipelines.text.stages.why_short import why_short
 
@@ -65,7 +65,23 @@ class SelectNegatives(Stage):
         return inputs_of(bool(self.sources), self.signals, self.config.reads_vectors)
 
     def warnings(self, manifest: Mapping[str, Any]) -> list[str]:
-        """Warn where most pairs have fewer negatives than wanted."""
+        """Warn where the target is missed, and where most pairs have fewer negatives than wanted."""
+        return [*self._missed(manifest), *self._short(manifest)]
+
+    def _missed(self, manifest: Mapping[str, Any]) -> list[str]:
+        target = self.config.target_false_negative_rate
+        if target is None or not manifest[DISTINCT] or manifest[LIMIT] > limits_from(target)[0]:
+            return []
+        rate = manifest[EXPECTED] / manifest[DISTINCT]
+        if rate <= target:
+            return []
+        return [
+            f"select.target_false_negative_rate: {target:g} is not met: under the lowest limit that is tried, "
+            f"{manifest[LIMIT]:.3g}, {rate:.2%} of the negatives are expected to be relevant. Raise it, or set "
+            f"max_false_negative_probability lower"
+        ]
+
+    def _short(self, manifest: Mapping[str, Any]) -> list[str]:
         short = manifest["short_rows"] + manifest["empty_rows"]
         if short <= MOST_DROPPED * manifest["pairs"]:
             return []

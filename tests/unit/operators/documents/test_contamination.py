@@ -1,5 +1,6 @@
 """Texts in evaluation sets, or near one: the oracle compares every text with every text of every set."""
 
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -158,3 +159,17 @@ def test_a_limit_of_one_drops_equal_texts_alone() -> None:
     assert kept.tolist() == [False, True, False]
     assert signatures_in(evaluation({}, 1.0).texts.column("signature")).shape == (0, 128)
     assert contaminated.column("resemblance").to_pylist() == [1, 1]
+
+
+def test_memory_does_not_grow_with_the_pairs_of_alike_texts() -> None:
+    """All texts are of one template, so each is near all others, in most bands."""
+    template = "How long does it take to walk from the central station of the town to number {} of the old high street?"
+    texts, asked = ([template.format(number) for number in some] for some in (range(400), range(400, 500)))
+    found = evaluation({"one": texts, "other": texts}, 0.6)
+    tracemalloc.start()
+    near, _, estimate = found._near(column(asked))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(near) == 2 * len(asked)  # of each set the nearest
+    assert (estimate > 0.6).all()
+    assert peak < 40e6

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from operators.candidates.false_negatives.calibrate import calibrate
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
 from operators.candidates.false_negatives.frontier import Views, frontier
-from operators.candidates.false_negatives.model import FURTHEST, PROBABILITY, Observed, Rate
+from operators.candidates.false_negatives.model import FURTHEST, PROBABILITY, FalseNegativeModel, Observed, Rate
 from operators.candidates.false_negatives.views import LISTED, VIEWED
 from operators.schemas import NOT_POSITIVE, POSITIVES
 
@@ -106,10 +107,9 @@ def test_a_query_without_positives_or_with_equal_scores_gives_no_error() -> None
     assert not len(model.probability(features_of(candidates.slice(0, 0), positives), 0.5))
 
 
-@pytest.mark.parametrize(("views", "how"), [(4, "default"), (40, "intercept"), (250, "fitted")])
-def test_a_model_is_fitted_only_where_enough_positives_were_found(views: int, how: str) -> None:
+def _views(views: int, length: int = 20) -> tuple[pa.Table, pa.Table]:
+    """Views of as many queries, of which each has one hidden positive among its first three candidates."""
     rng = np.random.default_rng(5)
-    length = 20
     rows, judged = [], []
     for view in range(views):
         scores = np.sort(rng.random(length))[::-1]
@@ -139,6 +139,13 @@ def test_a_model_is_fitted_only_where_enough_positives_were_found(views: int, ho
     positives = pa.table(
         [pa.array(c).cast(f.type) for c, f in zip(zip(*judged, strict=True), POSITIVES, strict=True)], schema=POSITIVES
     )
+    return candidates, positives
+
+
+@pytest.mark.parametrize(("views", "how"), [(4, "default"), (40, "intercept"), (250, "fitted")])
+def test_a_model_is_fitted_only_where_enough_positives_were_found(views: int, how: str) -> None:
+    length = 20
+    candidates, positives = _views(views, length)
     config = FalseNegativeConfig()
     done = calibrate(Views.of(candidates, positives, np.arange(views)), config, (4, length))
     assert (done.how, done.hidden, done.views) == (how, views, views)
@@ -159,6 +166,33 @@ def test_a_model_is_fitted_only_where_enough_positives_were_found(views: int, ho
             if point.rule == "model" and point.settings == {"max_false_negative_probability": 0.1}
         ]
         assert of_model[0].rate < 0.01
+
+
+@pytest.mark.parametrize("unjudged_share", [0.1, 0.9, 0.99])
+def test_what_is_observed_does_not_depend_on_the_share_that_is_supposed(unjudged_share: float) -> None:
+    candidates, positives = _views(40)
+    half, other = (
+        calibrate(Views.of(candidates, positives, np.arange(40)), FalseNegativeConfig(unjudged_share=share), (4, 20))
+        for share in (0.5, unjudged_share)
+    )
+    naive, same = (max(done.model.observed, key=lambda one: one.rate) for done in (half, other))
+    assert (same.rate, same.low, same.high) == pytest.approx((naive.rate, naive.low, naive.high))
+    assert all(point.rate <= 1 and point.high <= 1 for point in other.points if np.isfinite(point.rate))
+
+
+def test_where_one_query_has_all_unjudged_candidates_nothing_is_fitted() -> None:
+    candidates, positives = _views(250)
+    only = candidates.filter(pa.array(np.asarray(candidates.column("hidden")) | (np.arange(250 * 20) < 20)))
+    done = calibrate(Views.of(only, positives, np.arange(250)), FalseNegativeConfig(), (4, 20))
+    assert done.how == "default"
+
+
+def test_selections_that_were_observed_come_in_ascending_order() -> None:
+    model = {"features": ["score"], "centre": [0.0], "scale": [1.0], "coefficients": [1.0], "intercept": 0.0}
+    low, high = ({"predicted": p, "rate": p, "low": p, "high": p} for p in (0.1, 0.2))
+    FalseNegativeModel.model_validate({**model, "observed": [low, high]})
+    with pytest.raises(ValidationError, match="ascending order of predicted"):
+        FalseNegativeModel.model_validate({**model, "observed": [high, low]})
 
 
 def test_what_was_observed_corrects_the_mean_probability() -> None:
