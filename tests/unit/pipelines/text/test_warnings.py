@@ -45,7 +45,7 @@ def test_mostly_short_rows_name_the_filter_that_took_most() -> None:
 @pytest.mark.parametrize(("limit", "expected", "missed"), [(0.005, 3.0, True), (0.005, 1.0, False), (0.02, 3.0, False)])
 def test_a_target_that_no_limit_meets_is_said(limit: float, expected: float, missed: bool) -> None:
     stage = SelectNegatives(SelectConfig(target_false_negative_rate=0.02))
-    full = {"pairs": 10, "short_rows": 0, "empty_rows": 0, "different_negatives": 100}
+    full: dict[str, float] = {"pairs": 10, "short_rows": 0, "empty_rows": 0, "different_negatives": 100}
     full |= {"max_false_negative_probability": limit, "expected_false_negatives": expected}
     said = stage.warnings(full)
     assert [line.startswith("select.target_false_negative_rate: 0.02 is not met") for line in said] == [True] * missed
