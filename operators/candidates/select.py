@@ -226,9 +226,17 @@ class Select:
         return np.asarray(np.unique(query[missing]))
 
     def _pairs(self, candidates: pa.Table, positives: pa.Table) -> Pairs:
-        return pairs_of(
-            candidates, positives, self.config.margin_positive, self.dimension, self.config.max_rows_per_query
-        )
+        known = self._with_judged(candidates)
+        return pairs_of(known, positives, self.config.margin_positive, self.dimension, self.config.max_rows_per_query)
+
+    def _with_judged(self, candidates: pa.Table) -> pa.Table:
+        """Return the candidates with probability 0 where a judge said that they are not relevant."""
+        if not self.judged or PROBABILITY not in candidates.column_names:
+            return candidates
+        named = [to_numpy(candidates, rank_column(source)) != NOT_NAMED for source in self.judged]
+        probability = np.where(np.any(named, axis=0), np.float32(0), to_numpy(candidates, PROBABILITY))
+        place = candidates.schema.get_field_index(PROBABILITY)
+        return candidates.set_column(place, PROBABILITY, pa.array(probability))
 
     def _filtered(self, pairs: Pairs, filters: Sequence[Filter]) -> Codes:
         """Return the reason code of each pair, shape (n,), 0 for those that passed."""

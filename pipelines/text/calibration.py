@@ -81,7 +81,8 @@ def _without_model(config: Config) -> dict[str, Any]:
 
 def _calibrated(at_work: Session, config: Config) -> tuple[Calibration, dict[str, int]]:
     """Return the calibration, and how many positives and queries there are (COUNTS)."""
-    outcome = at_work.pipeline.run(VIEWS, at_work.engine, Progress(), recorded=False)
+    progress = Progress()
+    outcome = at_work.pipeline.run(VIEWS, at_work.engine, progress, recorded=False)
     candidates, shown = _views(outcome.completed[VIEWS])
     origin = to_numpy(shown, "origin")[starts_of(to_numpy(shown, "query_key"))]
     if not len(origin):
@@ -96,6 +97,7 @@ def _calibrated(at_work: Session, config: Config) -> tuple[Calibration, dict[str
     counts = {name: outcome.completed[VIEWS].manifest[name] for name in COUNTS}
     positives, queries, several, of_several = counts.values()
     views = Views.of(candidates, shown, origin, (positives / queries) / (several / of_several))
+    progress.say("calibrate: fitting the model, and measuring rules on what is hidden")
     return calibrate(views, used, window, encoder.similarity, about), counts
 
 

@@ -29,4 +29,7 @@ def lines_of(result: Mapping[str, Any]) -> Iterator[str]:
             f"{point['rule']:24} {setting:10} {point['rate']:7.4f} {point['low']:8.4f} {point['high']:8.4f} "
             f"{point['hardness']:9.3f} {point['full_rows']:6.0%} {point['predicted']:10.4f}"
         )
-    yield f"Use it: --set false_negatives.model={result['model']} --set select.max_false_negative_probability=0.05"
+    yield (
+        f"Use it: --set false_negatives.model={result['model']}, and --set select.max_false_negative_probability=X, "
+        f"the setting of a line of `model`, or --set select.target_false_negative_rate=R"
+    )

@@ -23,6 +23,8 @@ ROWS_PER_VIEW = 4
 RESAMPLES = 200
 INTERVAL = (2.5, 97.5)
 SEED = 7
+# A Poisson count of this mean is 0 with a chance of 2.5 %.
+AT_MOST_OF_NONE = -np.log(0.025)
 
 # Settings of `select`, by the name of the rule that they are of; from strict to lenient.
 Rules = Mapping[str, Sequence[Mapping[str, float | str]]]
@@ -176,20 +178,25 @@ class Views:
             np.bincount(self.origin[view], weights=weights, minlength=self.queries).astype(np.float64)
             for weights in (hidden, 1 / self.known[view])
         )
-        rate, (low, high) = _ratio(found * prior * self.fewer, negatives)
+        rate, (low, high) = _ratio(found, negatives, prior * self.fewer)
         predicted = np.average(to_numpy(chosen, PROBABILITY), weights=1 / self.known[view]) if len(view) else np.nan
         hardness = np.average(to_numpy(chosen, "score"), weights=1 / self.known[view]) if len(view) else np.nan
         full = 1 - (selection.short_rows + selection.empty_rows) / max(selection.rows, 1)
         return Point(rule, settings, rate, low, high, float(hardness), full, float(predicted))
 
 
-def _ratio(numerator: Doubles, denominator: Doubles) -> tuple[float, tuple[float, float]]:
-    """Return the ratio of two sums over queries, and its interval over resampled queries."""
+def _ratio(found: Doubles, denominator: Doubles, each: float) -> tuple[float, tuple[float, float]]:
+    """Return a rate and its interval over resampled queries: what was found, each standing for so many, by all.
+
+    Resampling nothing gives nothing: where none was found the upper end is the exact one of a Poisson count of none.
+    """
     if not denominator.sum():
         return float("nan"), (float("nan"), float("nan"))
     rng = np.random.default_rng(SEED)
-    weights = rng.multinomial(len(numerator), np.full(len(numerator), 1 / len(numerator)), size=RESAMPLES)
+    weights = rng.multinomial(len(found), np.full(len(found), 1 / len(found)), size=RESAMPLES)
     below = weights @ denominator
-    ratios = (weights @ numerator)[below > 0] / below[below > 0]
-    low, high = np.percentile(ratios, INTERVAL)
-    return float(numerator.sum() / denominator.sum()), (float(low), float(high))
+    ratios = (weights @ found)[below > 0] / below[below > 0]
+    low, high = each * np.percentile(ratios, INTERVAL)
+    if not found.any():
+        high = each * AT_MOST_OF_NONE / denominator.sum()
+    return float(each * found.sum() / denominator.sum()), (float(low), float(high))

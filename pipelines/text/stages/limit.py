@@ -23,6 +23,8 @@ STEP = "limits"
 QUERIES = 5_000
 LIMITS = 40
 BELOW = 4
+# A limit is below 1: only what is sure to be relevant is dropped.
+LENIENT = 0.9999
 SAMPLE_SEED = 17
 
 
@@ -58,7 +60,7 @@ def limit_of(
 
 def limits_from(target: float) -> npt.NDArray[np.float64]:
     """Return the limits that are tried, ascending, to 1: from well below the target, which the model may miss."""
-    return np.minimum(np.geomspace(target / BELOW, 1, LIMITS + 1)[:-1], 1)
+    return np.append(np.geomspace(target / BELOW, 1, LIMITS)[:-1], LENIENT)
 
 
 @dataclass(frozen=True)

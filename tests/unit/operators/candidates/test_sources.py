@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.candidates.config import SelectConfig
+from operators.candidates.false_negatives.model import PROBABILITY
 from operators.candidates.proposer import Proposer, check_sources, proposals
 from operators.candidates.proposers.explicit import Explicit
 from operators.candidates.select import Select
@@ -253,6 +254,10 @@ def test_judged_negatives_are_not_dropped_as_suspected() -> None:
     assert selection.counts["positive_text"] == 1
     assert Select(config, ["explicit"])(table, judged).negatives.num_rows == 0
     assert Explicit(proposer="explicit").judged
+    likely = table.append_column(PROBABILITY, pa.array(np.full(4, 0.5, np.float32)))
+    lenient = SelectConfig(max_false_negative_probability=0.1)
+    chosen = Select(lenient, ["explicit"], judged=["explicit"])(likely, judged).negatives
+    assert chosen.select(["doc_key", PROBABILITY]).to_pylist() == [{"doc_key": 11, PROBABILITY: 0.0}]
 
 
 def test_judged_negatives_that_are_skipped_are_no_suspects() -> None:
