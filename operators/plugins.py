@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import PurePath
@@ -49,6 +49,31 @@ def imported(place: str) -> object:
         meant = did_you_mean(name, vars(there))
         raise ValueError(f"{shown(place)}: the module {module} defines no {shown(name)}.{meant} Name what it defines")
     return found
+
+
+def function_named(place: str) -> Callable[..., Any]:
+    """Return the function that `module:name` stands for.
+
+    Raises:
+        ValueError: it is none, or cannot be imported.
+    """
+    found = imported(place) if ":" in place else None
+    if not callable(found):
+        raise ValueError(f"{shown(place)}: a function is wanted, as `module:function`")
+    return found
+
+
+def code_of_function(place: str) -> str | None:
+    """Return a digest of the module that a function is of: its code may change without a change of the configuration.
+
+    Raises:
+        ValueError: its source is in no file.
+    """
+    module = inspect.getmodule(function_named(place))
+    try:
+        return None if module is None else xxhash.xxh3_128_hexdigest(inspect.getsource(module).encode())
+    except (OSError, TypeError):
+        raise ValueError(f"{place}: its source is in no file. Define it in a module") from None
 
 
 def find(name: object, kind: type[Kind], package: ModuleType, joined_by: str = "_") -> type[Kind]:

@@ -251,11 +251,19 @@ class SelectConfig(FilterConfig):
 
     @property
     def groups(self) -> Mapping[str, str]:
-        """The metadata by which its filters group documents, and for each the key of the first filter that does."""
-        fields = {
-            f"select.filters.{n}.field": one.field for n, one in enumerate(self.filters) if isinstance(one, SameGroup)
+        """The metadata and functions by which its filters group documents, and for each the key of the first filter."""
+        of_filters = {
+            f"select.filters.{n}.{'field' if one.function is None else 'function'}": one.group
+            for n, one in enumerate(self.filters)
+            if isinstance(one, SameGroup)
         }
-        return {field: place for place, field in reversed(fields.items())}
+        return {group: place for place, group in reversed(of_filters.items())}
+
+    @property
+    def group_functions(self) -> frozenset[str]:
+        """Which of its groups are functions."""
+        functions = (one.function for one in self.filters if isinstance(one, SameGroup))
+        return frozenset(function for function in functions if function is not None)
 
     @property
     def signals(self) -> frozenset[str]:

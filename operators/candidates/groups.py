@@ -1,4 +1,4 @@
-"""Groups that must not meet: candidates with the metadata of a positive of their query, such as its URL or parent."""
+"""Groups that must not meet: candidates with what a positive of their query has, such as its URL or parent."""
 
 import json
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from operators.candidates.comparison import Comparison, rows_of
 from operators.candidates.rule import fields_of
 from operators.errors import InputError, shown
 from operators.keys import Keys, keys_of
+from operators.plugins import code_of_function, function_named
 from operators.schemas import PAIR, to_numpy
 from operators.segments import first_index, pair_in
 
@@ -65,6 +66,30 @@ def _row_by_row(metadata: pa.ChunkedArray, field: str, place: str) -> pa.Array:
     return pa.array(list(map(_text_of, values)), pa.string())
 
 
+def names_by(documents: pa.Table, function: str, place: str) -> pa.Array:
+    """Return what a function says of each document, null where it is in no group.
+
+    Args:
+        documents: what it gets.
+        function: `module:function`.
+        place: the key that names it, for messages.
+
+    Raises:
+        InputError: it raised, or returned something else than a text or None for each document.
+    """
+    try:
+        names = pa.array(function_named(function)(documents), pa.string())
+    except Exception as error:  # the code of a user may raise anything
+        said = " ".join(str(error).split())
+        raise InputError(f"{place}: {function}: {type(error).__name__}: {said}. Correct this function.") from error
+    if len(names) != documents.num_rows:
+        raise InputError(
+            f"{place}: {function} returned {len(names):,} texts for {documents.num_rows:,} documents. Return one for "
+            f"each, or None."
+        )
+    return names
+
+
 def _text_of(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
@@ -73,22 +98,28 @@ def _text_of(value: object) -> str | None:
 
 @dataclass(frozen=True)
 class Groups(Comparison):
-    """Gives for each field whether a candidate shares its value with a positive of its query: 1, else 0 (uint8).
+    """Gives for each field or function whether a candidate shares its value with a positive of its query: 1, else 0.
 
     A document without a value is in no group.
 
     Attributes:
-        places: field -> the key of the configuration that names it.
+        places: field or function -> the key of the configuration that names it.
+        functions: which of them are functions.
     """
 
     places: Mapping[str, str]
+    functions: frozenset[str] = frozenset()
 
     name = GROUPS
-    reads = ("metadata",)
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Metadata, and texts where a function may read them."""
+        return ("text", "metadata") if self.functions else ("metadata",)
 
     @property
     def fields(self) -> list[str]:
-        """The fields, ascending."""
+        """The fields and functions, ascending."""
         return sorted(self.places)
 
     @property
@@ -97,25 +128,31 @@ class Groups(Comparison):
         return pa.schema({"doc_key": pa.int64(), **{group_column(field): pa.int64() for field in self.fields}})
 
     def settings(self) -> Mapping[str, Any]:
-        """Return the fields."""
-        return {"fields": self.fields}
+        """Return the fields, and digests of the code of functions."""
+        return {"fields": self.fields, "code": {one: code_of_function(one) for one in sorted(self.functions)}}
 
     def features(self, documents: pa.Table) -> pa.Table:
         """Return the keys of the groups.
 
         Raises:
-            InputError: a field is a list or an object.
+            InputError: a field is a list or an object, or a function raised or returned something else than texts.
         """
-        metadata = documents.column("metadata")
-        names = [group_names(metadata, field, self.places[field]) for field in self.fields]
+        names = [
+            names_by(documents.select(list(self.reads)), field, self.places[field])
+            if field in self.functions
+            else group_names(documents.column("metadata"), field, self.places[field])
+            for field in self.fields
+        ]
         return pa.table([documents.column("doc_key"), *map(_keys_of_groups, names)], schema=self.schema)
 
     def comparable(self, features: pa.Table) -> Mapping[str, int]:
-        """Return how many documents have each field."""
+        """Return how many documents each field or function gives a group."""
         return {field: int((to_numpy(features, group_column(field)) != _NO_GROUP).sum()) for field in self.fields}
 
     def warning(self, what: str) -> str:
-        """Say that a field is in no metadata."""
+        """Say that a field is in no metadata, or that a function gives no group."""
+        if what in self.functions:
+            return f"{self.places[what]}: {what} gives no candidate a group"
         return f"{self.places[what]}: no candidate has the metadata {shown(what)}"
 
     def __call__(self, candidates: pa.Table, positives: pa.Table, features: pa.Table) -> pa.Table:

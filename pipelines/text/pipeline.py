@@ -121,7 +121,7 @@ def _signals(config: Config, sources: tuple[str, ...], searchers: SearchPool) ->
     select, cache, used = config.select, _cache(config), config.used_signals()
     comparisons: list[Comparison] = [
         *([Resemblance()] if RESEMBLANCE in select.signals else []),
-        *([Groups(select.groups)] if select.groups else []),
+        *([Groups(select.groups, select.group_functions)] if select.groups else []),
     ]
     return [
         *([CompareWithList(bool(sources), searchers)] if any(one.reads_lists for one in used) else []),
@@ -146,7 +146,11 @@ def _check_all(files: Sequence[SourceFile], evaluation: Sequence[PrepareEvaluati
         check([*one.texts, *one.judgements], one.positive_labels)
     readings = [reading for proposer in config.proposers for reading in proposer.readings()]
     readings += [Reading.of_rule(place, rule) for rule, place in config.select.rules.items()]
-    readings += [Reading(place, [field]) for field, place in config.select.groups.items()]
+    readings += [
+        Reading(place, [field])
+        for field, place in config.select.groups.items()
+        if field not in config.select.group_functions
+    ]
     # Of pairs the columns beside the roles are metadata of the queries.
     of_pairs = known.get("pairs")
     check_readings(readings, known.get("corpus", KnownMetadata()), of_pairs or known["queries"])

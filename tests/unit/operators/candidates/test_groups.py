@@ -79,3 +79,43 @@ def test_select_drops_a_group_and_suspects_it() -> None:
     assert selection.negatives["doc_key"].to_pylist() == [0]
     assert selection.suspected["doc_key"].to_pylist() == [1, 2]
     assert selection.counts["same_group"] == 2
+
+
+def first_letter(documents: pa.Table) -> list[str | None]:
+    return [text[0] if text else None for text in documents["text"].to_pylist()]
+
+
+def one_text_less(documents: pa.Table) -> list[str]:
+    return [str(text) for text in documents["text"].to_pylist()][1:]
+
+
+def no_texts(documents: pa.Table) -> list[int]:
+    return [7] * documents.num_rows
+
+
+def test_a_function_groups_documents() -> None:
+    place = "select.filters.0.function"
+    function = f"{__name__}:first_letter"
+    config = SelectConfig.model_validate({"filters": [{"filter": "same_group", "function": function}]})
+    assert config.groups == {function: place}
+    assert config.group_functions == frozenset([function])
+    compare = Groups(config.groups, config.group_functions)
+    table = pa.table({"doc_key": range(4), "text": ["apple", "", "ant", "bee"], "metadata": [None] * 4})
+    found = compare(pairs_table([(0, 1), (0, 2), (0, 3)]), pairs_table([(0, 0), (0, 1)]), compare.features(table))
+    assert found.column(group_column(function)).to_pylist() == [0, 1, 0]
+    assert compare.settings()["code"][function]
+    for name, said in {
+        "one_text_less": "returned 3 texts for 4 documents",
+        "no_texts": "Correct this function",
+    }.items():
+        other = f"{__name__}:{name}"
+        with pytest.raises(InputError, match=f"^{place}: {other}.*{said}"):
+            Groups({other: place}, frozenset([other])).features(table)
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"field": "url", "function": f"{__name__}:first_letter"}, {"function": "json:no"}]
+)
+def test_a_field_or_a_function_is_wanted(keys: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="field or function|no function|defines no"):
+        SelectConfig.model_validate({"filters": [{"filter": "same_group", **keys}]})
