@@ -119,3 +119,21 @@ def test_groups_of_positives_are_kept_out(with_copies: Collection, static_model:
     assert dropped == run.dropped["same_group"] > 100
     said = "select.filters.1.field: no candidate has the metadata 'nothing'"
     assert [line for line in run.report["warnings"] if "filters" in line] == [f"search/signal_same_group: {said}"]
+
+
+def pages_of(documents: pa.Table) -> list[str | None]:
+    """What the field `page` holds, by a function."""
+    pages = [json.loads(one)["page"] for one in documents["metadata"].to_pylist()]
+    return [None if page is None else f"page {page}" for page in pages]
+
+
+def test_a_function_groups_as_the_field_does_that_it_reads(
+    with_copies: Collection, static_model: Path, tmp_path: Path
+) -> None:
+    by_function = [{"filter": "same_group", "function": f"{__name__}:pages_of"}]
+    runs = [
+        mined(tmp_path / name, with_copies, static_model, select={"filters": filters})
+        for name, filters in (("field", GROUPED), ("function", by_function))
+    ]
+    assert dataset(tmp_path / "field").equals(dataset(tmp_path / "function"))
+    assert runs[0].dropped["same_group"] == runs[1].dropped["same_group"] > 0
