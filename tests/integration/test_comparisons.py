@@ -123,7 +123,7 @@ def test_groups_of_positives_are_kept_out(with_copies: Collection, static_model:
 
 def pages_of(documents: pa.Table) -> list[str | None]:
     """What the field `page` holds, by a function."""
-    pages = [json.loads(one)["page"] for one in documents["metadata"].to_pylist()]
+    pages = [json.loads(one or "{}").get("page") for one in documents["metadata"].to_pylist()]
     return [None if page is None else f"page {page}" for page in pages]
 
 
