@@ -22,7 +22,7 @@ from benchmarks.hidden import Hidden, Judged, judged
 from benchmarks.outcomes import Outcome, first_kept
 from benchmarks.potion import potion_folder
 from benchmarks.real_vectors import model_folder
-from benchmarks.rules import frontier_rows
+from benchmarks.rules import drawn_frontier, frontier_rows
 from operators.candidates.false_negatives.calibrate import FOLD_SEED, FOLDS, Calibration, calibrate
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES
@@ -287,6 +287,7 @@ def main() -> None:
     pages.tell("InsuranceQA, half hidden")
     shipped = FalseNegativeConfig().model
     half = list(frontier_rows(insurance.several(), HIDDEN_SHARE, None))
+    drawn = drawn_frontier(insurance.several(), Path(__file__).with_suffix(".svg"))
     pages.tell("InsuranceQA, one known")
     one = list(frontier_rows(insurance.several(), None, shipped))
     tables = {name: list(splits(of, args.splits)) for name, of in (("insuranceqa-en", insurance), ("vaswani", vaswani))}
@@ -319,6 +320,7 @@ def main() -> None:
             "## InsuranceQA, half of the positives hidden\n\nQueries with several positives, as "
             "[for Vaswani](false_negatives.md).",
             pages.table(rules, half),
+            drawn,
             "## InsuranceQA, one known positive\n\nThe shipped model, which is fitted on this collection, too.",
             pages.table(rules, one),
             f"## Judges who do not choose at random\n\nvaswani: of each query the half of the positives is hidden that "
