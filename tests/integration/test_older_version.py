@@ -42,7 +42,7 @@ def test_what_an_older_version_wrote_is_not_called_damaged(
     run(vector_config(folder, data))
     result = verify(RunDirectory(str(folder)))
     assert (result["state"], result["damaged"]) == ("whole", [])
-    assert len(result["older"]) == 8
+    assert len(result["older"]) == 9
     assert list(show(result))[-1].startswith("An older version wrote encode/")
     for name in result["older"]:
         shutil.rmtree(folder / name)

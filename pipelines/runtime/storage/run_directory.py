@@ -19,7 +19,7 @@ from pipelines.runtime.storage.records import UNITS, files_in
 PLAN = "_plan.json"
 
 # Raised when a stage writes something else than it used to: what an older version wrote is then not reused.
-FORMAT = 10
+FORMAT = 11
 
 _MARK = re.compile(r"[0-9a-f]{16}")
 STAGE_FOLDER = re.compile(rf"(?:\w+/){{1,2}}{_MARK.pattern}/")
