@@ -75,7 +75,8 @@ def test_short_rows_are_said_with_a_remedy_that_helps(
 ) -> None:
     stage = SelectNegatives(SelectConfig.model_validate(select))
     counts = {**became, "rows": 10, "wanting": 30}
-    (line,) = stage.warnings({"pairs": 10, "short_rows": 10, "empty_rows": 0, "short_draws": {"top": counts}})
+    of_rows = {"pairs": 10, "short_rows": 10, "empty_rows": 0, "different_negatives": 0}
+    (line,) = stage.warnings({**of_rows, "short_draws": {"top": counts}})
     assert said in line
 
 
