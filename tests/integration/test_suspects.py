@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from operators.candidates.suspects import SuspectsConfig
 from operators.keys import keys_of
 from pipelines.results import Mined
 from pipelines.run import mine
@@ -173,7 +174,7 @@ def test_verify_covers_the_files_and_what_a_judge_filled_in_is_kept(tmp_path: Pa
         kept = file.with_name("suspects.edited.csv" if not number else "suspects.edited.2.csv")
         assert kept.read_bytes() == written + judged
     assert verify(config.directory())["state"] == "whole"
-    mine(config.model_copy(update={"suspects": suspects.SuspectsConfig(limit=1)}), progress=False)
+    mine(config.model_copy(update={"suspects": SuspectsConfig(limit=1)}), progress=False)
     assert len(list(file.parent.glob("*.csv"))) == 3
 
 
