@@ -31,7 +31,7 @@ from operators.candidates.false_negatives.model import Rate
 from operators.candidates.false_negatives.views import Shown
 from operators.keys import keys_of, uniform
 from operators.schemas import to_numpy
-from operators.segments import join_sorted, starts_of
+from operators.segments import starts_of
 from pipelines.run import mine
 from pipelines.text.config import Config
 
@@ -85,16 +85,9 @@ def calibrated(part: Part, rng: np.random.Generator, most: int = VIEWS) -> Calib
     hidden, count = part.hidden, part.known[part.hidden.shown.view]
     several = np.flatnonzero(count > 1)
     chosen = np.sort(rng.choice(several, min(most, len(several)), replace=False))
-    number, at = join_sorted(hidden.shown.view[chosen], hidden.shown.view)
-    other = at != chosen[number]
-    shown = Shown(number[other], hidden.shown.positive[at[other]])
-    views = Hidden.with_shown(hidden.collection, shown)
+    views, examples = hidden.one_hidden(chosen)
     # Positives that are hidden from everything are candidates here that nobody judged.
-    text = to_numpy(hidden.collection.positives, "text_key")[hidden.shown.positive[chosen]]
-    label = to_numpy(views.candidates, "text_key") == text[views.query]
-    of_query = count[chosen][views.query]
-    weight = np.where(label, of_query - 1, 1) / of_query
-    columns = {"hidden": pa.array(label), "weight": pa.array(weight.astype(np.float32))}
+    columns = {"hidden": pa.array(examples.label), "weight": pa.array(examples.weight)}
     candidates = views.candidates
     for name, values in columns.items():
         candidates = candidates.set_column(candidates.schema.get_field_index(name), name, values)

@@ -140,9 +140,19 @@ class Hidden:
 
     def examples(self, seed: int = 0, most: int = 5_000) -> "Examples":
         """Return what a calibration learns from: the known positives, each hidden in a view of its own."""
+        view = self.shown.view
+        several = np.bincount(view)[view] > 1
+        sampled = np.random.default_rng(seed).random(len(view)) < most / len(view)
+        return self.one_hidden(np.flatnonzero(several & sampled))[1]
+
+    def one_hidden(self, chosen: Ints) -> tuple["Hidden", "Examples"]:
+        """Return a view for each of these known positives in which it is hidden, too, and what it teaches.
+
+        Args:
+            chosen: their places among those that are shown, ascending; of queries that show several.
+        """
         view, positive = self.shown.view, self.shown.positive
         count = np.bincount(view)[view]
-        chosen = np.flatnonzero((count > 1) & (np.random.default_rng(seed).random(len(view)) < most / len(view)))
         number, at = join_sorted(view[chosen], view)
         other = at != chosen[number]
         shown = Shown(number[other], positive[at[other]])
@@ -151,7 +161,7 @@ class Hidden:
         label = to_numpy(views.candidates, "text_key") == text[views.query]
         of_query = count[chosen][views.query]
         weight = np.where(label, of_query - 1, 1) / of_query
-        return Examples(views.features, label, weight.astype(np.float32), view[chosen][views.query])
+        return views, Examples(views.features, label, weight.astype(np.float32), view[chosen][views.query])
 
 
 @dataclass(frozen=True)

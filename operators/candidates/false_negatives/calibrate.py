@@ -12,7 +12,7 @@ from scipy.special import expit
 from operators.candidates.false_negatives.config import FalseNegativeConfig
 from operators.candidates.false_negatives.features import FEATURES, features_of
 from operators.candidates.false_negatives.fit import fitted
-from operators.candidates.false_negatives.frontier import RULES, Point, Rules, Views, frontier
+from operators.candidates.false_negatives.frontier import Point, Rules, Views, frontier
 from operators.candidates.false_negatives.model import FalseNegativeModel, Observed, probability_of
 from operators.errors import InputError
 from operators.keys import uniform
@@ -59,7 +59,7 @@ def calibrate(
     window: tuple[int, int],
     similarity: str = "cosine",
     about: Mapping[str, Any] | None = None,
-    rules: Rules = RULES,
+    rules: Rules | None = None,
 ) -> Calibration:
     """Fit on views, and measure on views of other queries.
 

@@ -80,7 +80,7 @@ def frontier(
     views: "Views",
     window: tuple[int, int],
     unjudged_share: float,
-    rules: Rules = RULES,
+    rules: Rules | None = None,
 ) -> list[Point]:
     """Select from views by each rule, and look how many hidden positives become negatives.
 
@@ -98,11 +98,11 @@ def frontier(
         window: how many negatives a row gets, and among how many of its best candidates they are looked for. Settings
             that leave fewer are left out.
         unjudged_share: u.
-        rules: settings by the name of the rule that they are of.
+        rules: settings by the name of the rule that they are of; where it is None all rules.
     """
     prior = unjudged_share / (1 - unjudged_share)
     negatives, deepest = window
-    rules = {**rules, **views.similarity_rule()} if rules is RULES else rules
+    rules = {**RULES, **views.similarity_rule()} if rules is None else rules
     base = {"num_negatives": negatives, "range_max": deepest, "max_rows_per_query": ROWS_PER_VIEW}
     return [
         views.point(rule, settings, SelectConfig.model_validate({**base, **settings}), prior)

@@ -1,6 +1,6 @@
 """Hide known positives: for a sample of them what search would have found, had nobody judged them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,9 +21,9 @@ from pipelines.runtime.execution import Execution
 from pipelines.runtime.stage import Stage, Summary
 from pipelines.runtime.storage.run_directory import StageFolder
 from pipelines.text.stages.search.candidates import ALL, ReadFound, inputs_of, positives_of, units_of
-from pipelines.text.stages.search.carry import carry_vectors
-from pipelines.text.stages.search.shards import Indexed, SearchPool
-from pipelines.text.stages.wanted import WANTED, wanted_by
+from pipelines.text.stages.search.carry import carry_to_candidates
+from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.wanted import WANTED
 
 VIEWS = "calibrate/views"
 # Positives and queries, and the same of queries that have several positives.
@@ -66,11 +66,12 @@ class HidePositives(Stage):
         counts = {name: sum(one[name] for one in counted) for name in COUNTS}
         several = counts["several"]
         sample = Sample(read, self.views / max(several, 1))
-        rows = sum(part["rows"] for output in found.values() for part in output.parts("candidates"))
-        wanted = wanted_by(execution, "hide", [unit.args for unit in units], partial(documents_in, sample), rows)
-        indexed = Indexed(execution.inputs["encode"], execution.inputs["index"], self.searchers)
-        write = partial(WriteViews, execution.folder, sample, indexed.geometry)
-        stats = carry_vectors(execution, "hide", wanted, write, units, indexed)
+
+        def write(geometry: InnerProduct) -> Callable[[], WriteViews]:
+            return partial(WriteViews, execution.folder, sample, geometry)
+
+        named_in = partial(documents_in, sample)
+        _, stats = carry_to_candidates(execution, "hide", found, named_in, write, self.searchers)
         return Summary(
             rows_in=several,
             rows_out=sum(one["rows_out"] for one in stats),

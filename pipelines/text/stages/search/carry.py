@@ -1,22 +1,49 @@
 """Carry the vectors of documents from the shards to the partitions of queries that want them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import pyarrow as pa
 
 from operators.keys import Keys
 from operators.schemas import vectors_column, vectors_schema
+from operators.vectors.geometry import InnerProduct
 from pipelines.runtime.engines import Pool, Stats, Unit
-from pipelines.runtime.execution import Execution
+from pipelines.runtime.execution import Execution, StageOutput
 from pipelines.runtime.shuffle import Gather, Shuffle
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.shards import Indexed, OpenShards, name_of
-from pipelines.text.stages.wanted import OpenWanted
+from pipelines.text.stages.search.candidates import units_of
+from pipelines.text.stages.search.shards import Indexed, OpenShards, SearchPool, name_of
+from pipelines.text.stages.wanted import NamedIn, OpenWanted, wanted_by
 
 # Vectors that are taken from a shard at a time.
 PIECE_BYTES = 32 << 20
+
+
+def carry_to_candidates(
+    execution: Execution,
+    step: str,
+    found: Mapping[str, StageOutput],
+    named_in: NamedIn,
+    gather: Callable[[InnerProduct], Callable[[], Gather]],
+    searchers: SearchPool,
+) -> tuple[int, list[Stats]]:
+    """Carry vectors to partitions of candidates; return how many candidates there are, and what gathering said.
+
+    Args:
+        execution: of a stage that reads `encode` and `index`.
+        step: its name.
+        found: the stages that leave candidates.
+        named_in: returns the keys of the documents that a partition wants.
+        gather: as of `carry_vectors`, of the geometry of the vectors.
+        searchers: who opens the shards.
+    """
+    units = units_of(found)
+    rows = sum(part["rows"] for output in found.values() for part in output.parts("candidates"))
+    wanted = wanted_by(execution, step, [unit.args for unit in units], named_in, rows)
+    indexed = Indexed(execution.inputs["encode"], execution.inputs["index"], searchers)
+    return rows, carry_vectors(execution, step, wanted, gather(indexed.geometry), units, indexed)
 
 
 def carry_vectors(

@@ -1,6 +1,6 @@
 """The mean similarity of each candidate to the documents that search found for its query, where a model reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,10 +17,10 @@ from pipelines.runtime.execution import Execution
 from pipelines.runtime.stage import Stage, Summary
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.candidates import LIST, SIGNAL, ReadFound, inputs_of, units_of
-from pipelines.text.stages.search.carry import carry_vectors
-from pipelines.text.stages.search.shards import Indexed, SearchPool
-from pipelines.text.stages.wanted import WANTED, wanted_by
+from pipelines.text.stages.search.candidates import LIST, SIGNAL, ReadFound, inputs_of
+from pipelines.text.stages.search.carry import carry_to_candidates
+from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.wanted import WANTED
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class CompareWithList(Stage):
     def run(self, execution: Execution) -> Summary:
         """Carry the vectors to the candidates, and compare them there."""
         found = {name: execution.inputs[name] for name in inputs_of(self.proposers)}
-        units = units_of(found)
-        rows = sum(part["rows"] for output in found.values() for part in output.parts("candidates"))
         # The ranks of proposers are not read.
         read = ReadFound({name: output.folder for name, output in found.items()})
-        wanted = wanted_by(execution, "compare", [unit.args for unit in units], partial(documents_in, read), rows)
-        indexed = Indexed(execution.inputs["encode"], execution.inputs["index"], self.searchers)
-        write = partial(WriteSimilarity, execution.folder, read, indexed.geometry)
-        stats = carry_vectors(execution, "compare", wanted, write, units, indexed)
+
+        def write(geometry: InnerProduct) -> Callable[[], WriteSimilarity]:
+            return partial(WriteSimilarity, execution.folder, read, geometry)
+
+        named_in = partial(documents_in, read)
+        rows, stats = carry_to_candidates(execution, "compare", found, named_in, write, self.searchers)
         return Summary(
             rows_in=rows,
             rows_out=sum(one["rows_out"] for one in stats),

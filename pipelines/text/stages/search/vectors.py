@@ -1,6 +1,6 @@
 """The vectors of the documents that are candidates, for draws that compare candidates with one another."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,15 +11,16 @@ import pyarrow as pa
 
 from operators.keys import Keys
 from operators.schemas import NOT_POSITIVE, Vectors, matrix_of, to_numpy, vectors_column
+from operators.vectors.geometry import InnerProduct
 from pipelines.runtime.engines import Stats, Unit
 from pipelines.runtime.execution import Execution
 from pipelines.runtime.stage import Stage, Summary
 from pipelines.runtime.storage.records import Record
 from pipelines.runtime.storage.run_directory import StageFolder
-from pipelines.text.stages.search.candidates import VECTORS, ReadFound, inputs_of, units_of
-from pipelines.text.stages.search.carry import carry_vectors
-from pipelines.text.stages.search.shards import Indexed, SearchPool
-from pipelines.text.stages.wanted import WANTED, wanted_by
+from pipelines.text.stages.search.candidates import VECTORS, ReadFound, inputs_of
+from pipelines.text.stages.search.carry import carry_to_candidates
+from pipelines.text.stages.search.shards import SearchPool
+from pipelines.text.stages.wanted import WANTED
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,13 @@ class CarryVectors(Stage):
     def run(self, execution: Execution) -> Summary:
         """Carry the vectors to the candidates."""
         found = {name: execution.inputs[name] for name in inputs_of(self.proposers)}
-        units = units_of(found)
-        rows = sum(part["rows"] for output in found.values() for part in output.parts("candidates"))
         # The ranks of proposers are not read.
         named_in = partial(documents_in, ReadFound({name: output.folder for name, output in found.items()}))
-        wanted = wanted_by(execution, "carry", [unit.args for unit in units], named_in, rows)
-        buckets = [Unit(unit.name, {}) for unit in units]
-        write = partial(WriteVectors, execution.folder)
-        indexed = Indexed(execution.inputs["encode"], execution.inputs["index"], self.searchers)
-        stats = carry_vectors(execution, "carry", wanted, write, buckets, indexed)
+
+        def write(_: InnerProduct) -> Callable[[], WriteVectors]:
+            return partial(WriteVectors, execution.folder)
+
+        rows, stats = carry_to_candidates(execution, "carry", found, named_in, write, self.searchers)
         return Summary(
             rows_in=rows,
             rows_out=sum(one["rows_out"] for one in stats),
